@@ -1,0 +1,2 @@
+//! pg_query_cache_demo
+fn main() {}

@@ -1,0 +1,1 @@
+//! pg_query_cache_harness
