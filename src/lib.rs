@@ -1,4 +1,51 @@
 //! pg_query_cache: caches the results of SQL functions inside PostgreSQL, exact by snapshot.
+//!
+//! A call flows downwards once: `language → call → store, validity`; a write `dependencies → validity`; the worker
+//! `table → store`. Start reading at [`call`].
+
+mod api;
+mod call;
+mod compat;
+mod dependencies;
+mod error;
+mod language;
+mod server;
+mod settings;
+mod store;
+mod table;
+mod transaction;
+mod validity;
+mod worker;
+
 use pgrx::prelude::*;
 
 pg_module_magic!();
+
+extension_sql_file!("../sql/language.sql", name = "language", requires = [language::validator::cached_validator]);
+extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["language"]);
+extension_sql_file!("../sql/caching.sql", name = "caching", requires = ["language", "tables", api::caching]);
+extension_sql_file!("../sql/domain.sql", name = "domain", requires = ["language"]);
+extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
+
+/// Called when the library is loaded: in the postmaster if it is in `shared_preload_libraries`, else in a session.
+#[allow(unsafe_code)]
+#[pg_guard]
+extern "C-unwind" fn _PG_init() {
+    // SAFETY: variables that the server sets before it loads libraries.
+    let (upgrading, preloading) =
+        unsafe { (pg_sys::IsBinaryUpgrade, pg_sys::process_shared_preload_libraries_in_progress) };
+    if upgrading {
+        return;
+    }
+    settings::define(preloading);
+    language::function::watch_catalog();
+    if !preloading {
+        return;
+    }
+    dependencies::relations::watch_catalog();
+    transaction::watch();
+    dependencies::executor::install();
+    dependencies::utility::install();
+    store::hooks::install();
+    worker::register_launcher();
+}

@@ -1,0 +1,42 @@
+# What a developer types. The work is done by scripts/, cargo and PostgreSQL's own test drivers.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-build install demo psql test lint audit bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
+	@echo '  SUITES="regress cluster"      runs only these of: validity eviction regress isolation cluster consistency'
+
+setup: ## install what is missing: Debian packages, Rust toolchain, cargo-pgrx
+	@scripts/setup
+
+setup-build:
+	@scripts/setup build
+
+install: setup-build ## build the extension and install it into the server of PG_CONFIG
+	@scripts/install
+
+demo: setup install ## show what it does, on real data, in a private cluster
+	@scripts/run demo
+
+psql: ## a shell into the demo's cluster
+	@CARGO_TERM_QUIET=true scripts/run demo psql
+
+test: setup install ## run every test
+	@scripts/test $(SUITES)
+
+lint: setup-build ## check format, clippy, documentation, licences, scripts
+	@scripts/lint
+
+audit: ## look for known vulnerabilities in the dependencies (downloads the advisories)
+	cargo deny --workspace check advisories
+
+bench: setup install ## measure, and compare within the same run
+	@scripts/run bench
+
+clean: ## stop the private clusters and remove everything built
+	@scripts/stop-clusters
+	cargo clean --quiet

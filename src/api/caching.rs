@@ -1,0 +1,181 @@
+//! SQL functions of the family *caching*: turn functions into cached ones and back, track tables.
+
+#![allow(unsafe_code)]
+
+use crate::compat;
+use crate::dependencies::{declared, relations, tracking};
+use crate::error::{Error, OrRaise};
+use crate::language::body::Body;
+use crate::language::signature::Signature;
+use pgrx::prelude::*;
+use pgrx::{JsonB, pg_sys};
+use serde_json::{Map, Value, json};
+
+/// Oid of `LANGUAGE cached` in this database.
+fn language() -> pg_sys::Oid {
+    // SAFETY: a catalog lookup that allows for its absence.
+    unsafe { pg_sys::get_language_oid(c"cached".as_ptr(), true) }
+}
+
+/// The signature of a function that must be in `LANGUAGE cached`.
+fn cached(function: pg_sys::Oid) -> Result<Signature, Error> {
+    match Signature::of(function) {
+        Some(signature) if signature.language == language() => Ok(signature),
+        Some(_) => Err(Error::NotCached(compat::regprocedure(function))),
+        None => Err(Error::NoSuchFunction(function.to_u32().to_string(), "It was dropped meanwhile.".into())),
+    }
+}
+
+/// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(sql = false)]
+fn cache_function(
+    function: pg_sys::Oid,
+    ttl: Option<pgrx::datum::Interval>,
+    depends_on: Option<JsonB>,
+    tags: Option<Vec<Option<String>>>,
+    class: Option<String>,
+    scope: Option<String>,
+    consistency: Option<String>,
+    priority: Option<i32>,
+    name: Option<String>,
+) -> pg_sys::Oid {
+    let base = Signature::of(function)
+        .ok_or_else(|| Error::NoSuchFunction(function.to_u32().to_string(), "It was dropped meanwhile.".into()))
+        .or_raise();
+    let mut body = Map::new();
+    body.insert("function".into(), json!(compat::regprocedure_qualified(function)));
+    if let Some(ttl) = ttl {
+        body.insert("ttl".into(), json!(interval_text(ttl)));
+    }
+    if let Some(JsonB(depends_on)) = depends_on {
+        body.insert("depends_on".into(), qualified(depends_on));
+    }
+    if let Some(tags) = tags {
+        body.insert("tags".into(), json!(tags.into_iter().flatten().collect::<Vec<_>>()));
+    }
+    for (key, value) in [("class", class), ("scope", scope), ("consistency", consistency)] {
+        if let Some(value) = value {
+            body.insert(key.into(), Value::String(value));
+        }
+    }
+    if let Some(priority) = priority {
+        body.insert("priority".into(), json!(priority));
+    }
+    let source = Value::Object(body).to_string();
+    let parsed = Body::parse(&source).or_raise();
+    if let Err(error) = crate::language::signature::resolve(&parsed) {
+        error.raise();
+    }
+    let command = declaration(&base, name.as_deref(), &source);
+    if let Err(problem) = Spi::run(&command) {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not create the cached function: {problem}"));
+    }
+    new_function(&base, name.as_deref()).unwrap_or(pg_sys::InvalidOid)
+}
+
+/// Relation names of `depends_on` with their schemas, so that the body means the same under every search path.
+fn qualified(depends_on: Value) -> Value {
+    match depends_on {
+        Value::Object(relations) => Value::Object(
+            relations
+                .into_iter()
+                .map(|(name, columns)| {
+                    let name = declared::find_relation(&name).and_then(compat::relation_name).unwrap_or(name);
+                    (name, columns)
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+fn interval_text(interval: pgrx::datum::Interval) -> String {
+    format!("{} months {} days {} microseconds", interval.months(), interval.days(), interval.micros())
+}
+
+/// Schema and name of the cached function of `base`.
+fn target(base: &Signature, name: Option<&str>) -> (String, String) {
+    // SAFETY: syscache lookups of an existing function.
+    unsafe {
+        let schema = compat::text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(base.oid)));
+        let own = compat::text(pg_sys::get_func_name(base.oid));
+        (schema, name.map_or_else(|| format!("{own}_cached"), str::to_owned))
+    }
+}
+
+fn declaration(base: &Signature, name: Option<&str>, body: &str) -> String {
+    let (schema, name) = target(base, name);
+    let ask = |question: &str| {
+        Spi::get_one_with_args::<String>(question, &[base.oid.into()]).ok().flatten().unwrap_or_default()
+    };
+    let mut arguments = ask("SELECT pg_catalog.pg_get_function_arguments($1)");
+    let result = ask("SELECT pg_catalog.pg_get_function_result($1)");
+    // No argument may follow a VARIADIC one.
+    if base.variadic == pg_sys::InvalidOid {
+        if !arguments.is_empty() {
+            arguments.push_str(", ");
+        }
+        arguments.push_str("cache_duration interval DEFAULT NULL");
+    }
+    format!(
+        "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS '{}'",
+        compat::quote_identifier(&schema),
+        compat::quote_identifier(&name),
+        body.replace('\'', "''")
+    )
+}
+
+/// The function that [`declaration`] has created.
+fn new_function(base: &Signature, name: Option<&str>) -> Option<pg_sys::Oid> {
+    let (schema, name) = target(base, name);
+    let mut types = base.arguments.clone();
+    if base.variadic == pg_sys::InvalidOid {
+        types.push(pg_sys::INTERVALOID);
+    }
+    Spi::get_one_with_args::<pg_sys::Oid>(
+        "SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname = $1 AND p.proname = $2 AND p.proargtypes::oid[] = $3 AND p.prolang = $4",
+        &[schema.into(), name.into(), types.into(), language().into()],
+    )
+    .ok()
+    .flatten()
+}
+
+/// Drops a cached function. Its base function stays.
+#[pg_extern(sql = false)]
+fn uncache_function(function: pg_sys::Oid) {
+    cached(function).or_raise();
+    let command = format!("DROP FUNCTION {}", compat::regprocedure_qualified(function));
+    if let Err(problem) = Spi::run(&command) {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not drop the cached function: {problem}"));
+    }
+}
+
+/// Refuses a relation on which the caller has no TRIGGER privilege.
+fn check_trigger_right(relation: pg_sys::Oid) {
+    // SAFETY: syscache lookups; aclcheck_error raises.
+    unsafe {
+        let result =
+            pg_sys::pg_class_aclcheck(relation, pg_sys::GetUserId(), pg_sys::ACL_TRIGGER as pg_sys::AclMode);
+        if result != pg_sys::AclResult::ACLCHECK_OK {
+            let kind = pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(relation));
+            pg_sys::aclcheck_error(result, kind, pg_sys::get_rel_name(relation));
+        }
+    }
+}
+
+/// Starts to track a table. Returns how many triggers were added or replaced.
+#[pg_extern(sql = false)]
+fn cache_track_table(relation: pg_sys::Oid, key_columns: Option<Vec<Option<String>>>) -> i32 {
+    relations::roots(relation).into_iter().for_each(check_trigger_right);
+    let columns: Vec<String> = key_columns.unwrap_or_default().into_iter().flatten().collect();
+    tracking::track(relation, &columns).or_raise() as i32
+}
+
+/// Stops to track a table. Returns how many triggers were dropped.
+#[pg_extern(sql = false)]
+fn cache_untrack_table(relation: pg_sys::Oid) -> i32 {
+    relations::roots(relation).into_iter().for_each(check_trigger_right);
+    tracking::untrack(relation) as i32
+}

@@ -1,0 +1,77 @@
+//! SQL functions of the family *invalidation*. Transactional: the transaction itself stops using what it invalidated at once, others
+//! at its commit, and a rollback undoes it.
+
+use super::looking;
+use crate::dependencies::utility;
+use crate::error::{Error, OrRaise};
+use crate::store::area::{Area, area};
+use crate::validity::tags::{Tag, slot_of};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+fn preloaded() -> Area {
+    area().ok_or(Error::NotPreloaded).or_raise()
+}
+
+/// Entries of this database that depend on one of the slots.
+#[allow(unsafe_code)]
+fn concerned(area: Area, slots: &[u32]) -> i64 {
+    looking::count_entries(area, |dependencies| dependencies.iter().any(|d| slots.contains(&d.slot)))
+}
+
+/// Invalidates all results with one of the tags. Returns how many entries in memory carry one.
+#[pg_extern(sql = false)]
+#[allow(unsafe_code)]
+fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
+    let area = preloaded();
+    // SAFETY: a variable of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let tags: Vec<String> = tags.into_iter().flatten().collect();
+    let slots: Vec<u32> = tags
+        .iter()
+        .map(|tag| slot_of(database, Tag::Named(&crate::dependencies::declared::cut(tag.clone())), area.layout.slots))
+        .collect();
+    let found = concerned(area, &slots);
+    utility::mark_tags(area, tags.into_iter());
+    found
+}
+
+/// Invalidates all results of a cached function. Returns how many entries in memory it has.
+#[pg_extern(sql = false)]
+#[allow(unsafe_code)]
+fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
+    let area = preloaded();
+    // SAFETY: a variable of the backend.
+    let slot = slot_of(unsafe { pg_sys::MyDatabaseId }, Tag::Function(function), area.layout.slots);
+    let found = concerned(area, &[slot]);
+    utility::mark_function(area, function);
+    found
+}
+
+/// Invalidates all results that depend on a table. Returns how many entries in memory do.
+#[pg_extern(sql = false)]
+#[allow(unsafe_code)]
+fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
+    let area = preloaded();
+    // SAFETY: a variable of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let slots: Vec<u32> = crate::dependencies::relations::roots(relation)
+        .into_iter()
+        .flat_map(|root| {
+            [Tag::Relation(root), Tag::WholeRelation(root)].map(|tag| slot_of(database, tag, area.layout.slots))
+        })
+        .collect();
+    let found = concerned(area, &slots);
+    utility::mark_relation(area, relation);
+    found
+}
+
+/// Invalidates all results of this database. Returns how many entries in memory it has.
+#[pg_extern(sql = false)]
+#[allow(unsafe_code)]
+fn clear_cache() -> i64 {
+    let area = preloaded();
+    let found = looking::count_entries(area, |_| true);
+    utility::mark_database(area);
+    found
+}

@@ -1,0 +1,5 @@
+//! SQL functions, a file per family: decode, call, return.
+
+pub mod caching;
+pub mod invalidation;
+pub mod looking;

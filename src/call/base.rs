@@ -1,0 +1,133 @@
+//! Running the base function, as the server would have called it.
+//!
+//! Nothing here owns memory that a destructor frees: the base function's ERROR jumps over these frames.
+
+#![allow(unsafe_code)]
+
+use super::value;
+use crate::language::function;
+use crate::server::{self, guarded};
+use pgrx::pg_sys;
+
+/// What the call site keeps of the base function between calls, in the memory of the calling expression.
+#[repr(C)]
+struct CallSite {
+    base: pg_sys::Oid,
+    finfo: pg_sys::FmgrInfo,
+}
+
+/// What a call of the base function needs to know, as plain data.
+#[derive(Clone, Copy)]
+struct Plan {
+    base: pg_sys::Oid,
+    arguments: i16,
+    set: bool,
+}
+
+/// The most arguments that the server passes.
+const MAX_ARGUMENTS: usize = pg_sys::FUNC_MAX_ARGS as usize;
+
+/// An `FunctionCallInfoBaseData` with room for all arguments.
+#[repr(C)]
+struct Frame {
+    fcinfo: std::mem::MaybeUninit<pg_sys::FunctionCallInfoBaseData>,
+    arguments: [std::mem::MaybeUninit<pg_sys::NullableDatum>; MAX_ARGUMENTS],
+}
+
+/// Calls the base function with the caller's arguments and returns its result the way the caller wants it. With `rows`, the rows
+/// of a set are also handed to it.
+///
+/// # Safety
+/// `fcinfo` is a call of a cached function; no value with a destructor is alive in the frames up to the server.
+pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, rows: Option<value::RowSink>) -> pg_sys::Datum {
+    // SAFETY: the caller's fcinfo. `frame` is plain memory, filled as InitFunctionCallInfoData does.
+    unsafe {
+        let plan = guarded(|| {
+            let function = function::get((*(*fcinfo).flinfo).fn_oid);
+            let plan = Plan { base: function.base, arguments: function.arguments.len() as i16, set: function.result.set };
+            check_execute(plan.base);
+            plan
+        });
+        let finfo = if plan.set { fresh(fcinfo, plan.base) } else { at_call_site(fcinfo, plan.base) };
+        let mut frame = Frame {
+            fcinfo: std::mem::MaybeUninit::zeroed(),
+            arguments: [const { std::mem::MaybeUninit::uninit() }; MAX_ARGUMENTS],
+        };
+        let inner = frame.fcinfo.as_mut_ptr();
+        (*inner).flinfo = finfo;
+        (*inner).context = std::ptr::null_mut();
+        (*inner).resultinfo = std::ptr::null_mut();
+        (*inner).fncollation = (*fcinfo).fncollation;
+        (*inner).nargs = plan.arguments;
+        std::ptr::copy_nonoverlapping(
+            (*fcinfo).args.as_ptr(),
+            (*inner).args.as_mut_ptr(),
+            plan.arguments as usize,
+        );
+        if plan.set {
+            return value::run_set(fcinfo, inner, rows);
+        }
+        (*inner).isnull = false;
+        let result = invoke(inner);
+        (*fcinfo).isnull = (*inner).isnull;
+        result
+    }
+}
+
+/// Calls through the function pointer.
+///
+/// # Safety
+/// `fcinfo` is complete; no value with a destructor is alive in the frames up to the server.
+#[inline(always)]
+pub unsafe fn invoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fmgr_info filled the pointer.
+    unsafe {
+        match (*(*fcinfo).flinfo).fn_addr {
+            Some(address) => address(fcinfo),
+            None => pg_sys::Datum::null(),
+        }
+    }
+}
+
+/// The function manager's view of the base function, kept with the call site.
+unsafe fn at_call_site(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
+    // SAFETY: fn_extra is ours; its memory lives as long as flinfo.
+    unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        let mut site = (*flinfo).fn_extra.cast::<CallSite>();
+        if site.is_null() {
+            site = pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<CallSite>()).cast();
+            (*flinfo).fn_extra = site.cast();
+        }
+        if (*site).base != base {
+            (*site).base = pg_sys::InvalidOid;
+            server::fmgr_info_cxt(base, &raw mut (*site).finfo, (*flinfo).fn_mcxt);
+            (*site).finfo.fn_expr = (*flinfo).fn_expr;
+            (*site).base = base;
+        }
+        &raw mut (*site).finfo
+    }
+}
+
+/// A new one, for a set-returning function: its state must not outlive a call that was cut short.
+unsafe fn fresh(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
+    // SAFETY: lives in the memory context of the caller, which is that of one evaluation.
+    unsafe {
+        let finfo = server::palloc(size_of::<pg_sys::FmgrInfo>()).cast::<pg_sys::FmgrInfo>();
+        std::ptr::write_bytes(finfo, 0, 1);
+        server::fmgr_info_cxt(base, finfo, pg_sys::CurrentMemoryContext);
+        (*finfo).fn_expr = (*(*fcinfo).flinfo).fn_expr;
+        finfo
+    }
+}
+
+/// The caller needs EXECUTE on the base function, as if it had called it.
+unsafe fn check_execute(base: pg_sys::Oid) {
+    // SAFETY: a catalog lookup; aclcheck_error raises.
+    unsafe {
+        let result = pg_sys::pg_proc_aclcheck(base, server::GetUserId(), pg_sys::ACL_EXECUTE as _);
+        if result != pg_sys::AclResult::ACLCHECK_OK {
+            pg_sys::aclcheck_error(result, pg_sys::ObjectType::OBJECT_FUNCTION, pg_sys::get_func_name(base));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Fills in progress in this backend, innermost last, and what each has read so far.
+//!
+//! Executor hooks and inner cached calls report here. A frame belongs to the (sub)transaction in which it began: if that is rolled
+//! back the frame goes, and the flight that it leads ends (`transaction`).
+
+#![allow(unsafe_code)]
+
+use super::outcome::Reason;
+use super::value;
+use crate::language::function::CachedFunction;
+use crate::store::area::{Area, area};
+use crate::store::flights::Ticket;
+use crate::store::lookup::{Found, MAX_DEPENDENCIES};
+use crate::validity::Dependency;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A fill in progress.
+pub struct Frame {
+    /// The cached function.
+    pub function: Rc<CachedFunction>,
+    /// Hash of the key.
+    pub hash: u64,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The flight that it leads.
+    pub ticket: Option<Ticket>,
+    /// Relations read, each once.
+    pub relations: Vec<pg_sys::Oid>,
+    /// Slots that inner cached calls depended on, each once.
+    pub inherited: Vec<u32>,
+    /// When the oldest part of the result was computed.
+    pub oldest: i64,
+    /// The age that the caller accepts.
+    pub max_age: i64,
+    /// Why the result cannot be stored, as soon as that is known.
+    pub refused: Option<Reason>,
+    /// Rows of a set, as they will be stored.
+    pub rows: Vec<u8>,
+    /// When the computation began.
+    pub began: Instant,
+    snapshot: SnapshotIdentity,
+    queries: Vec<usize>,
+    nest_level: i32,
+    parallel_reads: u32,
+}
+
+/// What two snapshots have in common that see the same transactions.
+#[derive(Clone, PartialEq, Eq)]
+struct SnapshotIdentity {
+    xmin: u32,
+    xmax: u32,
+    running: Vec<u32>,
+}
+
+impl SnapshotIdentity {
+    /// # Safety
+    /// `snapshot` is a valid MVCC snapshot.
+    unsafe fn of(snapshot: pg_sys::Snapshot) -> Self {
+        // SAFETY: xcnt ids lie at xip.
+        unsafe {
+            let running = match (*snapshot).xcnt as usize {
+                0 => Vec::new(),
+                n => std::slice::from_raw_parts((*snapshot).xip, n).iter().map(|xid| u32::from(*xid)).collect(),
+            };
+            SnapshotIdentity { xmin: (*snapshot).xmin.into(), xmax: (*snapshot).xmax.into(), running }
+        }
+    }
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether this backend is filling an entry.
+#[inline(always)]
+pub fn filling() -> bool {
+    FRAMES.with_borrow(|frames| !frames.is_empty())
+}
+
+/// Begins a fill.
+pub fn begin(
+    function: &Rc<CachedFunction>,
+    hash: u64,
+    key: &[u8],
+    snapshot: pg_sys::Snapshot,
+    ticket: Option<Ticket>,
+    max_age: i64,
+    now: i64,
+) {
+    // SAFETY: the active snapshot; a variable of the backend.
+    let (snapshot, nest_level) =
+        unsafe { (SnapshotIdentity::of(snapshot), pg_sys::GetCurrentTransactionNestLevel()) };
+    let frame = Frame {
+        function: function.clone(),
+        hash,
+        key: key.to_vec(),
+        ticket,
+        relations: Vec::new(),
+        inherited: Vec::new(),
+        oldest: now,
+        max_age,
+        refused: None,
+        rows: Vec::new(),
+        began: Instant::now(),
+        snapshot,
+        queries: Vec::new(),
+        nest_level,
+        parallel_reads: area().map_or(0, |area| area.parallel_reads()),
+    };
+    FRAMES.with_borrow_mut(|frames| frames.push(frame));
+}
+
+/// Ends the innermost fill. What it read, the fill around it has read too.
+pub fn end() -> Option<Frame> {
+    FRAMES.with_borrow_mut(|frames| {
+        let mut frame = frames.pop()?;
+        if area().is_some_and(|area| area.parallel_reads() != frame.parallel_reads) {
+            frame.refused = frame.refused.or(Some(Reason::ParallelReads));
+        }
+        if let Some(outer) = frames.last_mut() {
+            for relation in &frame.relations {
+                add(&mut outer.relations, *relation);
+            }
+            for slot in &frame.inherited {
+                add(&mut outer.inherited, *slot);
+            }
+            outer.oldest = outer.oldest.min(frame.oldest);
+            outer.refused = outer.refused.or(frame.refused);
+        }
+        Some(frame)
+    })
+}
+
+/// Where the rows of a set go.
+pub fn collect_rows() -> value::RowSink {
+    fn sink(row: pg_sys::MinimalTuple) {
+        let largest = crate::settings::max_entry_bytes();
+        with_innermost(|frame| {
+            // More than fits is not kept; the length above the limit refuses the entry later.
+            if frame.rows.len() <= largest {
+                // SAFETY: `value` hands over minimal tuples.
+                unsafe { value::append_row(&mut frame.rows, row) };
+            }
+        });
+    }
+    sink
+}
+
+fn with_innermost(change: impl FnOnce(&mut Frame)) {
+    FRAMES.with_borrow_mut(|frames| {
+        if let Some(frame) = frames.last_mut() {
+            change(frame);
+        }
+    });
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// The innermost fill cannot be stored.
+pub fn refuse(reason: Reason) {
+    with_innermost(|frame| frame.refused = frame.refused.or(Some(reason)));
+}
+
+/// The innermost fill uses a result that is right by age only. A function that is itself kept by age may.
+pub fn rests_on_age() {
+    use crate::language::body::Consistency;
+    with_innermost(|frame| {
+        if frame.function.consistency == Consistency::Strict {
+            frame.refused = frame.refused.or(Some(Reason::RestsOnAge));
+        }
+    });
+}
+
+/// A query of the innermost fill begins: the relations it reads and the snapshot it reads under.
+pub fn query_begins(query: usize, snapshot: pg_sys::Snapshot, relations: &[pg_sys::Oid]) {
+    with_innermost(|frame| {
+        frame.queries.push(query);
+        for relation in relations {
+            add(&mut frame.relations, *relation);
+        }
+        // SAFETY: the query's snapshot.
+        if !snapshot.is_null() && unsafe { SnapshotIdentity::of(snapshot) } != frame.snapshot {
+            frame.refused = frame.refused.or(Some(Reason::NewerSnapshot));
+        }
+    });
+}
+
+/// A query runs: it must be one that began inside the fill, or nobody knows what it reads.
+pub fn query_runs(query: usize) {
+    with_innermost(|frame| {
+        if !frame.queries.contains(&query) {
+            frame.refused = frame.refused.or(Some(Reason::ForeignCursor));
+        }
+    });
+}
+
+/// A hit inside a fill hands its dependencies up.
+pub fn inherit(found: &Found, now: i64) {
+    if !filling() {
+        return;
+    }
+    let mut buffer = [const { MaybeUninit::<Dependency>::uninit() }; MAX_DEPENDENCIES];
+    let dependencies = found.dependencies(&mut buffer);
+    with_innermost(|frame| match dependencies {
+        Some(dependencies) => {
+            for dependency in dependencies {
+                add(&mut frame.inherited, dependency.slot);
+            }
+            frame.oldest = frame.oldest.min(found.head.created_at.min(now));
+        }
+        // The entry went away after its value was copied: what it depended on is not known any more.
+        None => frame.refused = frame.refused.or(Some(Reason::OldSnapshot)),
+    });
+}
+
+/// The (sub)transaction at `level` was rolled back: its fills are over.
+pub fn unwind(level: i32, area: Option<Area>) {
+    loop {
+        let frame = FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level));
+        let Some(frame) = frame else { return };
+        if let (Some(ticket), Some(area)) = (frame.ticket, area) {
+            area.flights().end(ticket);
+        }
+    }
+}

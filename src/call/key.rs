@@ -1,0 +1,87 @@
+//! The key of a call: database, function, scope, arguments, as bytes. Equal bytes mean the same call.
+//!
+//! Values are compared as they are stored, after decompression: two values that are equal to `=` but print differently (1.0 and
+//! 1.00) are different keys, because a function can tell them apart.
+
+#![allow(unsafe_code)]
+
+use super::scope;
+use crate::language::body::Scope;
+use crate::language::function::CachedFunction;
+use crate::server;
+use pgrx::pg_sys;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Length that marks NULL.
+const NULL: u32 = u32::MAX;
+
+/// Writes the key of a call into `key` and returns its hash.
+///
+/// # Safety
+/// `fcinfo` is a call of `function`.
+#[inline(always)]
+pub unsafe fn build(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo, key: &mut Vec<u8>) -> u64 {
+    key.clear();
+    // SAFETY: variables of the backend; the caller's fcinfo.
+    unsafe {
+        let number = |key: &mut Vec<u8>, oid: pg_sys::Oid| key.extend_from_slice(&oid.to_u32().to_le_bytes());
+        number(key, pg_sys::MyDatabaseId);
+        number(key, function.oid);
+        number(key, function.base);
+        number(key, (*fcinfo).fncollation);
+        key.extend_from_slice(&scope::format());
+        if function.scope != Scope::Shared {
+            number(key, server::GetUserId());
+            number(key, server::GetSessionUserId());
+            key.extend_from_slice(&scope::custom(function.scope == Scope::Claims));
+        }
+        for (i, argument) in function.arguments.iter().enumerate() {
+            let (mut length, mut by_value) = (argument.length, argument.by_value);
+            if argument.polymorphic {
+                let actual = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, i as i32);
+                number(key, actual);
+                (length, by_value) = crate::compat::type_length(actual);
+            }
+            let value = &*(*fcinfo).args.as_ptr().add(i);
+            if value.isnull {
+                key.extend_from_slice(&NULL.to_le_bytes());
+                continue;
+            }
+            append(key, value.value, length, by_value);
+        }
+    }
+    xxh3_64(key)
+}
+
+/// Appends the bytes of a value that is not NULL, with their length.
+///
+/// # Safety
+/// `value` is a value of a type with that length and by-value mark.
+#[inline(always)]
+unsafe fn append(key: &mut Vec<u8>, value: pg_sys::Datum, length: i16, by_value: bool) {
+    let mut field = |bytes: &[u8]| {
+        key.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        key.extend_from_slice(bytes);
+    };
+    // SAFETY: the caller's; lengths follow the rules of pg_type.typlen.
+    unsafe {
+        if by_value {
+            field(&value.value().to_le_bytes()[..(length as usize).min(8)]);
+        } else if length > 0 {
+            field(std::slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length as usize));
+        } else if length == -2 {
+            field(std::ffi::CStr::from_ptr(value.cast_mut_ptr()).to_bytes());
+        } else {
+            let given = value.cast_mut_ptr::<pg_sys::varlena>();
+            let plain = pgrx::varatt_is_4b_u(given) || pgrx::varatt_is_1b(given) && !pgrx::varatt_is_1b_e(given);
+            let packed = if plain { given } else { pg_sys::pg_detoast_datum_packed(given) };
+            field(std::slice::from_raw_parts(
+                pgrx::vardata_any(packed).cast::<u8>(),
+                pgrx::varsize_any_exhdr(packed),
+            ));
+            if packed != given {
+                pg_sys::pfree(packed.cast());
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One cached call, from top to bottom.
+//!
+//! ```text
+//! cached_call ── admit ──────────── bypass ─▶ the function itself
+//!                  │
+//!                  ├─ key ─ look up ─ valid? ─ hit ─▶ a copy of the value
+//!                  │
+//!                  └─ miss ─ somebody computing it? ─ wait, look up again
+//!                            │
+//!                            └─ fill: run the function, record what it reads ─ publish ─▶ its result
+//! ```
+//!
+//! * `outcome`: what can become of a call, with the stable codes of reasons
+//! * `key`, `scope`: which call it is, and whose
+//! * `frames`: fills in progress, and what they have read so far
+//! * `base`: running the base function
+//! * `value`: results as bytes, and bytes as results
+//! * `publish`: from a computed result to an entry
+
+#![allow(unsafe_code)]
+
+pub mod base;
+pub mod frames;
+pub mod key;
+pub mod outcome;
+mod publish;
+pub mod scope;
+mod value;
+
+use crate::language::function::{self, CachedFunction};
+use crate::language::signature::interval_us;
+use crate::server::{self, guarded};
+use crate::store::area::{Area, area};
+use crate::store::flights::{Part, Ticket};
+use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
+use crate::store::statistics::{count, count_hit};
+use crate::validity::{Invalid, saved};
+use crate::{dependencies, settings, transaction};
+use outcome::{Outcome, Reason};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+
+thread_local! {
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the first part of a call decided.
+enum Decision {
+    /// The result, ready to be returned.
+    Answer { datum: pg_sys::Datum, is_null: bool },
+    /// The function itself answers, nothing is recorded.
+    Bypass,
+    /// The function is run in a frame that records what it reads.
+    Fill,
+}
+
+/// Answers a call of a cached function.
+///
+/// # Safety
+/// `fcinfo` is the server's call of a function in LANGUAGE cached.
+pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: no value with a destructor is alive in this frame or in its caller's. The base function runs outside of `guarded`,
+    // so its errors reach the user as they are; what a fill leaves behind then is cleared by `transaction`.
+    unsafe {
+        match guarded(|| decide(fcinfo)) {
+            Decision::Answer { datum, is_null } => {
+                (*fcinfo).isnull = is_null;
+                datum
+            }
+            Decision::Bypass => base::call(fcinfo, None),
+            Decision::Fill => {
+                let result = base::call(fcinfo, Some(frames::collect_rows()));
+                guarded(|| publish::finish(fcinfo, result));
+                result
+            }
+        }
+    }
+}
+
+unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
+    // SAFETY: the caller's fcinfo, on the backend's main thread, throughout.
+    unsafe {
+        let function = function::get((*(*fcinfo).flinfo).fn_oid);
+        if let Some(answer) = null_for_strict(&function, fcinfo) {
+            return answer;
+        }
+        let (area, snapshot) = match admit() {
+            Ok(admitted) => admitted,
+            Err(reason) => return bypass(&function, reason),
+        };
+        let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
+        let max_age = max_age(&function, fcinfo);
+        KEY.with_borrow_mut(|key| {
+            let hash = key::build(&function, fcinfo, key);
+            let mut waited = false;
+            loop {
+                let miss = match look_up(area, &function, hash, key, snapshot, now, max_age) {
+                    Ok(found) => match value::read(&found, &function, fcinfo) {
+                        Some((datum, is_null)) => {
+                            found.touch();
+                            if function.consistency == crate::language::body::Consistency::Ttl {
+                                frames::rests_on_age();
+                            }
+                            frames::inherit(&found, now);
+                            count_hit(function.oid, found.id(), found.head.cost_us);
+                            return Decision::Answer { datum, is_null };
+                        }
+                        None => Outcome::Miss,
+                    },
+                    Err(Miss::Not(reason)) => return bypass(&function, reason),
+                    Err(Miss::Counted(outcome)) => outcome,
+                };
+                if !waited && crate::table::warm::try_load(area, hash, key) {
+                    waited = true;
+                    continue;
+                }
+                let ticket = match join(area, hash, waited) {
+                    Turn::Mine(ticket) => ticket,
+                    Turn::LookAgain => {
+                        count(function.oid, Outcome::Waited);
+                        waited = true;
+                        continue;
+                    }
+                };
+                count(function.oid, miss);
+                frames::begin(&function, hash, key, snapshot, ticket, max_age, now);
+                return Decision::Fill;
+            }
+        })
+    }
+}
+
+fn bypass(function: &CachedFunction, reason: Reason) -> Decision {
+    if function.consistency == crate::language::body::Consistency::Ttl {
+        frames::rests_on_age();
+    }
+    count(function.oid, Outcome::Not(reason));
+    Decision::Bypass
+}
+
+/// A strict base function is not run for NULL.
+unsafe fn null_for_strict(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
+    // SAFETY: the caller's fcinfo has at least as many arguments as the base function.
+    let any_null =
+        || (0..function.arguments.len()).any(|i| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull });
+    (function.base_strict && any_null()).then(|| {
+        // SAFETY: as above.
+        let (datum, is_null) = unsafe { value::empty(function, fcinfo) };
+        Decision::Answer { datum, is_null }
+    })
+}
+
+/// Whether this call may use the cache at all: the area and the caller's snapshot.
+#[inline(always)]
+unsafe fn admit() -> Result<(Area, pg_sys::Snapshot), Reason> {
+    let Some(area) = area() else {
+        crate::error::warn_not_preloaded();
+        return Err(Reason::NotPreloaded);
+    };
+    // SAFETY: reads the backend's state.
+    unsafe {
+        if !settings::enabled() {
+            return Err(Reason::Disabled);
+        }
+        if server::RecoveryInProgress() {
+            return Err(Reason::Recovery);
+        }
+        if pg_sys::XactIsoLevel as u32 == pg_sys::XACT_SERIALIZABLE {
+            return Err(Reason::Serializable);
+        }
+        if crate::compat::is_parallel_worker() {
+            return Err(Reason::ParallelWorker);
+        }
+        if !server::ActiveSnapshotSet() {
+            return Err(Reason::NoSnapshot);
+        }
+        let snapshot = server::GetActiveSnapshot();
+        if (*snapshot).snapshot_type != pg_sys::SnapshotType::SNAPSHOT_MVCC {
+            return Err(Reason::NoSnapshot);
+        }
+        if dependencies::temporary::present() {
+            return Err(Reason::TemporaryObjects);
+        }
+        if !saved::knows_all_writers(area, snapshot) {
+            return Err(Reason::UnknownWriters);
+        }
+        transaction::prepare(area);
+        Ok((area, snapshot))
+    }
+}
+
+/// The caller's `cache_duration` in microseconds, or the function's own time to live.
+#[inline(always)]
+unsafe fn max_age(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> i64 {
+    if !function.has_duration {
+        return function.ttl_us();
+    }
+    // SAFETY: the argument after those of the base function is an interval (checked by the validator and at loading).
+    let us = unsafe {
+        let value = &*(*fcinfo).args.as_ptr().add(function.arguments.len());
+        if value.isnull {
+            return function.ttl_us();
+        }
+        interval_us(&*value.value.cast_mut_ptr::<pg_sys::Interval>())
+    };
+    if us < 0 {
+        crate::error::Error::InvalidParameter(
+            "cache_duration must not be negative".into(),
+            "It is the greatest age of a stored result that the caller accepts.".into(),
+        )
+        .raise();
+    }
+    us
+}
+
+enum Miss {
+    Counted(Outcome),
+    Not(Reason),
+}
+
+/// The entry of a key, if it is right for the snapshot and young enough.
+#[inline(always)]
+unsafe fn look_up(
+    area: Area,
+    function: &CachedFunction,
+    hash: u64,
+    key: &[u8],
+    snapshot: pg_sys::Snapshot,
+    now: i64,
+    max_age: i64,
+) -> Result<Found, Miss> {
+    let Some(found) = lookup::find(area, hash, key) else { return Err(Miss::Counted(Outcome::Miss)) };
+    if now >= found.head.expires_at || now - found.head.created_at >= max_age || found.head.function != function.oid.to_u32() {
+        return Err(Miss::Counted(Outcome::Expired));
+    }
+    let mut buffer = [const { MaybeUninit::uninit() }; MAX_DEPENDENCIES];
+    let Some(dependencies) = found.dependencies(&mut buffer) else { return Err(Miss::Counted(Outcome::Miss)) };
+    // SAFETY: the active snapshot.
+    match unsafe { area.slots().check(dependencies, snapshot) } {
+        Ok(()) => Ok(found),
+        Err(Invalid::Dead) => Err(Miss::Counted(Outcome::Invalidated)),
+        Err(invalid) => Err(Miss::Not(invalid.into())),
+    }
+}
+
+impl From<Invalid> for Reason {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::OwnWrites => Reason::OwnWrites,
+            Invalid::OldSnapshot | Invalid::Dead => Reason::OldSnapshot,
+            Invalid::Crowded => Reason::Crowded,
+        }
+    }
+}
+
+enum Turn {
+    /// Compute; the ticket is that of the flight that others wait for.
+    Mine(Option<Ticket>),
+    /// Somebody else has computed, or given up.
+    LookAgain,
+}
+
+/// Waits for another session that computes the same, or takes the turn.
+fn join(area: Area, hash: u64, waited: bool) -> Turn {
+    let wait_ms = settings::fill_wait_ms();
+    if wait_ms == 0 {
+        return Turn::Mine(None);
+    }
+    let flights = area.flights();
+    match flights.join(hash) {
+        Part::Leads(ticket) => Turn::Mine(Some(ticket)),
+        // One wait is enough: what the other computed may be of no use to this snapshot. And who computes does not wait.
+        Part::Waits(ticket) if !waited && !frames::filling() => {
+            flights.wait(ticket, wait_ms);
+            Turn::LookAgain
+        }
+        Part::Waits(_) | Part::Alone => Turn::Mine(None),
+    }
+}

@@ -1,0 +1,137 @@
+//! What can become of a call, and the stable codes of the reasons why it was not served from, or not put into, the cache.
+
+/// Why a call was answered by the function itself and nothing was stored.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// `pg_query_cache.enabled` is off.
+    Disabled,
+    /// The library is not preloaded.
+    NotPreloaded,
+    /// The server is in recovery.
+    Recovery,
+    /// The transaction is SERIALIZABLE.
+    Serializable,
+    /// The call runs in a parallel worker.
+    ParallelWorker,
+    /// There is no MVCC snapshot to be exact in.
+    NoSnapshot,
+    /// The session has temporary objects that names may mean.
+    TemporaryObjects,
+    /// A transaction that was prepared before the last start is not finished; it may have written anything.
+    UnknownWriters,
+    /// The transaction has written what the result depends on.
+    OwnWrites,
+    /// The snapshot is older than a write that others see already.
+    OldSnapshot,
+    /// Too many writers at once to tell apart.
+    Crowded,
+    /// The result is too large.
+    TooLarge,
+    /// No room in the memory tier.
+    NoRoom,
+    /// The function read a relation that is not tracked.
+    Untracked,
+    /// The function wrote, or ran a utility command.
+    Writes,
+    /// The function read under a newer snapshot (it called a volatile function).
+    NewerSnapshot,
+    /// A parallel worker ran queries of its own, which cannot be recorded.
+    ParallelReads,
+    /// The function fetched from a cursor that was opened before.
+    ForeignCursor,
+    /// The result rests on an entry that is kept by age only.
+    RestsOnAge,
+    /// The function depends on more than an entry can hold.
+    TooManyDependencies,
+    /// The caller accepts no age at all.
+    NoAge,
+    /// Bytes in shared memory did not make sense.
+    Damaged,
+}
+
+/// Number of reasons.
+pub const REASONS: usize = 22;
+
+impl Reason {
+    /// All reasons, in order of their numbers.
+    pub const ALL: [Reason; REASONS] = [
+        Reason::Disabled,
+        Reason::NotPreloaded,
+        Reason::Recovery,
+        Reason::Serializable,
+        Reason::ParallelWorker,
+        Reason::NoSnapshot,
+        Reason::TemporaryObjects,
+        Reason::UnknownWriters,
+        Reason::OwnWrites,
+        Reason::OldSnapshot,
+        Reason::Crowded,
+        Reason::TooLarge,
+        Reason::NoRoom,
+        Reason::Untracked,
+        Reason::Writes,
+        Reason::NewerSnapshot,
+        Reason::ParallelReads,
+        Reason::ForeignCursor,
+        Reason::RestsOnAge,
+        Reason::TooManyDependencies,
+        Reason::NoAge,
+        Reason::Damaged,
+    ];
+
+    /// Stable code of the reason.
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::Disabled => "disabled",
+            Reason::NotPreloaded => "not_preloaded",
+            Reason::Recovery => "recovery",
+            Reason::Serializable => "serializable",
+            Reason::ParallelWorker => "parallel_worker",
+            Reason::NoSnapshot => "no_snapshot",
+            Reason::TemporaryObjects => "temporary_objects",
+            Reason::UnknownWriters => "unknown_writers",
+            Reason::OwnWrites => "own_writes",
+            Reason::OldSnapshot => "old_snapshot",
+            Reason::Crowded => "crowded",
+            Reason::TooLarge => "too_large",
+            Reason::NoRoom => "no_room",
+            Reason::Untracked => "untracked",
+            Reason::Writes => "writes",
+            Reason::NewerSnapshot => "newer_snapshot",
+            Reason::ParallelReads => "parallel_reads",
+            Reason::ForeignCursor => "foreign_cursor",
+            Reason::RestsOnAge => "rests_on_age",
+            Reason::TooManyDependencies => "too_many_dependencies",
+            Reason::NoAge => "no_age",
+            Reason::Damaged => "damaged",
+        }
+    }
+
+    /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
+    pub fn is_bypass(self) -> bool {
+        (self as u8) <= Reason::Crowded as u8 || matches!(self, Reason::NoAge | Reason::Damaged)
+    }
+}
+
+/// What became of a call, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// No entry.
+    Miss,
+    /// An entry that a write had invalidated.
+    Invalidated,
+    /// An entry that was too old.
+    Expired,
+    /// Waited for another session's computation.
+    Waited,
+    /// The function was run.
+    Computed {
+        /// How long it took, in microseconds.
+        us: u64,
+    },
+    /// The result was stored.
+    Stored,
+    /// Answered by the function on purpose, or not stored.
+    Not(Reason),
+}

@@ -1,0 +1,99 @@
+//! From a computed result to an entry.
+
+#![allow(unsafe_code)]
+
+use super::frames::{self, Frame};
+use super::outcome::{Outcome, Reason};
+use super::value;
+use crate::dependencies;
+use crate::language::body::Consistency;
+use crate::settings;
+use crate::server;
+use crate::store::area::{Area, area};
+use crate::store::insert::{NewEntry, NotStored, insert};
+use crate::store::partition::{EntryHead, Kind};
+use crate::store::statistics::count;
+use crate::validity::Dependency;
+use pgrx::pg_sys;
+use std::sync::atomic::Ordering;
+
+/// Ends the innermost fill: stores its result if it may be stored, lets those go on who wait for it, and counts.
+///
+/// # Safety
+/// `fcinfo` is the call whose fill ends; `result` and `fcinfo.isnull` are its result.
+pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
+    let Some(frame) = frames::end() else { return };
+    let us = frame.began.elapsed().as_micros() as u64;
+    let function = frame.function.oid;
+    let ticket = frame.ticket;
+    let Some(area) = area() else { return };
+    // SAFETY: the caller's.
+    let stored = unsafe { store(area, fcinfo, result, frame, us) };
+    if let Some(ticket) = ticket {
+        area.flights().end(ticket);
+    }
+    count(function, Outcome::Computed { us });
+    count(
+        function,
+        match stored {
+            Ok(()) => Outcome::Stored,
+            Err(reason) => Outcome::Not(reason),
+        },
+    );
+}
+
+unsafe fn store(
+    area: Area,
+    fcinfo: pg_sys::FunctionCallInfo,
+    result: pg_sys::Datum,
+    mut frame: Frame,
+    us: u64,
+) -> Result<(), Reason> {
+    let function = frame.function.clone();
+    if frame.max_age <= 0 {
+        return Err(Reason::NoAge);
+    }
+    if let Some(reason) = frame.refused {
+        return Err(reason);
+    }
+    // SAFETY: the fill's call; the snapshot under which it ran is the active one again.
+    unsafe {
+        let slots = dependencies::slots_of(area, &frame, fcinfo)?;
+        let snapshot = server::GetActiveSnapshot();
+        let validity = area.slots();
+        let mut dependencies = Vec::with_capacity(slots.len());
+        for slot in slots {
+            dependencies.push(Dependency::new(slot, validity.generation_for(slot, snapshot)?));
+        }
+        let mut bytes = std::mem::take(&mut frame.rows);
+        let kind = if function.result.set {
+            Kind::Rows
+        } else if (*fcinfo).isnull {
+            Kind::Null
+        } else {
+            value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
+            Kind::Scalar
+        };
+        let lifetime = function.ttl_us().max(frame.max_age);
+        let mut head = EntryHead::new(
+            frame.hash,
+            frame.oldest,
+            frame.oldest.saturating_add(lifetime),
+            pg_sys::MyDatabaseId.to_u32(),
+            function.oid.to_u32(),
+            kind,
+        );
+        head.cost_us = us.min(u64::from(u32::MAX)) as u32;
+        head.priority = function.priority;
+        head.by_age = u8::from(function.consistency == Consistency::Ttl);
+        let new = NewEntry { head, dependencies: &dependencies, key: &frame.key, value: &bytes };
+        match insert(area, new, settings::max_entry_bytes()) {
+            Ok(_) => Ok(()),
+            Err(NotStored::TooLarge) => Err(Reason::TooLarge),
+            Err(NotStored::NoRoom) => {
+                area.header().no_room.fetch_add(1, Ordering::Relaxed);
+                Err(Reason::NoRoom)
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What differs between PostgreSQL versions, and small questions to the catalog.
+
+#![allow(unsafe_code)]
+
+use pgrx::{FromDatum, pg_sys};
+use std::ffi::CStr;
+
+/// Syscache of functions by oid.
+pub const PROC_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
+/// Syscache of functions by name, argument types and schema.
+pub const PROC_NAME_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32;
+/// Syscache of schemas by oid.
+pub const NAMESPACE_CACHE: i32 = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+/// Syscache of tables by oid.
+pub const CLASS_CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
+
+/// Catalogs and columns that pgrx does not bind; the numbers are fixed in the server's catalog headers.
+pub mod catalog {
+    use pgrx::pg_sys::Oid;
+    /// `pg_inherits`.
+    pub const INHERITS: Oid = Oid::from_u32(2611);
+    /// Its index by `inhrelid`, `inhseqno`.
+    pub const INHERITS_BY_CHILD: Oid = Oid::from_u32(2680);
+    /// Column `inhrelid`.
+    pub const INHERITS_CHILD: u32 = 1;
+    /// `pg_depend`.
+    pub const DEPEND: Oid = Oid::from_u32(2608);
+    /// Its index by `refclassid`, `refobjid`, `refobjsubid`.
+    pub const DEPEND_BY_REFERENCE: Oid = Oid::from_u32(2674);
+    /// Column `refclassid`.
+    pub const DEPEND_CLASS: u32 = 4;
+    /// Column `refobjid`.
+    pub const DEPEND_OBJECT: u32 = 5;
+
+    /// A row of `pg_inherits`.
+    #[repr(C)]
+    pub struct Inherits {
+        /// The child.
+        pub child: Oid,
+        /// The parent.
+        pub parent: Oid,
+        /// Order of the parents.
+        pub number: i32,
+        /// `DETACH PARTITION CONCURRENTLY` is under way.
+        pub detach_pending: bool,
+    }
+}
+
+/// `AddinShmemInitLock`, the lock that guards the table of shared memory segments.
+pub fn addin_shmem_init_lock() -> *mut pg_sys::LWLock {
+    const NUMBER: usize = 21;
+    // SAFETY: the main array holds the server's individual locks at fixed places (lwlocknames.txt).
+    unsafe { &raw mut (*pg_sys::MainLWLockArray.add(NUMBER)).lock }
+}
+
+/// Index of this backend's PGPROC.
+pub fn my_process_number() -> i32 {
+    // SAFETY: MyProc is set in every backend that has shared memory.
+    unsafe { (*pg_sys::MyProc).pgprocno }
+}
+
+/// Whether the process waits for a heavyweight lock right now. Read without a lock: the answer may be a moment old.
+pub fn waits_for_lock(number: i32, pid: i32) -> bool {
+    // SAFETY: `number` came from `my_process_number` of a backend; PGPROCs are never freed.
+    unsafe {
+        let process = (*pg_sys::ProcGlobal).allProcs.add(number as usize);
+        std::ptr::read_volatile(&raw const (*process).pid) != pid
+            || !std::ptr::read_volatile(&raw const (*process).waitLock).is_null()
+    }
+}
+
+/// Index of the PGPROC of the leader of this parallel worker's group.
+pub fn lock_group_leader_number() -> Option<i32> {
+    // SAFETY: as in `my_process_number`.
+    unsafe {
+        let leader = (*pg_sys::MyProc).lockGroupLeader;
+        (!leader.is_null()).then(|| (*leader).pgprocno)
+    }
+}
+
+/// Whether this is a parallel worker.
+#[inline(always)]
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: a variable of the backend.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// Length and by-value mark of a type.
+pub fn type_length(type_id: pg_sys::Oid) -> (i16, bool) {
+    let (mut length, mut by_value) = (0, false);
+    // SAFETY: out parameters; raises an ERROR for a type that does not exist.
+    unsafe { pg_sys::get_typlenbyval(type_id, &mut length, &mut by_value) };
+    (length, by_value)
+}
+
+/// Whether the type is a polymorphic pseudo-type.
+pub fn is_polymorphic(type_id: pg_sys::Oid) -> bool {
+    [
+        pg_sys::ANYELEMENTOID,
+        pg_sys::ANYARRAYOID,
+        pg_sys::ANYNONARRAYOID,
+        pg_sys::ANYENUMOID,
+        pg_sys::ANYRANGEOID,
+        pg_sys::ANYMULTIRANGEOID,
+        pg_sys::ANYCOMPATIBLEOID,
+        pg_sys::ANYCOMPATIBLEARRAYOID,
+        pg_sys::ANYCOMPATIBLENONARRAYOID,
+        pg_sys::ANYCOMPATIBLERANGEOID,
+        pg_sys::ANYCOMPATIBLEMULTIRANGEOID,
+    ]
+    .contains(&type_id)
+}
+
+/// Whether the type is a pseudo-type.
+pub fn is_pseudo(type_id: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_typtype(type_id) as u8 == pg_sys::TYPTYPE_PSEUDO }
+}
+
+/// SQL name of a type.
+pub fn type_name(type_id: pg_sys::Oid) -> String {
+    // SAFETY: returns a C string in our memory context.
+    unsafe { text(pg_sys::format_type_be(type_id)) }
+}
+
+/// A function as `regprocedure` shows it.
+pub fn regprocedure(oid: pg_sys::Oid) -> String {
+    // SAFETY: returns a C string in our memory context.
+    unsafe { text(pg_sys::format_procedure(oid)) }
+}
+
+/// A function with its schema, as `regprocedure` reads it under every search path.
+pub fn regprocedure_qualified(oid: pg_sys::Oid) -> String {
+    // SAFETY: returns a C string in our memory context.
+    unsafe { text(pg_sys::format_procedure_qualified(oid)) }
+}
+
+/// A relation with its schema, quoted where that is needed; `None` if it does not exist.
+pub fn relation_name(relation: pg_sys::Oid) -> Option<String> {
+    // SAFETY: syscache lookups that return C strings in our memory context, or NULL.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        (!name.is_null() && !schema.is_null())
+            .then(|| text(pg_sys::quote_qualified_identifier(schema, name)))
+    }
+}
+
+/// An identifier, quoted where that is needed.
+pub fn quote_identifier(name: &str) -> String {
+    match std::ffi::CString::new(name) {
+        // SAFETY: returns a C string: the argument itself or one in our memory context.
+        Ok(name) => unsafe { text(pg_sys::quote_identifier(name.as_ptr())) },
+        Err(_) => String::new(),
+    }
+}
+
+/// A copy of a C string of the server.
+///
+/// # Safety
+/// `pointer` is a C string.
+pub unsafe fn text(pointer: *const std::ffi::c_char) -> String {
+    // SAFETY: the caller's.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// Oid of this extension in the present database, if it is there.
+pub fn extension() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog lookup that allows for its absence.
+    let oid = unsafe { pg_sys::get_extension_oid(c"pg_query_cache".as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Oid of the schema of this extension in the present database.
+pub fn extension_namespace() -> Option<pg_sys::Oid> {
+    let mut schema = None;
+    // SAFETY: pg_extension and its index by oid.
+    unsafe {
+        catalog_rows(
+            pg_sys::ExtensionRelationId,
+            pg_sys::Oid::from_u32(pg_sys::ExtensionOidIndexId),
+            pg_sys::Anum_pg_extension_oid,
+            extension()?,
+            |tuple, _| {
+                schema = Some((*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_extension>()).extnamespace);
+            },
+        );
+    }
+    schema
+}
+
+/// Schema of this extension, quoted where that is needed.
+pub fn extension_schema() -> Option<String> {
+    let schema = extension_namespace()?;
+    // SAFETY: a syscache lookup that returns a C string in our memory context, or NULL.
+    let name = unsafe {
+        let name = pg_sys::get_namespace_name(schema);
+        if name.is_null() {
+            return None;
+        }
+        text(name)
+    };
+    Some(quote_identifier(&name))
+}
+
+/// Catalog rows whose column `column` equals `oid`, by an index, under the newest catalog snapshot.
+///
+/// # Safety
+/// `catalog` and `index` are a system catalog and an index whose first column is `column`.
+pub unsafe fn catalog_rows(
+    catalog: pg_sys::Oid,
+    index: pg_sys::Oid,
+    column: u32,
+    oid: pg_sys::Oid,
+    mut visit: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    // SAFETY: a plain systable scan; tuples are used only during the visit.
+    unsafe {
+        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as _);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            column as _,
+            pg_sys::BTEqualStrategyNumber as _,
+            pg_sys::F_OIDEQ.into(),
+            pg_sys::Datum::from(oid),
+        );
+        let scan = pg_sys::systable_beginscan(relation, index, true, std::ptr::null_mut(), 1, &mut key);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            visit(tuple, (*relation).rd_att);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+    }
+}
+
+/// Oids of a server list, which is freed.
+///
+/// # Safety
+/// `list` is a list of oids, or NULL for an empty one.
+pub unsafe fn oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
+    // SAFETY: the caller's.
+    unsafe {
+        if list.is_null() {
+            return Vec::new();
+        }
+        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
+        let oids = cells.iter().map(|cell| cell.oid_value).collect();
+        pg_sys::list_free(list);
+        oids
+    }
+}
+
+/// A text column of a catalog row.
+///
+/// # Safety
+/// `tuple` is a row described by `description`, `column` one of its text columns.
+pub unsafe fn text_column(tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc, column: u32) -> Option<String> {
+    let mut is_null = false;
+    // SAFETY: the caller's.
+    unsafe { String::from_datum(pg_sys::heap_getattr(tuple, column as _, description, &mut is_null), is_null) }
+}

@@ -1,0 +1,185 @@
+//! What the body of a cached function says of its dependencies: key columns and tags.
+
+#![allow(unsafe_code)]
+
+use crate::compat;
+use crate::error::Error;
+use crate::language::body::{Body, MAX_TAG_BYTES, argument_number};
+use crate::language::function::CachedFunction;
+use crate::language::signature::Signature;
+use pgrx::pg_sys;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+/// Key columns of a relation, each with the argument (`$1` …) that holds its value.
+pub type Columns = BTreeMap<String, String>;
+
+/// The relations that `depends_on` names, as the present search path finds them. A name that means nothing is passed over: what is
+/// read is recorded anyway.
+pub fn relations(function: &CachedFunction) -> Vec<(pg_sys::Oid, &Columns)> {
+    function.depends_on.iter().filter_map(|(name, columns)| Some((find_relation(name)?, columns))).collect()
+}
+
+/// A relation by name, without a lock.
+pub fn find_relation(name: &str) -> Option<pg_sys::Oid> {
+    // SAFETY: to_regclass takes one text and returns an oid or NULL.
+    unsafe { pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regclass, &[pgrx::IntoDatum::into_datum(name)]) }
+}
+
+/// Checks `depends_on` at CREATE FUNCTION: the relations and columns exist, and values of the arguments can be compared with them.
+pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
+    for (name, columns) in &body.depends_on {
+        let Some(relation) = find_relation(name) else {
+            return Err(Error::InvalidBody(
+                format!("relation \"{name}\" of \"depends_on\" does not exist"),
+                "Give the names of the tables that the function reads, with their schemas if those are not in the search path."
+                    .into(),
+            ));
+        };
+        for (column, argument) in columns {
+            let Some((column_type, _)) = column_type(relation, column) else {
+                return Err(Error::NoSuchColumn(column.clone(), name.clone()));
+            };
+            let Some(argument_type) = argument_number(argument).and_then(|i| function.arguments.get(i)) else { continue };
+            if !same_hash(column_type, *argument_type) {
+                return Err(Error::InvalidBody(
+                    format!(
+                        "column \"{column}\" of \"{name}\" has type {}, argument {argument} has type {}",
+                        compat::type_name(column_type),
+                        compat::type_name(*argument_type)
+                    ),
+                    "A key column and its argument need types whose values are hashed alike.".into(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Type and collation of a column.
+pub fn column_type(relation: pg_sys::Oid, column: &str) -> Option<(pg_sys::Oid, pg_sys::Oid)> {
+    let name = CString::new(column).ok()?;
+    let (mut type_id, mut modifier, mut collation) = (pg_sys::InvalidOid, 0, pg_sys::InvalidOid);
+    // SAFETY: syscache lookups with out parameters.
+    unsafe {
+        let number = pg_sys::get_attnum(relation, name.as_ptr());
+        if number <= 0 {
+            return None;
+        }
+        pg_sys::get_atttypetypmodcoll(relation, number, &mut type_id, &mut modifier, &mut collation);
+    }
+    Some((type_id, collation))
+}
+
+/// Whether equal values of the two types have equal hashes: they are in the same hash operator family.
+fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
+    // SAFETY: the type cache's entries live as long as the backend.
+    unsafe {
+        let flags = (pg_sys::TYPECACHE_HASH_OPFAMILY | pg_sys::TYPECACHE_HASH_EXTENDED_PROC) as i32;
+        let (a, b) = (&*pg_sys::lookup_type_cache(a, flags), &*pg_sys::lookup_type_cache(b, flags));
+        a.hash_opf != pg_sys::InvalidOid
+            && a.hash_opf == b.hash_opf
+            && a.hash_extended_proc != pg_sys::InvalidOid
+            && b.hash_extended_proc != pg_sys::InvalidOid
+    }
+}
+
+/// Hash of a value that is not NULL, equal for equal values of the types of one hash operator family.
+///
+/// # Safety
+/// `value` is a value of the type.
+pub unsafe fn hash(type_id: pg_sys::Oid, collation: pg_sys::Oid, value: pg_sys::Datum) -> Option<u64> {
+    // SAFETY: the type cache's entries live as long as the backend; the function takes a value and a seed.
+    unsafe {
+        let cache = pg_sys::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
+        if (*cache).hash_extended_proc == pg_sys::InvalidOid {
+            return None;
+        }
+        let finfo = &raw mut (*cache).hash_extended_proc_finfo;
+        Some(pg_sys::FunctionCall2Coll(finfo, collation, value, pg_sys::Datum::from(0)).value() as u64)
+    }
+}
+
+/// The keys that a call depends on in `relation`: column and hash of the argument. `None` if it depends on the whole relation:
+/// no columns, one that the triggers do not mark, or a NULL argument.
+///
+/// # Safety
+/// `fcinfo` is a call of `function`.
+pub unsafe fn keys<'a>(
+    relation: pg_sys::Oid,
+    columns: &'a Columns,
+    marked: &[String],
+    function: &CachedFunction,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<Vec<(&'a str, u64)>> {
+    if columns.is_empty() || !columns.keys().all(|column| marked.contains(column)) {
+        return None;
+    }
+    columns
+        .iter()
+        .map(|(column, argument)| {
+            let number = argument_number(argument)?;
+            let (column_type, collation) = column_type(relation, column)?;
+            let declared = function.arguments.get(number)?;
+            // SAFETY: the caller's fcinfo has the arguments of the base function.
+            unsafe {
+                let value = &*(*fcinfo).args.as_ptr().add(number);
+                if value.isnull || declared.polymorphic || !same_hash(column_type, declared.type_id) {
+                    return None;
+                }
+                Some((column.as_str(), hash(declared.type_id, collation, value.value)?))
+            }
+        })
+        .collect()
+}
+
+/// The tags of a call: those of the body with `$1` … replaced by the arguments as text (NULL by nothing), cut to the longest allowed.
+///
+/// # Safety
+/// `fcinfo` is a call of `function`.
+pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> Vec<String> {
+    function
+        .tags
+        .iter()
+        .map(|template| {
+            let mut tag = template.clone();
+            // From the last argument to the first, so that $1 does not match the beginning of $12.
+            for number in (0..function.arguments.len()).rev() {
+                let placeholder = format!("${}", number + 1);
+                if tag.contains(&placeholder) {
+                    // SAFETY: the caller's fcinfo.
+                    tag = tag.replace(&placeholder, &unsafe { argument_text(function, fcinfo, number) });
+                }
+            }
+            cut(tag)
+        })
+        .collect()
+}
+
+unsafe fn argument_text(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo, number: usize) -> String {
+    // SAFETY: the caller's fcinfo has the arguments of the base function; output functions return C strings.
+    unsafe {
+        let value = &*(*fcinfo).args.as_ptr().add(number);
+        if value.isnull {
+            return String::new();
+        }
+        let declared = function.arguments[number];
+        let type_id = if declared.polymorphic {
+            pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, number as i32)
+        } else {
+            declared.type_id
+        };
+        let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(type_id, &mut output, &mut is_varlena);
+        compat::text(pg_sys::OidOutputFunctionCall(output, value.value))
+    }
+}
+
+/// Cuts a tag to the longest that is allowed; `invalidate_cache` does the same, so the two still meet.
+pub fn cut(mut tag: String) -> String {
+    if tag.len() > MAX_TAG_BYTES {
+        let end = (0..=MAX_TAG_BYTES).rev().find(|i| tag.is_char_boundary(*i)).unwrap_or(0);
+        tag.truncate(end);
+    }
+    tag
+}

@@ -1,0 +1,122 @@
+//! Executor hooks: record what is read during a fill, at any depth.
+//!
+//! A parallel worker runs its part of a query that the leader has recorded; queries that functions in it run on their own it only
+//! counts, and the leader's fill is not stored then.
+
+#![allow(unsafe_code)]
+
+use crate::call::frames;
+use crate::call::outcome::Reason;
+use super::utility;
+use crate::compat;
+use crate::server::{self, guarded};
+use crate::store::area::area;
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
+static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
+
+thread_local! {
+    static WORKER_QUERIES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Installs the hooks. Once, in the postmaster.
+pub fn install() {
+    // SAFETY: the postmaster is alone while it loads libraries.
+    unsafe {
+        PREVIOUS_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        PREVIOUS_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+    }
+}
+
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags: i32) {
+    // SAFETY: the server's query; no value with a destructor is alive in this frame.
+    unsafe {
+        if frames::filling() || compat::is_parallel_worker() {
+            guarded(|| record(query, eflags));
+        }
+        if (*query).operation != pg_sys::CmdType::CMD_SELECT && writes_catalog(&*(*query).plannedstmt) {
+            guarded(utility::catalog_written);
+        }
+        match PREVIOUS_START {
+            Some(previous) => previous(query, eflags),
+            None => server::standard_ExecutorStart(query, eflags),
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    execute_once: bool,
+) {
+    // SAFETY: the server's query; no value with a destructor is alive in this frame.
+    unsafe {
+        if frames::filling() {
+            guarded(|| frames::query_runs(query.addr()));
+        }
+        match PREVIOUS_RUN {
+            Some(previous) => previous(query, direction, count, execute_once),
+            None => server::standard_ExecutorRun(query, direction, count, execute_once),
+        }
+    }
+}
+
+/// Whether the statement changes rows of a system catalog: DDL by hand.
+unsafe fn writes_catalog(plan: &pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the plan's list of relations that are written, as numbers of range table entries.
+    unsafe {
+        if plan.resultRelations.is_null() || plan.rtable.is_null() {
+            return false;
+        }
+        let written = std::slice::from_raw_parts((*plan.resultRelations).elements, (*plan.resultRelations).length as usize);
+        let entries = std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
+        written.iter().any(|number| {
+            entries
+                .get(number.int_value as usize - 1)
+                .is_some_and(|cell| (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>()).relid.to_u32() < pg_sys::FirstNormalObjectId)
+        })
+    }
+}
+
+/// Records a query of a fill.
+unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
+    // SAFETY: the server's query and its plan.
+    unsafe {
+        if compat::is_parallel_worker() {
+            // The first query of a worker is the part of the leader's query that it was started for.
+            if WORKER_QUERIES.get() > 0
+                && let Some(area) = area()
+            {
+                area.note_parallel_read();
+            }
+            WORKER_QUERIES.set(WORKER_QUERIES.get() + 1);
+            return;
+        }
+        if eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
+            return;
+        }
+        let plan = &*(*query).plannedstmt;
+        let reads_only = (*query).operation == pg_sys::CmdType::CMD_SELECT
+            && !plan.hasModifyingCTE
+            && plan.rowMarks.is_null();
+        if !reads_only {
+            frames::refuse(Reason::Writes);
+        }
+        let mut relations = Vec::new();
+        if !plan.rtable.is_null() {
+            let cells = std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
+            for cell in cells {
+                let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
+                if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    relations.push(entry.relid);
+                }
+            }
+        }
+        frames::query_begins(query.addr(), (*query).snapshot, &relations);
+    }
+}

@@ -1,0 +1,124 @@
+//! What a result depends on: recorded while the function runs, marked when somebody writes.
+//!
+//! * `executor`: hooks that record every relation that is read during a fill
+//! * `relations`: whether a relation is tracked, and under which relations its writes are marked
+//! * `declared`: keyed dependencies and tags that the body names
+//! * `tracker`: the trigger function that marks writes
+//! * `tracking`: adding and removing its triggers
+//! * `utility`: DDL and other commands that change what functions mean
+//! * `temporary`: temporary objects of the session, which names may mean
+
+#![allow(unsafe_code)]
+
+pub mod declared;
+pub mod executor;
+pub mod relations;
+pub mod temporary;
+pub mod tracker;
+pub mod tracking;
+pub mod utility;
+
+use crate::call::frames::Frame;
+use crate::call::outcome::Reason;
+use crate::language::body::Consistency;
+use crate::store::area::{Area, TrackingRequest};
+use crate::store::lookup::MAX_DEPENDENCIES;
+use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
+use pgrx::pg_sys;
+use relations::Tracking;
+
+/// The slots that the result of a finished fill depends on, or why it cannot be stored.
+///
+/// # Safety
+/// `fcinfo` is the call that the frame belongs to.
+pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallInfo) -> Result<Vec<u32>, Reason> {
+    // SAFETY: a variable of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let count = area.layout.slots;
+    let mut slots = vec![
+        CLUSTER_SLOT,
+        definitions_slot(database),
+        slot_of(database, Tag::Function(frame.function.oid), count),
+    ];
+    let mut depend = |slot| {
+        if !slots.contains(&slot) {
+            slots.push(slot);
+        }
+    };
+    frame.inherited.iter().for_each(|slot| depend(*slot));
+    // SAFETY: the caller's fcinfo.
+    unsafe {
+        for tag in declared::tags(&frame.function, fcinfo) {
+            depend(slot_of(database, Tag::Named(&tag), count));
+        }
+        let declared = declared::relations(&frame.function);
+        let mut read = frame.relations.clone();
+        declared.iter().map(|(relation, _)| *relation).for_each(|relation| {
+            if !read.contains(&relation) {
+                read.push(relation);
+            }
+        });
+        let mut untracked = false;
+        for relation in read {
+            let columns = declared.iter().find(|(named, _)| *named == relation).map(|(_, columns)| columns);
+            match relations::tracking(relation) {
+                Tracking::NoData => (),
+                Tracking::Tracked { roots, key_columns } => {
+                    for root in &roots {
+                        match columns.and_then(|columns| declared::keys(relation, columns, &key_columns, &frame.function, fcinfo)) {
+                            Some(keys) => {
+                                depend(slot_of(database, Tag::WholeRelation(*root), count));
+                                for (column, value) in &keys {
+                                    depend(slot_of(database, Tag::Key { relation: *root, column, value: *value }, count));
+                                }
+                            }
+                            None => depend(slot_of(database, Tag::Relation(*root), count)),
+                        }
+                    }
+                    // Declared keys that the triggers do not mark yet: right already, by the whole relation; better soon.
+                    if let Some(columns) = columns {
+                        for column in columns.keys().filter(|column| !key_columns.contains(column)) {
+                            request(area, database, relation, frame.function.oid, column);
+                        }
+                    }
+                }
+                Tracking::Untracked if frame.function.consistency == Consistency::Ttl => (),
+                Tracking::Untracked => {
+                    untracked = true;
+                    match columns.filter(|columns| !columns.is_empty()) {
+                        Some(columns) => {
+                            columns.keys().for_each(|column| request(area, database, relation, frame.function.oid, column));
+                        }
+                        None => request(area, database, relation, frame.function.oid, ""),
+                    }
+                }
+                Tracking::Never if frame.function.consistency == Consistency::Ttl => (),
+                Tracking::Never => untracked = true,
+            }
+        }
+        if untracked {
+            return Err(Reason::Untracked);
+        }
+    }
+    if slots.len() > MAX_DEPENDENCIES {
+        return Err(Reason::TooManyDependencies);
+    }
+    Ok(slots)
+}
+
+/// Asks the worker to track a relation.
+fn request(area: Area, database: pg_sys::Oid, relation: pg_sys::Oid, function: pg_sys::Oid, column: &str) {
+    let mut request = TrackingRequest {
+        database: database.to_u32(),
+        relation: relation.to_u32(),
+        function: function.to_u32(),
+        column_length: column.len() as u32,
+        ..TrackingRequest::default()
+    };
+    if let Some(name) = request.column.0.get_mut(..column.len()) {
+        name.copy_from_slice(column.as_bytes());
+        if area.request_tracking(request) {
+            crate::worker::wake(area, database);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Whether writes to a relation are tracked, and under which relations they are marked.
+//!
+//! A write is marked under the top of the relation's partition or inheritance tree, and whoever reads a member of the tree depends
+//! on its top: so a write through any member reaches every reader of any other. A tree is tracked only if all of its members are,
+//! because a statement on a member fires that member's triggers only.
+//!
+//! What was found is kept until a relation's definition changes.
+
+#![allow(unsafe_code)]
+
+use crate::compat::{self, catalog};
+use crate::server;
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+/// What is known of a relation that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// It has no data of its own (a view).
+    NoData,
+    /// Its writes are marked under `roots`, and for the `key_columns` under their values too.
+    Tracked {
+        /// Tops of its trees.
+        roots: Vec<pg_sys::Oid>,
+        /// Columns whose values every member's triggers mark.
+        key_columns: Vec<String>,
+    },
+    /// It could be tracked, but is not.
+    Untracked,
+    /// It cannot be tracked: a system catalog, a foreign or temporary table, a sequence.
+    Never,
+}
+
+/// The tracking triggers of one relation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Triggers {
+    /// INSERT, UPDATE, DELETE and TRUNCATE are marked, in every session.
+    pub statement: bool,
+    /// Rows applied by logical replication are marked.
+    pub replica: bool,
+    /// Columns whose values are marked.
+    pub key_columns: Vec<String>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<u32, Tracking>> = RefCell::new(HashMap::new());
+    static ROOTS: RefCell<HashMap<u32, Vec<pg_sys::Oid>>> = RefCell::new(HashMap::new());
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Forgets what was found whenever a relation's definition changes. Once, when the library is loaded.
+pub fn watch_catalog() {
+    // SAFETY: a function with the signature that the server wants.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0)) };
+}
+
+unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, _: pg_sys::Oid) {
+    CHANGES.set(CHANGES.get() + 1);
+}
+
+/// Remembers in `cache` what `find` finds, unless a definition changed meanwhile; forgets everything after a change.
+fn remembered<T: Clone>(
+    cache: &'static std::thread::LocalKey<RefCell<HashMap<u32, T>>>,
+    relation: pg_sys::Oid,
+    find: impl FnOnce() -> T,
+) -> T {
+    thread_local! {
+        static SEEN: Cell<u64> = const { Cell::new(0) };
+    }
+    if SEEN.get() != CHANGES.get() {
+        SEEN.set(CHANGES.get());
+        KNOWN.with_borrow_mut(HashMap::clear);
+        ROOTS.with_borrow_mut(HashMap::clear);
+    }
+    if let Some(known) = cache.with_borrow(|known| known.get(&relation.to_u32()).cloned()) {
+        return known;
+    }
+    let before = CHANGES.get();
+    let found = find();
+    if CHANGES.get() == before {
+        cache.with_borrow_mut(|known| known.insert(relation.to_u32(), found.clone()));
+    }
+    found
+}
+
+/// Whether writes to `relation` are tracked.
+pub fn tracking(relation: pg_sys::Oid) -> Tracking {
+    remembered(&KNOWN, relation, || find_tracking(relation))
+}
+
+/// Tops of the trees that `relation` belongs to; itself if it belongs to none.
+pub fn roots(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    remembered(&ROOTS, relation, || find_roots(relation).0)
+}
+
+fn find_tracking(relation: pg_sys::Oid) -> Tracking {
+    // SAFETY: syscache lookups.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    match kind {
+        pg_sys::RELKIND_VIEW => return Tracking::NoData,
+        _ if !can_be_tracked(relation) => return Tracking::Never,
+        // Changed by REFRESH and DDL alone, which the utility hook marks.
+        pg_sys::RELKIND_MATVIEW => return Tracking::Tracked { roots: vec![relation], key_columns: Vec::new() },
+        _ => (),
+    }
+    let (roots, detaching) = find_roots(relation);
+    if detaching {
+        return Tracking::Untracked;
+    }
+    let mut key_columns: Option<Vec<String>> = None;
+    for member in roots.iter().flat_map(|root| members(*root)) {
+        if !can_be_tracked(member) {
+            return Tracking::Never;
+        }
+        let triggers = triggers(member);
+        // SAFETY: a syscache lookup.
+        let partitioned = unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+        if !triggers.statement || !partitioned && !triggers.replica {
+            return Tracking::Untracked;
+        }
+        key_columns = Some(match key_columns {
+            None => triggers.key_columns,
+            Some(columns) => columns.into_iter().filter(|column| triggers.key_columns.contains(column)).collect(),
+        });
+    }
+    Tracking::Tracked { roots, key_columns: key_columns.unwrap_or_default() }
+}
+
+/// Whether tracking triggers, or the utility hook, can follow the relation at all.
+pub fn can_be_tracked(relation: pg_sys::Oid) -> bool {
+    // SAFETY: syscache lookups.
+    let (kind, persistence, schema) = unsafe {
+        (
+            pg_sys::get_rel_relkind(relation) as u8,
+            if pg_sys::get_rel_relkind(relation) == 0 { 0 } else { pg_sys::get_rel_persistence(relation) as u8 },
+            pg_sys::get_rel_namespace(relation),
+        )
+    };
+    relation.to_u32() >= pg_sys::FirstNormalObjectId
+        && schema != pg_sys::PG_CATALOG_NAMESPACE.into()
+        && matches!(kind, pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE | pg_sys::RELKIND_MATVIEW)
+        && matches!(persistence, pg_sys::RELPERSISTENCE_PERMANENT | pg_sys::RELPERSISTENCE_UNLOGGED)
+}
+
+/// Tops of the trees of a relation, and whether a partition on the way is being detached.
+fn find_roots(relation: pg_sys::Oid) -> (Vec<pg_sys::Oid>, bool) {
+    let (mut roots, mut detaching) = (Vec::new(), false);
+    let mut open = vec![relation];
+    while let Some(member) = open.pop() {
+        let mut parents = Vec::new();
+        // SAFETY: pg_inherits and its index by inhrelid.
+        unsafe {
+            compat::catalog_rows(
+                catalog::INHERITS,
+                catalog::INHERITS_BY_CHILD,
+                catalog::INHERITS_CHILD,
+                member,
+                |tuple, _| {
+                    let row = &*pg_sys::GETSTRUCT(tuple).cast::<catalog::Inherits>();
+                    // Indexes of partitions are in pg_inherits too, but nobody reads or writes them by name.
+                    parents.push(row.parent);
+                    detaching |= row.detach_pending;
+                },
+            );
+        }
+        if parents.is_empty() {
+            if !roots.contains(&member) {
+                roots.push(member);
+            }
+        } else {
+            open.append(&mut parents);
+        }
+    }
+    (roots, detaching)
+}
+
+/// All members of the tree below `root`, itself included.
+pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut members = vec![root];
+    let mut next = 0;
+    while next < members.len() {
+        // SAFETY: a catalog scan that takes no lock on the children.
+        let children = unsafe {
+            compat::oids(server::find_inheritance_children(members[next], pg_sys::NoLock as i32))
+        };
+        for child in children {
+            if !members.contains(&child) {
+                members.push(child);
+            }
+        }
+        next += 1;
+    }
+    members
+}
+
+/// The tracking triggers of a relation.
+pub fn triggers(relation: pg_sys::Oid) -> Triggers {
+    const ROW: i16 = pg_sys::TRIGGER_TYPE_ROW as i16;
+    const BEFORE: i16 = pg_sys::TRIGGER_TYPE_BEFORE as i16;
+    const WRITES: i16 =
+        (pg_sys::TRIGGER_TYPE_INSERT | pg_sys::TRIGGER_TYPE_UPDATE | pg_sys::TRIGGER_TYPE_DELETE) as i16;
+    const ALL: i16 = WRITES | pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
+    let Some(function) = tracker_function() else { return Triggers::default() };
+    let mut found = Triggers::default();
+    let (mut keyed_events, mut keys): (i16, Option<Vec<String>>) = (0, None);
+    // SAFETY: pg_trigger and its index by tgrelid.
+    unsafe {
+        compat::catalog_rows(
+            pg_sys::TriggerRelationId,
+            pg_sys::Oid::from_u32(pg_sys::TriggerRelidNameIndexId),
+            pg_sys::Anum_pg_trigger_tgrelid,
+            relation,
+            |tuple, description| {
+                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
+                if row.tgfoid != function {
+                    return;
+                }
+                let kind = row.tgtype;
+                let always = row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS as u8;
+                if kind & ROW != 0 {
+                    let fires = always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA as u8;
+                    found.replica |= fires && kind & BEFORE != 0 && kind & WRITES == WRITES;
+                } else if kind & BEFORE != 0 {
+                    found.statement |= always && kind & ALL == ALL;
+                } else if always {
+                    keyed_events |= kind & WRITES;
+                    let columns = arguments(tuple, description, row.tgnargs as usize);
+                    keys = Some(match keys.take() {
+                        None => columns,
+                        Some(known) => known.into_iter().filter(|column| columns.contains(column)).collect(),
+                    });
+                }
+            },
+        );
+    }
+    if keyed_events == WRITES {
+        found.key_columns = keys.unwrap_or_default();
+    }
+    found
+}
+
+/// The arguments of a trigger: C strings one after the other.
+unsafe fn arguments(tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc, count: usize) -> Vec<String> {
+    let mut is_null = false;
+    // SAFETY: a bytea column of the row.
+    unsafe {
+        let datum = pg_sys::heap_getattr(tuple, pg_sys::Anum_pg_trigger_tgargs as _, description, &mut is_null);
+        if is_null || count == 0 {
+            return Vec::new();
+        }
+        let packed = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let bytes = pgrx::varlena_to_byte_slice(packed);
+        bytes.split(|byte| *byte == 0).take(count).map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+}
+
+/// Oid of the trigger function that marks writes, in the present database.
+pub fn tracker_function() -> Option<pg_sys::Oid> {
+    let schema = compat::extension_namespace()?;
+    let name = c"cache_tracker";
+    // SAFETY: a syscache lookup by name, argument types (none) and schema; the vector is copied by the lookup.
+    unsafe {
+        let no_arguments = pg_sys::buildoidvector(std::ptr::null(), 0);
+        let tuple = pg_sys::SearchSysCache3(
+            compat::PROC_NAME_CACHE as _,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(no_arguments),
+            pg_sys::Datum::from(schema),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let oid = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).oid;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(oid)
+    }
+}

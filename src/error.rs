@@ -1,0 +1,135 @@
+//! Errors that users can meet, and the one place that turns them into SQLSTATE, message, detail and hint.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+
+/// What can be wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The body of a cached function: what is wrong, and what would be right.
+    InvalidBody(String, String),
+    /// The base function does not exist: its name, and a hint.
+    NoSuchFunction(String, String),
+    /// The two functions do not fit: what differs, and a hint.
+    Mismatch(String, String),
+    /// The base function cannot be cached: message, detail, hint.
+    NotCacheable(String, String, String),
+    /// The cached function itself is declared in a way that cannot work: message, hint.
+    InvalidDeclaration(String, String),
+    /// The function is not in LANGUAGE cached: its name.
+    NotCached(String),
+    /// A parameter value: message, detail.
+    InvalidParameter(String, String),
+    /// A relation cannot be tracked: message, detail.
+    NotTrackable(String, String),
+    /// No right to do it: message, hint.
+    NoPrivilege(String, String),
+    /// The library is not preloaded.
+    NotPreloaded,
+    /// A column does not exist: column, relation.
+    NoSuchColumn(String, String),
+}
+
+/// The hint for a server without the library in `shared_preload_libraries`.
+pub const PRELOAD_HINT: &str = "Add pg_query_cache to shared_preload_libraries and restart the server.";
+
+impl Error {
+    fn parts(self) -> (PgSqlErrorCode, String, Option<String>, Option<String>) {
+        use PgSqlErrorCode::*;
+        match self {
+            Error::InvalidBody(what, right) => (
+                ERRCODE_INVALID_FUNCTION_DEFINITION,
+                "invalid body of cached function".into(),
+                Some(sentence(&what)),
+                Some(right),
+            ),
+            Error::NoSuchFunction(name, hint) => {
+                (ERRCODE_UNDEFINED_FUNCTION, format!("function {name} does not exist"), None, Some(hint))
+            }
+            Error::Mismatch(what, hint) => (
+                ERRCODE_INVALID_FUNCTION_DEFINITION,
+                "cached function does not match its base function".into(),
+                Some(what),
+                Some(hint),
+            ),
+            Error::NotCacheable(message, detail, hint) => {
+                (ERRCODE_INVALID_FUNCTION_DEFINITION, message, Some(detail), Some(hint))
+            }
+            Error::InvalidDeclaration(message, hint) => {
+                (ERRCODE_INVALID_FUNCTION_DEFINITION, message, None, Some(hint))
+            }
+            Error::NotCached(name) => (
+                ERRCODE_WRONG_OBJECT_TYPE,
+                format!("function {name} is not a cached function"),
+                None,
+                Some("Cached functions are listed in the view cached_functions.".into()),
+            ),
+            Error::InvalidParameter(message, detail) => (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None),
+            Error::NotTrackable(message, detail) => (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None),
+            Error::NoPrivilege(message, hint) => (ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, Some(hint)),
+            Error::NotPreloaded => (
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "pg_query_cache must be loaded via shared_preload_libraries".into(),
+                None,
+                Some(PRELOAD_HINT.into()),
+            ),
+            Error::NoSuchColumn(column, relation) => (
+                ERRCODE_UNDEFINED_COLUMN,
+                format!("column \"{column}\" of relation \"{relation}\" does not exist"),
+                None,
+                None,
+            ),
+        }
+    }
+
+    /// Raises the error.
+    pub fn raise(self) -> ! {
+        let (code, message, detail, hint) = self.parts();
+        let mut report = ErrorReport::new(code, message, "pg_query_cache");
+        if let Some(detail) = detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+/// `Result` in which the error is one for the user.
+pub trait OrRaise<T> {
+    /// The value, or raises the error.
+    fn or_raise(self) -> T;
+}
+
+impl<T> OrRaise<T> for Result<T, Error> {
+    fn or_raise(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => error.raise(),
+        }
+    }
+}
+
+/// Warns, once per session, that cached functions do not cache because the library is not preloaded.
+pub fn warn_not_preloaded() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            "pg_query_cache is not loaded via shared_preload_libraries, cached functions are not cached",
+            "pg_query_cache",
+        )
+        .set_hint(PRELOAD_HINT)
+        .report(PgLogLevel::WARNING);
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
+    let rest = chars.as_str();
+    if rest.ends_with('.') { format!("{first}{rest}") } else { format!("{first}{rest}.") }
+}

@@ -1,0 +1,134 @@
+//! The body of a cached function: JSON, checked strictly.
+
+use crate::error::Error;
+use crate::settings;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Whose results are kept apart from whose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The owner says that the result is the same for everybody who may call the function.
+    Shared,
+    /// Per role, and per all that a session can set for itself.
+    #[default]
+    Role,
+    /// Per role and per `request.jwt.…` settings; other settings of extensions do not matter.
+    Claims,
+}
+
+/// What makes an entry right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// The snapshot: every relation read is tracked.
+    #[default]
+    Strict,
+    /// Age, and the tags given, alone.
+    Ttl,
+}
+
+/// When the base function is looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// At CREATE FUNCTION, which records the dependency.
+    #[default]
+    Early,
+    /// At the call, by the caller's search path.
+    Late,
+}
+
+/// The keys of the body.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// The base function with its argument types, as `regprocedure` reads it.
+    pub function: String,
+    /// Time to live, as `interval` reads it.
+    #[serde(default)]
+    pub ttl: Option<String>,
+    /// Class that gives the time to live if `ttl` does not.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// Relations read, each with its key columns and the argument (`$1` …) that holds the value: `{"t": {"column": "$1"}}`.
+    #[serde(default)]
+    pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    /// Tags of the user's own, for `invalidate_cache`. `$1` … stand for the arguments.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// See [`Scope`].
+    #[serde(default)]
+    pub scope: Scope,
+    /// See [`Consistency`].
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// How long an entry is spared by eviction: 0 (default) to 3.
+    #[serde(default)]
+    pub priority: u8,
+    /// See [`Binding`].
+    #[serde(default)]
+    pub binding: Binding,
+}
+
+const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding";
+
+impl Body {
+    /// Reads a body. What it says of other objects (function, relations, interval) is not checked here.
+    pub fn parse(source: &str) -> Result<Self, Error> {
+        let body: Body = serde_json::from_str(source).map_err(|problem| {
+            Error::InvalidBody(problem.to_string(), format!("The body is a JSON object with the keys {KEYS}."))
+        })?;
+        if body.function.trim().is_empty() {
+            return Err(Error::InvalidBody(
+                "\"function\" is empty".into(),
+                "Name the base function with its argument types, for example \"f(integer)\".".into(),
+            ));
+        }
+        if body.priority > pg_query_cache_eviction::MAX_CREDIT {
+            return Err(Error::InvalidBody(
+                format!("\"priority\" is {}", body.priority),
+                "The priority lies between 0 and 3.".into(),
+            ));
+        }
+        if let Some(class) = body.class.as_deref()
+            && settings::class_ttl_us(class).is_none()
+        {
+            return Err(Error::InvalidBody(
+                format!("class \"{class}\" does not exist"),
+                format!("The classes are {}.", settings::CLASSES.join(", ")),
+            ));
+        }
+        if let Some(tag) = body.tags.iter().find(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES) {
+            return Err(Error::InvalidBody(
+                format!("tag \"{}\" is empty or longer than {MAX_TAG_BYTES} bytes", tag.chars().take(64).collect::<String>()),
+                "Give each tag a short name.".into(),
+            ));
+        }
+        if body.tags.len() > MAX_TAGS {
+            return Err(Error::InvalidBody(format!("there are {} tags", body.tags.len()), format!("At most {MAX_TAGS} tags are allowed.")));
+        }
+        for (relation, columns) in &body.depends_on {
+            for (column, argument) in columns {
+                argument_number(argument).ok_or_else(|| {
+                    Error::InvalidBody(
+                        format!("\"{argument}\" of column \"{column}\" of \"{relation}\" is not an argument"),
+                        "Key columns are compared with an argument of the function: {\"table\": {\"column\": \"$1\"}}.".into(),
+                    )
+                })?;
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// Longest tag, in bytes.
+pub const MAX_TAG_BYTES: usize = 255;
+/// Most tags of a function.
+const MAX_TAGS: usize = 16;
+
+/// The index, from 0, of the argument that `$n` names.
+pub fn argument_number(text: &str) -> Option<usize> {
+    text.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}

@@ -1,0 +1,192 @@
+//! A cached function as the catalog has it, ready to be called. Kept per backend until the catalog changes.
+
+#![allow(unsafe_code)]
+
+use super::body::{Binding, Body, Consistency, Scope};
+use super::signature::{self, Signature};
+use crate::error::{Error, OrRaise};
+use crate::settings;
+use crate::compat;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::CStr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An argument of a cached function.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// Declared type.
+    pub type_id: pg_sys::Oid,
+    /// Length of the type as `pg_type.typlen` has it.
+    pub length: i16,
+    /// Whether it is passed by value.
+    pub by_value: bool,
+    /// Whether its actual type is known only at the call.
+    pub polymorphic: bool,
+}
+
+/// How the result comes.
+#[derive(Clone, Copy, Debug)]
+pub struct ResultShape {
+    /// `SETOF` or `TABLE`.
+    pub set: bool,
+    /// Declared type.
+    pub type_id: pg_sys::Oid,
+    /// Length of the type; meaningless for polymorphic ones.
+    pub length: i16,
+    /// Whether it is passed by value; meaningless for polymorphic ones.
+    pub by_value: bool,
+    /// Its actual type is known only at the call.
+    pub polymorphic: bool,
+    /// A row whose columns are OUT parameters.
+    pub record: bool,
+}
+
+/// Where the time to live comes from.
+#[derive(Clone, Debug)]
+enum Ttl {
+    Fixed(i64),
+    Class(String),
+}
+
+/// A cached function.
+#[derive(Debug)]
+pub struct CachedFunction {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
+    /// Oid of the base function.
+    pub base: pg_sys::Oid,
+    /// The base function returns NULL when an argument is NULL, without being run.
+    pub base_strict: bool,
+    /// Arguments that are passed on to the base function.
+    pub arguments: Vec<Argument>,
+    /// Whether one more argument, `cache_duration`, follows them.
+    pub has_duration: bool,
+    /// The result.
+    pub result: ResultShape,
+    ttl: Ttl,
+    /// See [`Scope`].
+    pub scope: Scope,
+    /// See [`Consistency`].
+    pub consistency: Consistency,
+    /// See [`Body::priority`].
+    pub priority: u8,
+    /// See [`Body::tags`].
+    pub tags: Vec<String>,
+    /// See [`Body::depends_on`].
+    pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    /// The search path and role under which an unqualified base function was found.
+    found_under: Option<(Vec<u8>, pg_sys::Oid)>,
+}
+
+impl CachedFunction {
+    /// Time to live of a new entry in microseconds.
+    pub fn ttl_us(&self) -> i64 {
+        match &self.ttl {
+            Ttl::Fixed(us) => *us,
+            Ttl::Class(class) => settings::class_ttl_us(class).unwrap_or(0),
+        }
+    }
+
+    /// Whether the base function would still be found under its name.
+    fn still_found(&self) -> bool {
+        match &self.found_under {
+            None => true,
+            // SAFETY: variables of the backend; the search path is a C string.
+            Some((path, role)) => unsafe {
+                *role == crate::server::GetUserId()
+                    && CStr::from_ptr(pg_sys::namespace_search_path).to_bytes() == path.as_slice()
+            },
+        }
+    }
+}
+
+thread_local! {
+    static FUNCTIONS: RefCell<HashMap<u32, Rc<CachedFunction>>> = RefCell::new(HashMap::new());
+}
+static STALE: AtomicBool = AtomicBool::new(false);
+
+/// The cached function `oid`. Raises an ERROR if it cannot be called.
+#[inline(always)]
+pub fn get(oid: pg_sys::Oid) -> Rc<CachedFunction> {
+    if !STALE.load(Ordering::Relaxed)
+        && let Some(found) = FUNCTIONS.with_borrow(|functions| functions.get(&oid.to_u32()).cloned())
+        && found.still_found()
+    {
+        return found;
+    }
+    load(oid)
+}
+
+#[cold]
+fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
+    if STALE.swap(false, Ordering::Relaxed) {
+        FUNCTIONS.with_borrow_mut(HashMap::clear);
+    }
+    let function = Rc::new(read(oid).or_raise());
+    FUNCTIONS.with_borrow_mut(|functions| functions.insert(oid.to_u32(), function.clone()));
+    function
+}
+
+/// Reads a cached function from the catalog.
+fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
+    let own = Signature::of(oid).ok_or_else(|| Error::NoSuchFunction(oid.to_u32().to_string(), String::new()))?;
+    let body = Body::parse(&own.source)?;
+    let base = signature::resolve(&body)?;
+    let has_duration = signature::check(&own, &base, &body)?;
+    let arguments = own.arguments[..base.arguments.len()].iter().map(|type_id| argument(*type_id)).collect();
+    let (length, by_value) = compat::type_length(own.result);
+    let ttl = match (&body.ttl, &body.class) {
+        (Some(ttl), _) => Ttl::Fixed(signature::parse_ttl(ttl)?),
+        (None, class) => Ttl::Class(class.clone().unwrap_or_else(|| "default".into())),
+    };
+    let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
+    // SAFETY: variables of the backend; the search path is a C string.
+    let found_under = named_by_path.then(|| unsafe {
+        (CStr::from_ptr(pg_sys::namespace_search_path).to_bytes().to_vec(), crate::server::GetUserId())
+    });
+    Ok(CachedFunction {
+        oid,
+        base: base.oid,
+        base_strict: base.strict,
+        arguments,
+        has_duration,
+        result: ResultShape {
+            set: own.returns_set,
+            type_id: own.result,
+            length,
+            by_value,
+            polymorphic: compat::is_polymorphic(own.result),
+            record: own.result == pg_sys::RECORDOID,
+        },
+        ttl,
+        scope: body.scope,
+        consistency: body.consistency,
+        priority: body.priority,
+        tags: body.tags,
+        depends_on: body.depends_on,
+        found_under,
+    })
+}
+
+fn argument(type_id: pg_sys::Oid) -> Argument {
+    let polymorphic = compat::is_polymorphic(type_id);
+    let (length, by_value) = if polymorphic { (0, false) } else { compat::type_length(type_id) };
+    Argument { type_id, length, by_value, polymorphic }
+}
+
+/// Forgets what was read whenever a function or a schema changes. Once per backend.
+pub fn watch_catalog() {
+    // SAFETY: registers a function with the signature that the server wants.
+    unsafe {
+        for cache in [compat::PROC_CACHE, compat::NAMESPACE_CACHE] {
+            pg_sys::CacheRegisterSyscacheCallback(cache, Some(catalog_changed), pg_sys::Datum::from(0));
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn catalog_changed(_: pg_sys::Datum, _: i32, _: u32) {
+    STALE.store(true, Ordering::Relaxed);
+}

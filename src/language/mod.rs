@@ -1,0 +1,13 @@
+//! `LANGUAGE cached`: an ordinary function whose body names, in JSON, the function that it caches.
+//!
+//! * `body`: the JSON
+//! * `function`: a cached function as the catalog has it, ready to be called
+//! * `signature`: finding the base function and comparing the two
+//! * `validator`: checks at CREATE FUNCTION
+//! * `handler`: the entry point of a call
+
+pub mod body;
+pub mod function;
+mod handler;
+pub mod signature;
+pub(crate) mod validator;

@@ -1,0 +1,276 @@
+//! The signatures of a cached function and of its base function, and whether they fit.
+
+#![allow(unsafe_code)]
+
+use super::body::{Binding, Body, Consistency};
+use crate::compat;
+use crate::error::Error;
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, PgTupleDesc, pg_sys};
+use std::ffi::CString;
+
+/// What matters of a function's catalog row.
+pub struct Signature {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
+    /// Types of the input arguments.
+    pub arguments: Vec<pg_sys::Oid>,
+    /// Type of the result.
+    pub result: pg_sys::Oid,
+    /// `SETOF` or `TABLE`.
+    pub returns_set: bool,
+    /// Types of the columns, if the result is a row described by OUT parameters.
+    pub columns: Option<Vec<pg_sys::Oid>>,
+    /// `STRICT`.
+    pub strict: bool,
+    /// `pg_proc.provolatile`.
+    pub volatility: u8,
+    /// `pg_proc.proparallel`.
+    pub parallel: u8,
+    /// `pg_proc.prokind`.
+    pub kind: u8,
+    /// Element type of a VARIADIC argument, or invalid.
+    pub variadic: pg_sys::Oid,
+    /// `pg_proc.prosrc`.
+    pub source: String,
+    /// Oid of its language.
+    pub language: pg_sys::Oid,
+}
+
+impl Signature {
+    /// The signature of the function `oid`, if it exists.
+    pub fn of(oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: the tuple is pinned by the syscache until it is released; nothing of it is kept.
+        unsafe {
+            let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(oid));
+            if tuple.is_null() {
+                return None;
+            }
+            let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+            let arguments =
+                std::slice::from_raw_parts(form.proargtypes.values.as_ptr(), form.pronargs as usize).to_vec();
+            let mut is_null = false;
+            let source = pg_sys::SysCacheGetAttr(
+                compat::PROC_CACHE as _,
+                tuple,
+                pg_sys::Anum_pg_proc_prosrc as _,
+                &mut is_null,
+            );
+            let source = String::from_datum(source, is_null).unwrap_or_default();
+            let description = pg_sys::build_function_result_tupdesc_t(tuple);
+            let columns = (!description.is_null()).then(|| {
+                let description = PgTupleDesc::from_pg_copy(description);
+                (0..description.len()).filter_map(|i| description.get(i)).map(|a| a.atttypid).collect()
+            });
+            let signature = Signature {
+                oid,
+                arguments,
+                result: form.prorettype,
+                returns_set: form.proretset,
+                columns,
+                strict: form.proisstrict,
+                volatility: form.provolatile as u8,
+                parallel: form.proparallel as u8,
+                kind: form.prokind as u8,
+                variadic: form.provariadic,
+                source,
+                language: form.prolang,
+            };
+            pg_sys::ReleaseSysCache(tuple);
+            Some(signature)
+        }
+    }
+}
+
+/// Whether a function name as in [`Body::function`] carries its schema.
+pub fn is_qualified(name: &str) -> bool {
+    let mut quoted = false;
+    for c in name.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => return true,
+            '(' if !quoted => return false,
+            _ => (),
+        }
+    }
+    false
+}
+
+/// Finds the base function that a body names.
+pub fn resolve(body: &Body) -> Result<Signature, Error> {
+    find(&body.function).ok_or_else(|| {
+        let hint = match body.binding {
+            Binding::Late => format!(
+                "This cached function calls the function {} of the application. The samples that come with pg_query_cache \
+                 have one: sql/samples/marketplace.sql.",
+                body.function
+            ),
+            Binding::Early => {
+                "Name the base function with its argument types, and with its schema if that is not in the search path."
+                    .into()
+            }
+        };
+        Error::NoSuchFunction(body.function.clone(), hint)
+    })
+}
+
+/// Finds a function by name and argument types.
+pub fn find(name: &str) -> Option<Signature> {
+    // SAFETY: to_regprocedure takes one text and returns an oid or NULL; a malformed name raises the server's own error.
+    let oid = unsafe { pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[name.into_datum()]) }?;
+    Signature::of(oid)
+}
+
+/// Checks that `own` can be a cached function of `base`. Returns whether it has the additional argument `cache_duration`.
+pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
+    let base_name = compat::regprocedure(base.oid);
+    let not_cacheable = |what: String, detail: &str, hint: &str| {
+        Err(Error::NotCacheable(what, detail.into(), hint.into()))
+    };
+    if base.oid == own.oid {
+        return not_cacheable(
+            format!("function {base_name} cannot cache itself"),
+            "The body names the cached function as its own base function.",
+            "Name the function whose results are to be cached.",
+        );
+    }
+    if base.kind != b'f' {
+        return not_cacheable(
+            format!("{base_name} is not a plain function"),
+            "Procedures, aggregates and window functions have no result that could be stored.",
+            "Cache a function that calls it.",
+        );
+    }
+    if base.result == pg_sys::VOIDOID {
+        return not_cacheable(
+            format!("function {base_name} returns void"),
+            "There is no result to be cached.",
+            "Cache a function that returns a value or a set.",
+        );
+    }
+    if base.result == pg_sys::RECORDOID && base.columns.is_none() {
+        return not_cacheable(
+            format!("function {base_name} returns record without OUT parameters"),
+            "The columns of the result are known only to each calling query.",
+            "Declare the columns with OUT parameters or RETURNS TABLE.",
+        );
+    }
+    let pseudo = |type_id: &pg_sys::Oid| compat::is_pseudo(*type_id) && !compat::is_polymorphic(*type_id);
+    if let Some(type_id) = base.arguments.iter().find(|t| pseudo(t)) {
+        return not_cacheable(
+            format!("function {base_name} takes an argument of pseudo-type {}", compat::type_name(*type_id)),
+            "Values of this type cannot be part of a key.",
+            "Cache a function whose argument types are plain or polymorphic.",
+        );
+    }
+    if pseudo(&base.result) && base.result != pg_sys::RECORDOID {
+        return not_cacheable(
+            format!("function {base_name} returns pseudo-type {}", compat::type_name(base.result)),
+            "Values of this type cannot be stored.",
+            "Cache a function that returns a plain or polymorphic type.",
+        );
+    }
+    if base.volatility == pg_sys::PROVOLATILE_VOLATILE && body.consistency == Consistency::Strict {
+        return not_cacheable(
+            format!("function {base_name} is volatile"),
+            "A volatile function can return another result at each call, or change data.",
+            "Declare it STABLE if it only reads, or give \"consistency\": \"ttl\" if its age alone decides.",
+        );
+    }
+    if own.volatility == pg_sys::PROVOLATILE_IMMUTABLE {
+        return Err(Error::InvalidDeclaration(
+            "cached function must not be declared IMMUTABLE".into(),
+            "Declare it STABLE: the planner keeps results of immutable functions for ever.".into(),
+        ));
+    }
+    if own.parallel == pg_sys::PROPARALLEL_SAFE {
+        return Err(Error::InvalidDeclaration(
+            "cached function must not be declared PARALLEL SAFE".into(),
+            "Declare it PARALLEL RESTRICTED: parallel workers cannot record what a function reads.".into(),
+        ));
+    }
+    let mismatch = |what: String| Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()));
+    if own.returns_set != base.returns_set {
+        let word = |set: bool| if set { "a set" } else { "one value" };
+        return mismatch(format!(
+            "The base function {base_name} returns {}, the cached function {}.",
+            word(base.returns_set),
+            word(own.returns_set)
+        ));
+    }
+    if own.result != base.result || own.columns != base.columns {
+        return mismatch(format!(
+            "The base function {base_name} returns {}, the cached function {}.",
+            result_name(base),
+            result_name(own)
+        ));
+    }
+    let n = base.arguments.len();
+    let has_duration = own.arguments.len() == n + 1 && own.arguments[n] == pg_sys::INTERVALOID;
+    if own.arguments.len() < n || own.arguments[..n] != base.arguments[..] || own.arguments.len() > n && !has_duration {
+        let names = |types: &[pg_sys::Oid]| types.iter().map(|t| compat::type_name(*t)).collect::<Vec<_>>().join(", ");
+        return mismatch(format!(
+            "The base function {base_name} takes ({}), the cached function ({}).",
+            names(&base.arguments),
+            names(&own.arguments)
+        ));
+    }
+    if base.variadic != own.variadic {
+        return mismatch(format!("Only one of the base function {base_name} and the cached function is VARIADIC."));
+    }
+    for columns in body.depends_on.values() {
+        for argument in columns.values() {
+            if super::body::argument_number(argument).is_none_or(|i| i >= n) {
+                return Err(Error::InvalidBody(
+                    format!("{argument} is not an argument of the base function {base_name}"),
+                    format!("It has {n} arguments."),
+                ));
+            }
+        }
+    }
+    Ok(has_duration)
+}
+
+fn result_name(signature: &Signature) -> String {
+    match &signature.columns {
+        Some(columns) => format!(
+            "({})",
+            columns.iter().map(|type_id| compat::type_name(*type_id)).collect::<Vec<_>>().join(", ")
+        ),
+        None => compat::type_name(signature.result),
+    }
+}
+
+/// Reads a time to live. Microseconds, more than zero.
+pub fn parse_ttl(text: &str) -> Result<i64, Error> {
+    let source = CString::new(text).map_err(|_| {
+        Error::InvalidBody("\"ttl\" holds a zero byte".into(), "Give an interval, for example \"5 minutes\".".into())
+    })?;
+    // SAFETY: interval_in takes a C string, an oid and a type modifier; a malformed interval raises the server's own error.
+    let interval = unsafe {
+        pgrx::direct_function_call::<Interval>(
+            pg_sys::interval_in,
+            &[source.as_c_str().into_datum(), pg_sys::InvalidOid.into_datum(), (-1i32).into_datum()],
+        )
+    };
+    let us = interval.map_or(0, |interval| {
+        interval_us(&pg_sys::Interval { time: interval.micros(), day: interval.days(), month: interval.months() })
+    });
+    if us <= 0 {
+        return Err(Error::InvalidParameter(
+            format!("invalid time to live \"{text}\""),
+            "A time to live is longer than zero.".into(),
+        ));
+    }
+    Ok(us)
+}
+
+/// An interval in microseconds, with days of 24 hours and months of 30 days as `extract(epoch …)` has months; saturating.
+#[inline(always)]
+pub fn interval_us(interval: &pg_sys::Interval) -> i64 {
+    const DAY: i64 = 86_400_000_000;
+    i64::from(interval.month)
+        .saturating_mul(30 * DAY)
+        .saturating_add(i64::from(interval.day).saturating_mul(DAY))
+        .saturating_add(interval.time)
+}

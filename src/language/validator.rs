@@ -1,0 +1,59 @@
+//! The validator: checks a cached function at CREATE FUNCTION and records that it depends on its base function.
+
+#![allow(unsafe_code)]
+
+use super::body::{Binding, Body};
+use super::signature::{self, Signature};
+use crate::error::OrRaise;
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+
+#[pg_extern(sql = "
+CREATE FUNCTION cached_validator(function oid) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'cached_validator_wrapper';
+COMMENT ON FUNCTION cached_validator(oid) IS 'validator of LANGUAGE cached';
+")]
+fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
+    // SAFETY: the usual checks of a validator: may the caller look at this function, and are bodies to be checked at all?
+    let (access, check) = unsafe {
+        (
+            pg_sys::CheckFunctionValidatorAccess((*(*fcinfo).flinfo).fn_oid, function),
+            pg_sys::check_function_bodies,
+        )
+    };
+    if !access {
+        return;
+    }
+    let Some(own) = Signature::of(function) else { return };
+    if !check {
+        // A dump restores functions in the order of their dependencies, so the base function is there if it can be.
+        if let Ok(body) = Body::parse(&own.source)
+            && body.binding == Binding::Early
+            && let Some(base) = signature::find(&body.function)
+        {
+            depend(function, base.oid);
+        }
+        return;
+    }
+    let body = Body::parse(&own.source).or_raise();
+    if let Some(ttl) = &body.ttl {
+        signature::parse_ttl(ttl).or_raise();
+    }
+    if body.binding == Binding::Late && signature::find(&body.function).is_none() {
+        return;
+    }
+    let base = signature::resolve(&body).or_raise();
+    signature::check(&own, &base, &body).or_raise();
+    crate::dependencies::declared::check(&body, &own).or_raise();
+    if body.binding == Binding::Early {
+        depend(function, base.oid);
+    }
+}
+
+/// Records that the cached function depends on its base function, so that `DROP FUNCTION` says so.
+fn depend(function: pg_sys::Oid, base: pg_sys::Oid) {
+    let address =
+        |oid| pg_sys::ObjectAddress { classId: pg_sys::ProcedureRelationId, objectId: oid, objectSubId: 0 };
+    // SAFETY: both functions exist.
+    unsafe { pg_sys::recordDependencyOn(&address(function), &address(base), pg_sys::DependencyType::DEPENDENCY_NORMAL) }
+}

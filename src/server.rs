@@ -1,0 +1,70 @@
+//! Server functions that are called without pgrx's guard, and the guard for the rest.
+//!
+//! pgrx turns an ERROR of a server function into a Rust panic and raises it again at the outermost Rust frame. On the way
+//! the fields that it does not know (constraint name, table name, position, context lines …) are lost, and every call costs
+//! a `sigsetjmp`. Neither is acceptable where we stand between the user and the user's own statement. Hence two rules:
+//!
+//! * Calls that pass control to the user's code (`standard_…`, a base function) use the declarations below. An ERROR jumps
+//!   straight over our frames, so **no value with a destructor may be alive in a frame across such a call**; whatever has to be
+//!   undone is undone by the transaction callbacks (`crate::transaction`).
+//! * Everything else of ours runs inside [`guarded`], which turns Rust panics and pgrx errors into ordinary ERRORs.
+
+use pgrx::pg_sys;
+use std::ffi::{c_char, c_int, c_void};
+
+/// Runs `body`; a panic in it, or an error raised through pgrx, becomes a PostgreSQL ERROR raised from this frame.
+///
+/// # Safety
+/// The caller's frames up to the server hold no value with a destructor.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub unsafe fn guarded<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: passed on to the caller.
+    unsafe { pg_sys::submodules::panic::pgrx_extern_c_guard(body) }
+}
+
+#[allow(unsafe_code, missing_docs)]
+mod declared {
+    use super::*;
+    unsafe extern "C-unwind" {
+        pub fn palloc(size: usize) -> *mut c_void;
+        pub fn pfree(pointer: *mut c_void);
+        pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
+        pub fn ActiveSnapshotSet() -> bool;
+        pub fn RecoveryInProgress() -> bool;
+        pub fn GetUserId() -> pg_sys::Oid;
+        pub fn GetSessionUserId() -> pg_sys::Oid;
+        pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+        pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
+        pub fn XidInMVCCSnapshot(xid: pg_sys::TransactionId, snapshot: pg_sys::Snapshot) -> bool;
+        pub fn pg_get_timezone_name(tz: *mut pg_sys::pg_tz) -> *const c_char;
+        pub fn standard_ProcessUtility(
+            pstmt: *mut pg_sys::PlannedStmt,
+            query: *const c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            params: pg_sys::ParamListInfo,
+            env: *mut pg_sys::QueryEnvironment,
+            dest: *mut pg_sys::DestReceiver,
+            qc: *mut pg_sys::QueryCompletion,
+        );
+        pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, eflags: c_int);
+        pub fn standard_ExecutorRun(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+            execute_once: bool,
+        );
+        pub fn fmgr_info_cxt(function: pg_sys::Oid, finfo: *mut pg_sys::FmgrInfo, context: pg_sys::MemoryContext);
+        pub fn find_inheritance_children(parent: pg_sys::Oid, lockmode: c_int) -> *mut pg_sys::List;
+        pub static bytea_output: c_int;
+        pub static xmlbinary: c_int;
+        pub static xmloption: c_int;
+        pub static backslash_quote: c_int;
+        pub static locale_messages: *const c_char;
+        pub static locale_monetary: *const c_char;
+        pub static locale_numeric: *const c_char;
+        pub static locale_time: *const c_char;
+    }
+}
+pub use declared::*;

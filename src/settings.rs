@@ -1,0 +1,197 @@
+//! Settings (`pg_query_cache.*`): private statics, typed accessors; unit and range stand in the description.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
+static AUTO_TRACK: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MEMORY_MB: GucSetting<i32> = GucSetting::<i32>::new(64);
+static MAX_ENTRY_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static FILL_WAIT_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static CLEANUP_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(60);
+static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
+static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
+static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
+static TTL_SESSIONS_S: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
+static TTL_ANALYTICS_S: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
+static TTL_ENTERPRISE_S: GucSetting<i32> = GucSetting::<i32>::new(2 * 3600);
+static TTL_DEPARTMENT_S: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static TTL_DEFAULT_S: GucSetting<i32> = GucSetting::<i32>::new(10 * 60);
+
+/// Smallest memory tier in MB: one partition with room for the slots, the statistics and a few thousand entries.
+pub const MEMORY_MIN_MB: i32 = 4;
+
+/// Whether cached functions use the cache in this session.
+#[inline(always)]
+pub fn enabled() -> bool {
+    ENABLED.get()
+}
+
+/// Whether the background worker may add tracking triggers by itself.
+pub fn auto_track() -> bool {
+    AUTO_TRACK.get()
+}
+
+/// Size of the whole shared memory area in bytes.
+pub fn memory_bytes() -> usize {
+    MEMORY_MB.get() as usize * 1024 * 1024
+}
+
+/// Largest result that is stored, in bytes of key, dependencies and value together.
+pub fn max_entry_bytes() -> usize {
+    MAX_ENTRY_SIZE_KB.get() as usize * 1024
+}
+
+/// How long a call waits for another session that computes the same result, in milliseconds.
+pub fn fill_wait_ms() -> i64 {
+    i64::from(FILL_WAIT_MS.get())
+}
+
+/// How often the worker removes expired and dead entries, in seconds.
+pub fn cleanup_interval_s() -> i32 {
+    CLEANUP_INTERVAL_S.get()
+}
+
+/// How often the worker writes new entries to the table tier, in seconds; 0 = only `flush_cache()` and shutdown.
+pub fn flush_interval_s() -> i32 {
+    FLUSH_INTERVAL_S.get()
+}
+
+/// How long the worker waits for a table's lock before it tries again later, in milliseconds.
+pub fn tracking_lock_timeout_ms() -> i32 {
+    TRACKING_LOCK_TIMEOUT_MS.get()
+}
+
+/// What is added to the clock when ages are measured, in microseconds. For tests.
+#[inline(always)]
+pub fn clock_offset_us() -> i64 {
+    i64::from(CLOCK_OFFSET_S.get()) * 1_000_000
+}
+
+/// Names of the classes that carry a time to live of their own.
+pub const CLASSES: [&str; 5] = ["default", "sessions", "analytics", "enterprise", "department"];
+
+/// Time to live of a class in microseconds; `None` if there is no class of that name.
+pub fn class_ttl_us(class: &str) -> Option<i64> {
+    let seconds = match class {
+        "default" => TTL_DEFAULT_S.get(),
+        "sessions" => TTL_SESSIONS_S.get(),
+        "analytics" => TTL_ANALYTICS_S.get(),
+        "enterprise" => TTL_ENTERPRISE_S.get(),
+        "department" => TTL_DEPARTMENT_S.get(),
+        _ => return None,
+    };
+    Some(i64::from(seconds) * 1_000_000)
+}
+
+/// Defines the settings. Those that size shared memory exist only when the library is preloaded.
+pub fn define(preloading: bool) {
+    let none = GucFlags::default();
+    GucRegistry::define_bool_guc(
+        c"pg_query_cache.enabled",
+        c"Uses the cache for cached functions.",
+        c"When off, cached functions answer from their base functions and store nothing.",
+        &ENABLED,
+        GucContext::Userset,
+        none,
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_query_cache.auto_track",
+        c"Lets the background worker add tracking triggers to tables that cached functions read.",
+        c"The owner of the cached function needs the TRIGGER privilege on the table.",
+        &AUTO_TRACK,
+        GucContext::Sighup,
+        none,
+    );
+    if preloading {
+        GucRegistry::define_int_guc(
+            c"pg_query_cache.memory",
+            c"Sets the size of the shared memory area of the cache.",
+            c"Entries, validity slots and statistics all live in it; nothing outside it grows.",
+            &MEMORY_MB,
+            MEMORY_MIN_MB,
+            1024 * 1024,
+            GucContext::Postmaster,
+            GucFlags::UNIT_MB,
+        );
+    }
+    let int = |name, short, long, setting: &'static GucSetting<i32>, min, max, context, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags)
+    };
+    int(
+        c"pg_query_cache.max_entry_size",
+        c"Sets the largest result that is stored.",
+        c"Larger results are returned to the caller and counted as too large.",
+        &MAX_ENTRY_SIZE_KB,
+        1,
+        1024 * 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    int(
+        c"pg_query_cache.fill_wait",
+        c"Sets how long a call waits for another session that computes the same result.",
+        c"After that it computes the result itself. 0 never waits.",
+        &FILL_WAIT_MS,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"pg_query_cache.cleanup_interval",
+        c"Sets how often the background worker removes expired and invalidated entries.",
+        c"0 disables the periodic clean-up; cleanup_expired_cache() still works.",
+        &CLEANUP_INTERVAL_S,
+        0,
+        86_400,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"pg_query_cache.flush_interval",
+        c"Sets how often the background worker writes new entries to the table query_cache.",
+        c"0 disables the periodic writing; flush_cache() and a clean shutdown still write.",
+        &FLUSH_INTERVAL_S,
+        0,
+        86_400,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"pg_query_cache.tracking_lock_timeout",
+        c"Sets how long the background worker waits for the lock on a table that it starts to track.",
+        c"It tries again later, so that it never holds up the application's own lock queue for longer than this.",
+        &TRACKING_LOCK_TIMEOUT_MS,
+        1,
+        60_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"pg_query_cache.clock_offset",
+        c"Adds to the clock by which the age of entries is measured.",
+        c"For tests of expiry; leave it at 0.",
+        &CLOCK_OFFSET_S,
+        -86_400 * 365,
+        86_400 * 365,
+        GucContext::Suset,
+        GucFlags::UNIT_S | GucFlags::NO_SHOW_ALL,
+    );
+    let ttl = |name, short, setting: &'static GucSetting<i32>| {
+        int(
+            name,
+            short,
+            c"Functions with a ttl of their own are not affected; a caller's cache_duration only shortens it.",
+            setting,
+            1,
+            86_400 * 365,
+            GucContext::Userset,
+            GucFlags::UNIT_S,
+        )
+    };
+    ttl(c"pg_query_cache.ttl_default", c"Sets the time to live of entries of class default.", &TTL_DEFAULT_S);
+    ttl(c"pg_query_cache.ttl_sessions", c"Sets the time to live of entries of class sessions.", &TTL_SESSIONS_S);
+    ttl(c"pg_query_cache.ttl_analytics", c"Sets the time to live of entries of class analytics.", &TTL_ANALYTICS_S);
+    ttl(c"pg_query_cache.ttl_enterprise", c"Sets the time to live of entries of class enterprise.", &TTL_ENTERPRISE_S);
+    ttl(c"pg_query_cache.ttl_department", c"Sets the time to live of entries of class department.", &TTL_DEPARTMENT_S);
+}

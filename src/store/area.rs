@@ -1,0 +1,349 @@
+//! The area in shared memory: requested while the library is preloaded, initialised by the postmaster, inherited by every backend.
+//!
+//! Failure: after a crash of a backend the postmaster calls the start-up hook again with new, zeroed memory; the pointer in
+//! `AREA` is then replaced before any backend can run.
+
+#![allow(unsafe_code)]
+
+use super::flights::Flights;
+use super::layout::Layout;
+use super::partition::Partition;
+use super::statistics::Functions;
+use crate::settings;
+use crate::validity::slots::Slots;
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Name of the shared memory segment and of the lock tranche, as `pg_shmem_allocations` and wait events show them.
+pub const NAME: &std::ffi::CStr = c"pg_query_cache";
+
+/// Number of locks: one per partition and one for the flights, the statistics and the requests each.
+pub const LOCKS: usize = super::layout::MAX_PARTITIONS + 3;
+const FLIGHTS_LOCK: usize = super::layout::MAX_PARTITIONS;
+const FUNCTIONS_LOCK: usize = FLIGHTS_LOCK + 1;
+const REQUESTS_LOCK: usize = FLIGHTS_LOCK + 2;
+
+/// Databases that can have a worker at the same time.
+pub const DATABASES: usize = 64;
+/// Tracking requests that can wait for the worker at the same time.
+pub const REQUESTS: usize = 64;
+
+/// What the worker of one database and its backends share.
+#[repr(C)]
+pub struct DatabaseState {
+    /// Oid of the database, 0 if free.
+    pub database: AtomicU32,
+    /// Process id of its worker, 0 if none runs.
+    pub worker_pid: AtomicI32,
+    /// 1 once the table tier has been read into memory.
+    pub warm: AtomicU32,
+    /// 1 if somebody wants a worker.
+    pub wanted: AtomicU32,
+}
+
+/// A request to start tracking a relation.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct TrackingRequest {
+    /// Oid of the database.
+    pub database: u32,
+    /// Oid of the relation.
+    pub relation: u32,
+    /// Oid of the cached function that read it, whose owner needs the TRIGGER privilege.
+    pub function: u32,
+    /// Length of `column`.
+    pub column_length: u32,
+    /// Name of the key column, if the function declared one.
+    pub column: ColumnName,
+}
+
+/// A column name of at most 63 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ColumnName(pub [u8; 64]);
+
+impl Default for ColumnName {
+    fn default() -> Self {
+        ColumnName([0; 64])
+    }
+}
+
+/// Header of the area. Counters are totals of the cluster since the start.
+#[repr(C)]
+pub struct Header {
+    /// Identifies one life of the slots: rows of the table tier from another one are worthless. Kept over a clean restart.
+    pub incarnation: AtomicU64,
+    /// 1 if the slots came back from a clean shutdown.
+    pub restored: AtomicU32,
+    /// Process id of the launcher.
+    pub launcher_pid: AtomicI32,
+    /// The first transaction id after a start without saved slots: transactions prepared before it are unknown writers of everything.
+    pub known_from: AtomicU64,
+    /// Entries that left because there was no room.
+    pub evictions: AtomicU64,
+    /// Entries that the clean-up removed because of their age.
+    pub expirations: AtomicU64,
+    /// Entries that the clean-up removed because they were invalidated.
+    pub dead_removed: AtomicU64,
+    /// Results that did not fit.
+    pub no_room: AtomicU64,
+    /// Reads that found inconsistent bytes and answered from the function instead.
+    pub damaged: AtomicU64,
+    /// Start of this life, microseconds since 2000-01-01.
+    pub started_at: AtomicU64,
+    /// State of the databases.
+    pub databases: [DatabaseState; DATABASES],
+    /// Guarded by the requests lock.
+    pub request_count: AtomicU32,
+    /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
+    parallel_reads: [AtomicU32; LEADERS],
+}
+
+/// Leaders share these counters by their number; sharing one refuses too much, never too little.
+const LEADERS: usize = 256;
+
+
+const _: () = assert!(size_of::<Header>() <= super::layout::HEADER_BYTES);
+
+static AREA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static LAYOUT: once_cell::sync::OnceCell<Layout> = once_cell::sync::OnceCell::new();
+
+/// The attached area.
+#[derive(Clone, Copy)]
+pub struct Area {
+    base: *mut u8,
+    /// Where everything lies.
+    pub layout: &'static Layout,
+}
+
+/// The area, if the library was preloaded.
+#[inline(always)]
+pub fn area() -> Option<Area> {
+    let base = AREA.load(Ordering::Relaxed);
+    match LAYOUT.get() {
+        Some(layout) if !base.is_null() => Some(Area { base, layout }),
+        _ => None,
+    }
+}
+
+fn bytes() -> usize {
+    settings::memory_bytes() + REQUESTS * size_of::<TrackingRequest>()
+}
+
+/// Asks for the memory and the locks. In the shared memory request hook.
+pub fn request() {
+    // SAFETY: called from shmem_request_hook, the one place where requests are allowed.
+    unsafe {
+        pg_sys::RequestAddinShmemSpace(bytes());
+        pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), LOCKS as i32);
+    }
+}
+
+/// Creates or finds the area. In the start-up hook; `true` if it is new and was initialised.
+pub fn attach() -> bool {
+    let layout = LAYOUT.get_or_init(|| Layout::new(settings::memory_bytes()));
+    let mut found = false;
+    // SAFETY: called from shmem_startup_hook. The lock is the one that guards the table of segments.
+    let base = unsafe {
+        let lock = crate::compat::addin_shmem_init_lock();
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let base = pg_sys::ShmemInitStruct(NAME.as_ptr(), bytes(), &mut found).cast::<u8>();
+        if !found {
+            std::ptr::write_bytes(base, 0, bytes());
+        }
+        pg_sys::LWLockRelease(lock);
+        base
+    };
+    AREA.store(base, Ordering::Relaxed);
+    if found {
+        return false;
+    }
+    let area = Area { base, layout };
+    for index in 0..layout.partitions {
+        area.partition(index).initialise();
+    }
+    area.flights().initialise();
+    true
+}
+
+impl Area {
+    fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: offsets come from the layout and lie inside the area.
+        unsafe { self.base.add(offset) }
+    }
+
+    /// The header.
+    #[inline(always)]
+    pub fn header(&self) -> &'static Header {
+        // SAFETY: the area starts with the header, zeroed at creation, and lives as long as the process; all fields are atomic.
+        unsafe { &*self.base.cast::<Header>() }
+    }
+
+    /// The validity slots.
+    #[inline(always)]
+    pub fn slots(&self) -> Slots {
+        // SAFETY: the layout reserves `slots` zeroed slots there.
+        unsafe { Slots::at(self.at(self.layout.slots_at).cast(), self.layout.slots) }
+    }
+
+    /// The statistics of functions.
+    pub fn functions(&self) -> Functions {
+        // SAFETY: the layout reserves `functions` zeroed rows there.
+        unsafe { Functions::at(self.at(self.layout.functions_at).cast(), self.layout.functions) }
+    }
+
+    /// The flights.
+    pub fn flights(&self) -> Flights {
+        // SAFETY: the layout reserves their bytes there.
+        unsafe { Flights::at(self.at(self.layout.flights_at).cast()) }
+    }
+
+    /// The partition of a key's hash, and its number.
+    #[inline(always)]
+    pub fn partition_of(&self, hash: u64) -> Partition {
+        self.partition((hash >> 58) as u32 & (self.layout.partitions - 1))
+    }
+
+    /// A partition.
+    #[inline(always)]
+    pub fn partition(&self, index: u32) -> Partition {
+        let offset = self.layout.partitions_at + index as usize * self.layout.partition_bytes;
+        // SAFETY: the layout reserves `partition_bytes` for each of `partitions`.
+        unsafe { Partition::at(self.at(offset), index, self.layout) }
+    }
+
+    /// All partitions.
+    pub fn partitions(self) -> impl Iterator<Item = Partition> {
+        (0..self.layout.partitions).map(move |index| self.partition(index))
+    }
+
+    /// What is shared about `database`; `None` if it has no place yet.
+    pub fn database(&self, database: pg_sys::Oid) -> Option<&'static DatabaseState> {
+        self.header().databases.iter().find(|state| state.database.load(Ordering::Acquire) == database.to_u32())
+    }
+
+    /// What is shared about `database`, given a place if there is one left.
+    pub fn database_or_new(&self, database: pg_sys::Oid) -> Option<&'static DatabaseState> {
+        let wanted = database.to_u32();
+        self.header().databases.iter().find(|state| {
+            let present = state.database.load(Ordering::Acquire);
+            present == wanted
+                || present == 0
+                    && match state.database.compare_exchange(0, wanted, Ordering::AcqRel, Ordering::Acquire) {
+                        Ok(_) => true,
+                        Err(other) => other == wanted,
+                    }
+        })
+    }
+
+    /// How many queries of their own the parallel workers of this backend have run. They cannot be recorded: a fill during which
+    /// the number changes is not stored.
+    pub fn parallel_reads(&self) -> u32 {
+        self.parallel_reads_of(crate::compat::my_process_number()).load(Ordering::Acquire)
+    }
+
+    /// Notes that this parallel worker ran a query of its own.
+    pub fn note_parallel_read(&self) {
+        if let Some(leader) = crate::compat::lock_group_leader_number() {
+            self.parallel_reads_of(leader).fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn parallel_reads_of(&self, process: i32) -> &'static AtomicU32 {
+        &self.header().parallel_reads[process as usize % LEADERS]
+    }
+
+    fn requests(&self) -> *mut TrackingRequest {
+        self.at(self.layout.total.next_multiple_of(8)).cast()
+    }
+
+    /// Hands a tracking request to the worker of its database. `false` if there is no room; a later call asks again.
+    pub fn request_tracking(&self, request: TrackingRequest) -> bool {
+        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let header = self.header();
+        let count = header.request_count.load(Ordering::Relaxed) as usize;
+        // SAFETY: `count` of REQUESTS are in use; the lock is held.
+        unsafe {
+            if (0..count).any(|i| *self.requests().add(i) == request) {
+                return true;
+            }
+            if count == REQUESTS {
+                return false;
+            }
+            self.requests().add(count).write(request);
+        }
+        header.request_count.store(count as u32 + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the waiting requests of `database`.
+    pub fn take_requests(&self, database: pg_sys::Oid) -> Vec<TrackingRequest> {
+        let mut taken = Vec::with_capacity(REQUESTS);
+        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let header = self.header();
+        let mut count = header.request_count.load(Ordering::Relaxed) as usize;
+        let mut i = 0;
+        while i < count {
+            // SAFETY: `count` of REQUESTS are in use; the lock is held.
+            unsafe {
+                let request = self.requests().add(i);
+                if (*request).database == database.to_u32() {
+                    taken.push(*request);
+                    count -= 1;
+                    *request = *self.requests().add(count);
+                } else {
+                    i += 1;
+                }
+            }
+        }
+        header.request_count.store(count as u32, Ordering::Relaxed);
+        taken
+    }
+}
+
+/// A held lock of the tranche; released when dropped. If an ERROR passes by, the server releases it.
+pub struct LockGuard(*mut pg_sys::LWLock);
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        // SAFETY: the lock was acquired by this guard. An ERROR has released all locks before a panic drops the guard.
+        unsafe {
+            if pg_sys::LWLockHeldByMe(self.0) {
+                pg_sys::LWLockRelease(self.0);
+            }
+        }
+    }
+}
+
+fn lock(index: usize, mode: pg_sys::LWLockMode::Type) -> LockGuard {
+    // SAFETY: the tranche was requested with LOCKS locks; `index` is one of ours.
+    unsafe {
+        let lock = &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr()).add(index)).lock;
+        pg_sys::LWLockAcquire(lock, mode);
+        LockGuard(lock)
+    }
+}
+
+fn lock_exclusive(index: usize) -> LockGuard {
+    lock(index, pg_sys::LWLockMode::LW_EXCLUSIVE)
+}
+
+/// The lock of a partition, for changing it.
+pub fn lock_partition(index: u32) -> LockGuard {
+    lock_exclusive(index as usize)
+}
+
+/// The lock of a partition, for walking through it.
+pub fn lock_partition_shared(index: u32) -> LockGuard {
+    lock(index as usize, pg_sys::LWLockMode::LW_SHARED)
+}
+
+/// The lock of the flights.
+pub fn lock_flights() -> LockGuard {
+    lock_exclusive(FLIGHTS_LOCK)
+}
+
+/// The lock that guards the assignment of functions to rows of statistics.
+pub fn lock_functions() -> LockGuard {
+    lock_exclusive(FUNCTIONS_LOCK)
+}

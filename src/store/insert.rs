@@ -1,0 +1,283 @@
+//! Adding and removing entries.
+//!
+//! An entry is added in three steps, so that no lock is held while bytes are copied: *reserve* blocks under the partition's lock
+//! (evicting what has to go), *write* the entry into them, *publish* it under the lock. Nothing between reserving and publishing
+//! can raise an ERROR; a backend killed there makes the server start over with empty shared memory, so no block is lost.
+
+#![allow(unsafe_code)]
+
+use super::area::{Area, lock_partition, lock_partition_shared};
+use super::layout::BLOCK;
+use super::lookup::{EntryId, MAX_DEPENDENCIES};
+use super::partition::{ENTRY_HEAD, EntryHead, Partition, blocks_for};
+use crate::validity::Dependency;
+use pg_query_cache_eviction::NIL;
+use std::sync::atomic::Ordering;
+
+/// A result to be stored.
+pub struct NewEntry<'a> {
+    /// Its fixed fields; lengths and counts are filled in from the slices.
+    pub head: EntryHead,
+    /// What it depends on.
+    pub dependencies: &'a [Dependency],
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// Why a result was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// Larger than `pg_query_cache.max_entry_size`, or than a partition can hold.
+    TooLarge,
+    /// No blocks could be had.
+    NoRoom,
+}
+
+/// Stores an entry; it takes the place of one with the same key.
+pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, NotStored> {
+    let mut head = new.head;
+    head.dependencies = new.dependencies.len() as u16;
+    head.key_length = new.key.len() as u32;
+    let (Ok(value_length), true) = (u32::try_from(new.value.len()), new.dependencies.len() <= MAX_DEPENDENCIES) else {
+        return Err(NotStored::TooLarge);
+    };
+    head.value_length = value_length;
+    let partition = area.partition_of(head.hash);
+    let needed = blocks_for(head.payload());
+    // An entry takes at most a quarter of its partition: one large result must not drive out everything else.
+    if head.payload() > largest || needed > partition.blocks() / 4 {
+        return Err(NotStored::TooLarge);
+    }
+    let block = reserve(area, partition, needed).ok_or(NotStored::NoRoom)?;
+
+    // SAFETY: the blocks are reserved for us alone.
+    unsafe { partition.entry(block).write(head) };
+    let mut cursor = partition.payload(block);
+    // SAFETY: a Dependency is three words without padding.
+    let dependencies = unsafe {
+        std::slice::from_raw_parts(new.dependencies.as_ptr().cast::<u8>(), size_of_val(new.dependencies))
+    };
+    cursor.write(dependencies);
+    cursor.write(new.key);
+    cursor.write(new.value);
+
+    let _guard = lock_partition(partition.index);
+    if let Some(old) = find_locked(partition, head.hash, new.key) {
+        remove_locked(partition, old);
+    }
+    Ok(publish_locked(partition, block, &head))
+}
+
+/// Takes `needed` blocks, chained, out of the free list; evicts as many entries as that takes.
+fn reserve(area: Area, mut partition: Partition, needed: u32) -> Option<u32> {
+    let _guard = lock_partition(partition.index);
+    // SAFETY: the lock is held.
+    let head = unsafe { &mut *partition.head_mut() };
+    while head.free_count.load(Ordering::Relaxed) < needed {
+        let victim = head.queue.evict(&mut partition)?;
+        unlink(partition, victim);
+        release_chain(partition, victim);
+        area.header().evictions.fetch_add(1, Ordering::Relaxed);
+    }
+    let first = head.free;
+    let mut last = first;
+    for _ in 1..needed {
+        last = partition.next(last);
+    }
+    head.free = partition.next(last);
+    partition.set_next(last, NIL);
+    head.free_count.fetch_sub(needed, Ordering::Relaxed);
+    Some(first)
+}
+
+/// Makes a written entry visible. The lock is held.
+fn publish_locked(mut partition: Partition, block: u32, entry: &EntryHead) -> EntryId {
+    // SAFETY: the lock is held.
+    let head = unsafe { &mut *partition.head_mut() };
+    head.queue.insert(&mut partition, block, entry.priority);
+    head.entries.fetch_add(1, Ordering::Relaxed);
+    head.changes.fetch_add(1, Ordering::Relaxed);
+    let bucket = partition.bucket(entry.hash);
+    partition.set_bucket_next(block, bucket.load(Ordering::Relaxed));
+    let state = partition.state(block).load(Ordering::Relaxed).wrapping_add(1) | 1;
+    partition.state(block).store(state, Ordering::Release);
+    bucket.store(block, Ordering::Release);
+    EntryId { partition: partition.index, block, state }
+}
+
+/// The entry of `key`. The lock is held.
+fn find_locked(partition: Partition, hash: u64, key: &[u8]) -> Option<u32> {
+    let mut block = partition.bucket(hash).load(Ordering::Relaxed);
+    while partition.has(block) {
+        // SAFETY: the lock is held; the block heads a live entry.
+        let entry = unsafe { *partition.entry(block) };
+        if entry.hash == hash && entry.key_length as usize == key.len() {
+            let mut cursor = partition.payload(block);
+            cursor.skip(entry.dependencies as usize * size_of::<Dependency>());
+            if cursor.equals(key) {
+                return Some(block);
+            }
+        }
+        block = partition.bucket_next(block);
+    }
+    None
+}
+
+/// Takes an entry out of everything and frees its blocks. The lock is held.
+fn remove_locked(mut partition: Partition, block: u32) {
+    // SAFETY: the lock is held.
+    let head = unsafe { &mut *partition.head_mut() };
+    head.queue.remove(&mut partition, block);
+    unlink(partition, block);
+    release_chain(partition, block);
+}
+
+/// Takes an entry, already out of the queue, out of its bucket. The lock is held.
+fn unlink(partition: Partition, block: u32) {
+    // SAFETY: the lock is held.
+    let (entry, head) = unsafe { (*partition.entry(block), &*partition.head_mut()) };
+    let bucket = partition.bucket(entry.hash);
+    let next = partition.bucket_next(block);
+    let mut at = bucket.load(Ordering::Relaxed);
+    if at == block {
+        bucket.store(next, Ordering::Release);
+    } else {
+        while partition.has(at) {
+            let after = partition.bucket_next(at);
+            if after == block {
+                partition.set_bucket_next(at, next);
+                break;
+            }
+            at = after;
+        }
+    }
+    head.entries.fetch_sub(1, Ordering::Relaxed);
+    head.changes.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Frees the blocks of an entry that is in no list any more. The lock is held.
+fn release_chain(partition: Partition, block: u32) {
+    // SAFETY: the lock is held.
+    let (entry, head) = unsafe { (*partition.entry(block), &mut *partition.head_mut()) };
+    // Readers see the entry die before its blocks can be written again: the store, then a full fence, then the free list.
+    partition.state(block).fetch_add(1, Ordering::SeqCst);
+    let count = blocks_for(entry.payload());
+    let mut last = block;
+    for _ in 1..count {
+        last = partition.next(last);
+    }
+    partition.set_next(last, head.free);
+    head.free = block;
+    head.free_count.fetch_add(count, Ordering::Relaxed);
+}
+
+/// What a walk wants done with an entry.
+pub enum Verdict {
+    /// Leave it.
+    Keep,
+    /// Remove it.
+    Remove,
+}
+
+/// A copy of an entry, taken under the lock.
+pub struct Seen {
+    /// Which one.
+    pub id: EntryId,
+    /// Its fixed fields.
+    pub head: EntryHead,
+    /// Its dependencies.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Walks through all entries of a partition under its lock and removes those for which `judge` says so. Returns how many.
+pub fn sweep(partition: Partition, mut judge: impl FnMut(&EntryHead, &[Dependency]) -> Verdict) -> u64 {
+    let mut dependencies = Vec::with_capacity(MAX_DEPENDENCIES);
+    let _guard = lock_partition(partition.index);
+    let mut removed = 0;
+    for block in live_blocks(partition) {
+        // SAFETY: the lock is held; the block heads a live entry.
+        let entry = unsafe { *partition.entry(block) };
+        read_dependencies(partition, block, &entry, &mut dependencies);
+        if matches!(judge(&entry, &dependencies), Verdict::Remove) {
+            remove_locked(partition, block);
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// Copies of the fixed fields and dependencies of the entries of a partition for which `wanted` says so.
+pub fn survey(partition: Partition, mut wanted: impl FnMut(&EntryHead) -> bool) -> Vec<Seen> {
+    let mut seen = Vec::with_capacity(partition.counts().0 as usize + 16);
+    let _guard = lock_partition_shared(partition.index);
+    for block in live_blocks(partition) {
+        // SAFETY: the lock is held; the block heads a live entry.
+        let head = unsafe { *partition.entry(block) };
+        if wanted(&head) {
+            let mut dependencies = Vec::new();
+            read_dependencies(partition, block, &head, &mut dependencies);
+            let state = partition.state(block).load(Ordering::Relaxed);
+            seen.push(Seen { id: EntryId { partition: partition.index, block, state }, head, dependencies });
+        }
+    }
+    seen
+}
+
+/// Key and value of an entry seen before; `None` if it is gone.
+pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
+    let partition = area.partition(id.partition);
+    let _guard = lock_partition_shared(id.partition);
+    if partition.state(id.block).load(Ordering::Relaxed) != id.state {
+        return None;
+    }
+    // SAFETY: the lock is held; the state says that the entry lives.
+    let entry = unsafe { *partition.entry(id.block) };
+    let mut cursor = partition.payload(id.block);
+    cursor.skip(entry.dependencies as usize * size_of::<Dependency>());
+    let mut key = vec![0; entry.key_length as usize];
+    let mut value = vec![0; entry.value_length as usize];
+    // SAFETY: both have the length that is copied.
+    unsafe {
+        (cursor.copy_out(key.as_mut_ptr(), key.len()) && cursor.copy_out(value.as_mut_ptr(), value.len()))
+            .then_some((key, value))
+    }
+}
+
+/// Changes fixed fields of an entry that nobody reads without the lock (`hits`, `persisted`). Nothing if it is gone.
+pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) {
+    let partition = area.partition(id.partition);
+    let _guard = lock_partition(id.partition);
+    if partition.state(id.block).load(Ordering::Relaxed) == id.state {
+        // SAFETY: the lock is held; the state says that the entry lives.
+        change(unsafe { &mut *partition.entry(id.block) });
+    }
+}
+
+fn read_dependencies(partition: Partition, block: u32, entry: &EntryHead, into: &mut Vec<Dependency>) {
+    let count = (entry.dependencies as usize).min(MAX_DEPENDENCIES);
+    into.clear();
+    into.reserve(count);
+    // SAFETY: room for `count` was reserved; any bytes make a Dependency.
+    unsafe {
+        if partition.payload(block).copy_out(into.as_mut_ptr().cast(), count * size_of::<Dependency>()) {
+            into.set_len(count);
+        }
+    }
+}
+
+/// Head blocks of all entries, oldest first. The lock is held until the last one is used.
+fn live_blocks(partition: Partition) -> Vec<u32> {
+    use pg_query_cache_eviction::Entries;
+    // SAFETY: the lock is held.
+    let mut block = unsafe { (*partition.head_mut()).queue.oldest() };
+    let mut blocks = Vec::with_capacity(partition.counts().0 as usize);
+    while partition.has(block) {
+        blocks.push(block);
+        block = partition.newer(block);
+    }
+    blocks
+}
+
+const _: () = assert!(ENTRY_HEAD < BLOCK);

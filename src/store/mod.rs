@@ -1,0 +1,24 @@
+//! Memory tier: one fixed area of main shared memory, nothing else.
+//!
+//! ```text
+//! area      = header, validity slots, function statistics, flights, partitions
+//! partition = head, buckets, next[], state[], credit[], blocks[]
+//! entry     = head block (fixed fields), then a chain of blocks: dependencies, key, value
+//! ```
+//!
+//! * `layout`: sizes and offsets, computed once from `pg_query_cache.memory`
+//! * `area`: attaching to it, at start and after a crash; `hooks`: when that happens
+//! * `partition`: blocks, chains, buckets; what is guarded by what
+//! * `lookup`: reading an entry without a lock
+//! * `insert`: adding and removing entries, eviction
+//! * `flights`: one session computes, the others wait
+//! * `statistics`: counters per function, collected per backend
+
+pub mod area;
+pub mod flights;
+pub mod hooks;
+pub mod insert;
+pub mod layout;
+pub mod lookup;
+pub mod partition;
+pub mod statistics;

@@ -1,0 +1,287 @@
+//! Counters: one row per cached function in shared memory, collected per backend and handed over in batches.
+//!
+//! A call only adds to backend-local numbers. They are handed over at the end of a transaction if the last time is more than
+//! [`BATCH_US`] ago or much has come together, before this backend reads statistics, and when it ends.
+//!
+//! Locks: a row's counters are atomic; its owner (database, function) is set once, under the functions' lock.
+
+#![allow(unsafe_code)]
+
+use super::area::{Area, lock_functions};
+use super::insert::amend;
+use super::lookup::EntryId;
+use crate::call::outcome::{Outcome, REASONS, Reason};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Counts are handed over at most this often, in microseconds.
+const BATCH_US: i64 = 10_000;
+/// … unless so many calls have come together.
+const BATCH_CALLS: u64 = 10_000;
+
+/// Counters of a function: plain numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Calls answered from the cache.
+    pub hits: u64,
+    /// Calls that found nothing, or nothing valid.
+    pub misses: u64,
+    /// Results stored.
+    pub fills: u64,
+    /// Microseconds spent in the function by misses.
+    pub fill_us: u64,
+    /// Misses that found an entry which a write had invalidated.
+    pub invalidations: u64,
+    /// Misses that found an entry which was too old.
+    pub expirations: u64,
+    /// Calls that waited for another session's computation.
+    pub waits: u64,
+    /// Microseconds that hits would have spent in the function, by the cost of the entry.
+    pub saved_us: u64,
+    /// Calls answered by the function on purpose, and misses not stored, by reason.
+    pub reasons: [u64; REASONS],
+}
+
+const FIELDS: usize = 8 + REASONS;
+
+impl Counts {
+    fn fields(&self) -> [u64; FIELDS] {
+        let mut fields = [0; FIELDS];
+        fields[..8].copy_from_slice(&[
+            self.hits,
+            self.misses,
+            self.fills,
+            self.fill_us,
+            self.invalidations,
+            self.expirations,
+            self.waits,
+            self.saved_us,
+        ]);
+        fields[8..].copy_from_slice(&self.reasons);
+        fields
+    }
+
+    fn from_fields(fields: [u64; FIELDS]) -> Self {
+        let mut reasons = [0; REASONS];
+        reasons.copy_from_slice(&fields[8..]);
+        Counts {
+            hits: fields[0],
+            misses: fields[1],
+            fills: fields[2],
+            fill_us: fields[3],
+            invalidations: fields[4],
+            expirations: fields[5],
+            waits: fields[6],
+            saved_us: fields[7],
+            reasons,
+        }
+    }
+
+    /// Adds the counts of another function.
+    pub fn add(&mut self, other: &Counts) {
+        let mut fields = self.fields();
+        for (field, more) in fields.iter_mut().zip(other.fields()) {
+            *field += more;
+        }
+        *self = Self::from_fields(fields);
+    }
+
+    /// Calls answered by the function on purpose: reasons that kept the call from looking at all.
+    pub fn bypasses(&self) -> u64 {
+        Reason::ALL.iter().filter(|reason| reason.is_bypass()).map(|reason| self.reasons[*reason as usize]).sum()
+    }
+}
+
+/// A row in shared memory.
+#[repr(C)]
+pub struct FunctionRow {
+    database: AtomicU32,
+    function: AtomicU32,
+    counters: [AtomicU64; FIELDS],
+}
+
+/// Bytes of a row.
+pub const FUNCTION_BYTES: usize = size_of::<FunctionRow>();
+
+/// All rows. Row 0 belongs to no function: it collects what has no row of its own.
+#[derive(Clone, Copy)]
+pub struct Functions {
+    base: *const FunctionRow,
+    count: u32,
+}
+
+impl Functions {
+    /// The rows at `base`.
+    ///
+    /// # Safety
+    /// `base` points to `count` rows in shared memory, zeroed at creation.
+    pub unsafe fn at(base: *const FunctionRow, count: u32) -> Self {
+        Functions { base, count }
+    }
+
+    fn rows(&self) -> &'static [FunctionRow] {
+        // SAFETY: the constructor's promise; all fields are atomic.
+        unsafe { std::slice::from_raw_parts(self.base, self.count as usize) }
+    }
+
+    fn row_of(&self, database: u32, function: u32) -> Option<&'static FunctionRow> {
+        let rows = self.rows();
+        let start = 1 + (function as usize).wrapping_mul(31).wrapping_add(database as usize) % (rows.len() - 1);
+        let probe = (start..rows.len()).chain(1..start);
+        for index in probe {
+            let row = &rows[index];
+            match row.function.load(Ordering::Acquire) {
+                0 => return None,
+                present if present == function && row.database.load(Ordering::Relaxed) == database => return Some(row),
+                _ => (),
+            }
+        }
+        None
+    }
+
+    fn row_or_new(&self, database: u32, function: u32) -> &'static FunctionRow {
+        if let Some(row) = self.row_of(database, function) {
+            return row;
+        }
+        let _guard = lock_functions();
+        let rows = self.rows();
+        let start = 1 + (function as usize).wrapping_mul(31).wrapping_add(database as usize) % (rows.len() - 1);
+        for index in (start..rows.len()).chain(1..start) {
+            let row = &rows[index];
+            let present = row.function.load(Ordering::Relaxed);
+            if present == function && row.database.load(Ordering::Relaxed) == database {
+                return row;
+            }
+            if present == 0 {
+                row.database.store(database, Ordering::Relaxed);
+                row.function.store(function, Ordering::Release);
+                return row;
+            }
+        }
+        &rows[0]
+    }
+
+    /// Counts of a function.
+    pub fn read(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> Counts {
+        self.row_of(database.to_u32(), function.to_u32()).map(FunctionRow::read).unwrap_or_default()
+    }
+
+    /// Counts of all functions of a database, by function.
+    pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Counts)> {
+        let mine = |row: &&FunctionRow| {
+            row.function.load(Ordering::Acquire) != 0 && row.database.load(Ordering::Relaxed) == database.to_u32()
+        };
+        let named = |row: &FunctionRow| (pg_sys::Oid::from(row.function.load(Ordering::Relaxed)), row.read());
+        self.rows()[1..].iter().filter(mine).map(named).collect()
+    }
+}
+
+impl FunctionRow {
+    fn read(&self) -> Counts {
+        Counts::from_fields(std::array::from_fn(|i| self.counters[i].load(Ordering::Relaxed)))
+    }
+
+    fn add(&self, counts: &Counts) {
+        for (counter, more) in self.counters.iter().zip(counts.fields()) {
+            if more != 0 {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What this backend has counted and not handed over yet.
+#[derive(Default)]
+struct Pending {
+    calls: u64,
+    functions: Vec<(u32, Counts)>,
+    entries: HashMap<EntryId, u32>,
+    handed_over_at: i64,
+}
+
+thread_local! {
+    static PENDING: RefCell<Pending> = RefCell::new(Pending::default());
+}
+
+/// Counts a hit of an entry.
+#[inline(always)]
+pub fn count_hit(function: pg_sys::Oid, entry: EntryId, cost_us: u32) {
+    PENDING.with_borrow_mut(|pending| {
+        pending.calls += 1;
+        let counts = pending.of(function);
+        counts.hits += 1;
+        counts.saved_us += u64::from(cost_us);
+        *pending.entries.entry(entry).or_insert(0) += 1;
+    });
+}
+
+/// Counts anything else that became of a call.
+pub fn count(function: pg_sys::Oid, outcome: Outcome) {
+    PENDING.with_borrow_mut(|pending| {
+        pending.calls += 1;
+        let counts = pending.of(function);
+        match outcome {
+            Outcome::Miss => counts.misses += 1,
+            Outcome::Invalidated => {
+                counts.misses += 1;
+                counts.invalidations += 1;
+            }
+            Outcome::Expired => {
+                counts.misses += 1;
+                counts.expirations += 1;
+            }
+            Outcome::Waited => counts.waits += 1,
+            Outcome::Computed { us } => counts.fill_us += us,
+            Outcome::Stored => counts.fills += 1,
+            Outcome::Not(reason) => counts.reasons[reason as usize] += 1,
+        }
+    });
+}
+
+impl Pending {
+    #[inline(always)]
+    fn of(&mut self, function: pg_sys::Oid) -> &mut Counts {
+        let function = function.to_u32();
+        let index = match self.functions.iter().position(|(id, _)| *id == function) {
+            Some(index) => index,
+            None => {
+                self.functions.push((function, Counts::default()));
+                self.functions.len() - 1
+            }
+        };
+        &mut self.functions[index].1
+    }
+}
+
+/// Hands the counts over if it is time to.
+pub fn hand_over_if_due(area: Area) {
+    let due = PENDING.with_borrow(|pending| {
+        // SAFETY: a variable of the backend, set when the statement arrived.
+        pending.calls > 0
+            && (pending.calls >= BATCH_CALLS
+                || unsafe { pg_sys::GetCurrentStatementStartTimestamp() } - pending.handed_over_at >= BATCH_US)
+    });
+    if due {
+        hand_over(area);
+    }
+}
+
+/// Hands the counts over now.
+pub fn hand_over(area: Area) {
+    let (functions, entries) = PENDING.with_borrow_mut(|pending| {
+        pending.calls = 0;
+        // SAFETY: a variable of the backend.
+        pending.handed_over_at = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+        (std::mem::take(&mut pending.functions), std::mem::take(&mut pending.entries))
+    });
+    // SAFETY: a variable of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    for (function, counts) in functions {
+        area.functions().row_or_new(database.to_u32(), function).add(&counts);
+    }
+    for (entry, hits) in entries {
+        amend(area, entry, |head| head.hits = head.hits.saturating_add(hits));
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens when a transaction or a backend ends: own writes are forgotten or taken back, fills that an ERROR cut short are
+//! cleared, counts are handed over.
+
+#![allow(unsafe_code)]
+
+use crate::call::frames;
+use crate::dependencies::temporary;
+use crate::server::guarded;
+use crate::store::area::{Area, area};
+use crate::store::statistics;
+use crate::validity::{own, view};
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Registers the callbacks. Once, when the library is loaded.
+pub fn watch() {
+    // SAFETY: functions with the signatures that the server wants.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_event), std::ptr::null_mut());
+    }
+}
+
+/// Once per backend, before it first uses the area.
+#[inline(always)]
+pub fn prepare(_area: Area) {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
+    if !PREPARED.load(Ordering::Relaxed) {
+        PREPARED.store(true, Ordering::Relaxed);
+        // SAFETY: a function with the signature that the server wants; runs while shared memory is still attached.
+        unsafe { pg_sys::before_shmem_exit(Some(backend_exit), pg_sys::Datum::from(0)) };
+    }
+}
+
+unsafe extern "C-unwind" fn backend_exit(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: no value with a destructor is alive in this frame.
+    unsafe {
+        guarded(|| {
+            if let Some(area) = area() {
+                statistics::hand_over(area);
+            }
+        })
+    }
+}
+
+unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
+    // SAFETY: no value with a destructor is alive in this frame.
+    unsafe { guarded(|| on_transaction_event(event)) }
+}
+
+fn on_transaction_event(event: pg_sys::XactEvent::Type) {
+    let Some(area) = area() else { return };
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            own::forget();
+            temporary::transaction_ended();
+            statistics::hand_over_if_due(area);
+        }
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            own::forget();
+            temporary::transaction_ended();
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            // SAFETY: the id of the transaction that just ended is still known here.
+            own::withdraw(&area.slots(), unsafe { view::own_xid() });
+            frames::unwind(0, Some(area));
+            temporary::transaction_ended();
+            statistics::hand_over_if_due(area);
+        }
+        _ => (),
+    }
+}
+
+unsafe extern "C-unwind" fn subtransaction_event(
+    event: pg_sys::SubXactEvent::Type,
+    _subxact: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _: *mut std::ffi::c_void,
+) {
+    // SAFETY: no value with a destructor is alive in this frame.
+    unsafe {
+        guarded(|| {
+            if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+                frames::unwind(pg_sys::GetCurrentTransactionNestLevel(), area());
+                temporary::subtransaction_ended();
+            }
+        })
+    }
+}

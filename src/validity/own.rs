@@ -1,0 +1,67 @@
+//! What the transaction of this backend has written: the slots of its own writes, and those that it registered in.
+//!
+//! A transaction sees its own uncommitted writes and nobody else does, so it neither takes an entry that depends on one of
+//! these slots nor publishes one. The list belongs to the top-level transaction (a rolled-back savepoint leaves it as it is,
+//! which bypasses more than it must) and ends with it.
+
+use crate::validity::slots::Slots;
+use pg_query_cache_validity::{Effect, FullXid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// What is known about one slot in the present transaction.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    registered: bool,
+    at_commit: bool,
+}
+
+thread_local! {
+    static MARKS: RefCell<HashMap<u32, Mark>> = RefCell::new(HashMap::new());
+}
+
+/// Notes an own write under `slot` for this backend alone: other sessions learn of it by other slots.
+pub fn note(slot: u32) {
+    MARKS.with_borrow_mut(|marks| {
+        marks.entry(slot).or_default();
+    });
+}
+
+/// Registers the present transaction, `xid`, as a writer under `slot`. To be called before the write can be seen by anyone.
+pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
+    let known = MARKS.with_borrow(|marks| marks.get(&slot).copied()).unwrap_or_default();
+    let at_commit = effect == Effect::AtCommit;
+    if known.registered && (known.at_commit || !at_commit) {
+        return;
+    }
+    slots.register(slot, xid, effect);
+    MARKS.with_borrow_mut(|marks| marks.insert(slot, Mark { registered: true, at_commit: known.at_commit || at_commit }));
+}
+
+/// Whether the present transaction has written under `slot`.
+#[inline(always)]
+pub fn wrote(slot: u32) -> bool {
+    MARKS.with_borrow(|marks| !marks.is_empty() && marks.contains_key(&slot))
+}
+
+/// Number of slots that the present transaction has marked.
+pub fn count() -> usize {
+    MARKS.with_borrow(HashMap::len)
+}
+
+/// The transaction committed or was prepared: its registrations stay, the next transaction starts with none.
+pub fn forget() {
+    MARKS.with_borrow_mut(|marks| if marks.capacity() > 4096 { *marks = HashMap::new() } else { marks.clear() });
+}
+
+/// The transaction `xid` rolled back: its registrations are taken out again.
+pub fn withdraw(slots: &Slots, xid: FullXid) {
+    MARKS.with_borrow(|marks| {
+        for (slot, mark) in marks {
+            if mark.registered {
+                slots.withdraw(*slot, xid);
+            }
+        }
+    });
+    forget();
+}

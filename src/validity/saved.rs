@@ -1,0 +1,144 @@
+//! The slots across a clean restart.
+//!
+//! Rows of the table tier are right after a restart only if the slots that they refer to are the ones of before, and if nobody wrote
+//! in between without marking. So at a clean shutdown the postmaster, after the shutdown checkpoint, writes the slots to a file,
+//! bound to the cluster's system identifier and to that checkpoint's place in the WAL. At the next start the slots come back only
+//! if the control file still says that this shutdown is the last thing that happened. A crash, a restored backup, a start without
+//! the library: each leaves another checkpoint, the file is ignored, and a new *incarnation* makes all rows of the table worthless.
+//!
+//! The file is removed as soon as it was read, so it can never be read twice.
+
+#![allow(unsafe_code)]
+
+use crate::store::area::Area;
+use pgrx::{pg_sys, warning};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// In the data directory, beside the files of the statistics of other extensions.
+const FILE: &str = "pg_stat/pg_query_cache.slots";
+/// First bytes of the file: a name and the version of its format.
+const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo1");
+/// Words before the slots: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
+const HEAD: usize = 6;
+
+/// Set while it is not known yet which transactions were prepared before this start.
+pub const NOT_KNOWN_YET: u64 = u64::MAX;
+
+/// Whether every writer that `snapshot` can see finished is known to the slots. After a start without saved slots it is not, as long
+/// as the snapshot sees a transaction running that was prepared before.
+///
+/// # Safety
+/// `snapshot` is the active MVCC snapshot.
+#[inline(always)]
+pub unsafe fn knows_all_writers(area: Area, snapshot: pg_sys::Snapshot) -> bool {
+    let known_from = &area.header().known_from;
+    let from = match known_from.load(Ordering::Relaxed) {
+        0 => return true,
+        NOT_KNOWN_YET => {
+            // SAFETY: inside a transaction. Whatever was prepared before the start has a smaller id.
+            let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
+            match known_from.compare_exchange(NOT_KNOWN_YET, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => next,
+                Err(present) => present,
+            }
+        }
+        from => from,
+    };
+    // SAFETY: the caller's snapshot.
+    unsafe { super::view::sees_all_before(from, snapshot) }
+}
+
+fn path() -> PathBuf {
+    // SAFETY: the server's data directory, a C string set before libraries are loaded.
+    let directory = unsafe { crate::compat::text(pg_sys::DataDir) };
+    PathBuf::from(directory).join(FILE)
+}
+
+/// System identifier and last checkpoint, if the cluster was shut down cleanly.
+fn last_shutdown() -> Option<(u64, u64)> {
+    let mut intact = false;
+    // SAFETY: reads the control file into our memory context.
+    unsafe {
+        let control = pg_sys::get_controlfile(pg_sys::DataDir, &mut intact);
+        if control.is_null() || !intact || (*control).state != pg_sys::DBState::DB_SHUTDOWNED {
+            return None;
+        }
+        Some(((*control).system_identifier, (*control).checkPoint))
+    }
+}
+
+/// At the end of a clean shutdown, in the postmaster.
+pub fn save(area: Area) {
+    let Some((system, checkpoint)) = last_shutdown() else { return };
+    let slots = area.slots().export();
+    let header = area.header();
+    let mut words = vec![
+        MAGIC,
+        system,
+        checkpoint,
+        header.incarnation.load(Ordering::Relaxed),
+        header.known_from.load(Ordering::Relaxed),
+        slots.len() as u64,
+    ];
+    words.extend(slots);
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.extend(xxh3_64(&bytes).to_le_bytes());
+    let write = || -> std::io::Result<()> {
+        let temporary = path().with_extension("tmp");
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(temporary, path())
+    };
+    if let Err(problem) = write() {
+        warning!("could not write file \"{FILE}\": {problem}");
+    }
+}
+
+/// At the start, in the postmaster, with fresh slots.
+pub fn restore(area: Area) {
+    let header = area.header();
+    // SAFETY: the clock.
+    header.started_at.store(unsafe { pg_sys::GetCurrentTimestamp() } as u64, Ordering::Relaxed);
+    let file = read();
+    let _ = std::fs::remove_file(path());
+    if let Some((incarnation, known_from, slots)) = file
+        && area.slots().import(&slots)
+    {
+        header.incarnation.store(incarnation, Ordering::Relaxed);
+        header.known_from.store(known_from, Ordering::Relaxed);
+        header.restored.store(1, Ordering::Relaxed);
+        return;
+    }
+    header.incarnation.store(new_incarnation(), Ordering::Relaxed);
+    header.known_from.store(NOT_KNOWN_YET, Ordering::Relaxed);
+}
+
+/// Incarnation, first known transaction and slots, if the file belongs to the last shutdown and is whole.
+fn read() -> Option<(u64, u64, Vec<u64>)> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path()).ok()?.read_to_end(&mut bytes).ok()?;
+    let (body, sum) = bytes.split_last_chunk::<8>()?;
+    if xxh3_64(body) != u64::from_le_bytes(*sum) {
+        return None;
+    }
+    let words: Vec<u64> = body.chunks_exact(8).map(|w| w.try_into().map(u64::from_le_bytes)).collect::<Result<_, _>>().ok()?;
+    let (head, slots) = words.split_at_checked(HEAD)?;
+    let whole = head[0] == MAGIC && head[5] == slots.len() as u64;
+    (whole && last_shutdown() == Some((head[1], head[2]))).then(|| (head[3], head[4], slots.to_vec()))
+}
+
+/// A number that no other life of any cluster has.
+fn new_incarnation() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: fills the buffer; without randomness the clock and the process id have to do.
+    unsafe {
+        if !pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) {
+            return (pg_sys::GetCurrentTimestamp() as u64).rotate_left(16) ^ pg_sys::MyProcPid as u64;
+        }
+    }
+    u64::from_le_bytes(bytes) | 1
+}

@@ -1,0 +1,231 @@
+//! The slots in shared memory.
+//!
+//! Layout: an array of 128-byte slots; word 0 is a sequence number, odd while somebody writes, the others hold the words of
+//! `pg_query_cache_validity::Slot`.
+//!
+//! Locks: none for readers (sequence lock: read, compute, compare the sequence number). A change is computed on a copy and
+//! written only if the sequence number has not moved since the copy was taken, so each change is one atomic step, as the model
+//! checker assumes. Nothing between taking and releasing a slot can raise an ERROR or call the server.
+//!
+//! Failure: a backend that dies inside a change (SIGKILL) makes the postmaster start over with empty shared memory.
+
+#![allow(unsafe_code)]
+
+use super::view::{PgView, own_xid, surely_before};
+use super::{Dependency, Invalid, own};
+use pg_query_cache_validity::{Doubt, Effect, FullXid, Slot};
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// A slot that lists up to six writers at once and six settled ones: with its sequence number two cache lines.
+type Rules = Slot<6, 6>;
+const WORDS: usize = Rules::WORDS;
+
+/// One slot as it lies in shared memory.
+#[repr(C, align(64))]
+pub struct SharedSlot {
+    sequence: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+/// Bytes of one slot in shared memory.
+pub const SLOT_BYTES: usize = size_of::<SharedSlot>();
+const _: () = assert!(SLOT_BYTES == 128);
+
+/// All slots.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    base: *const SharedSlot,
+    count: u32,
+}
+
+impl Slots {
+    /// The slots at `base`.
+    ///
+    /// # Safety
+    /// `base` points to `count` slots in shared memory that live as long as the process; zeroed memory is a valid slot.
+    pub unsafe fn at(base: *const SharedSlot, count: u32) -> Self {
+        Slots { base, count }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> &SharedSlot {
+        debug_assert!(index < self.count);
+        // SAFETY: `at` promises `count` slots; an index read from an entry is clamped, so that no damage leads outside.
+        unsafe { &*self.base.add((index % self.count) as usize) }
+    }
+
+    /// A consistent copy of a slot and its sequence number.
+    #[inline(always)]
+    fn read(&self, index: u32) -> (Rules, u64) {
+        let shared = self.slot(index);
+        let mut spins = 0;
+        loop {
+            let before = shared.sequence.load(Ordering::Acquire);
+            if before & 1 == 0 {
+                let words: [u64; WORDS] = std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
+                fence(Ordering::Acquire);
+                if shared.sequence.load(Ordering::Relaxed) == before {
+                    return (Rules::from_words(&words), before);
+                }
+            }
+            pause(&mut spins);
+        }
+    }
+
+    /// Writes `rules` if nobody has written since `sequence` was read.
+    fn write(&self, index: u32, rules: &Rules, sequence: u64) -> bool {
+        let shared = self.slot(index);
+        if shared.sequence.compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        fence(Ordering::Release);
+        for (word, value) in shared.words.iter().zip(rules.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        shared.sequence.store(sequence + 2, Ordering::Release);
+        true
+    }
+
+    /// Applies `change` as one atomic step; `change` says whether it changed anything.
+    fn update<R>(&self, index: u32, mut change: impl FnMut(&mut Rules) -> (bool, R)) -> R {
+        let mut spins = 0;
+        loop {
+            let (mut rules, sequence) = self.read(index);
+            let (changed, result) = change(&mut rules);
+            if !changed || self.write(index, &rules, sequence) {
+                return result;
+            }
+            pause(&mut spins);
+        }
+    }
+
+    /// Registers the transaction `xid` as a writer. Settles what has ended if the slot has no room.
+    pub fn register(&self, index: u32, xid: FullXid, effect: Effect) {
+        let (rules, _) = self.read(index);
+        if rules.is_full() {
+            self.settle_latest(index);
+        }
+        self.update(index, |rules| (rules.register(xid, effect), ()));
+    }
+
+    /// Takes a transaction out that rolled back.
+    pub fn withdraw(&self, index: u32, xid: FullXid) {
+        self.update(index, |rules| (rules.withdraw(xid), ()));
+    }
+
+    /// Settles with a snapshot taken now.
+    pub fn settle_latest(&self, index: u32) {
+        // SAFETY: inside a transaction. The snapshot is registered, so that it stays valid while it is used.
+        unsafe {
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            let view = PgView::new(snapshot);
+            self.update(index, |rules| (rules.settle(&view), ()));
+            pg_sys::UnregisterSnapshot(snapshot);
+        }
+    }
+
+    /// The generation of a slot that `snapshot` sees.
+    ///
+    /// # Safety
+    /// `snapshot` is the active MVCC snapshot of a transaction.
+    #[inline(always)]
+    pub unsafe fn generation_for(&self, index: u32, snapshot: pg_sys::Snapshot) -> Result<u64, Invalid> {
+        if own::wrote(index) {
+            return Err(Invalid::OwnWrites);
+        }
+        let (rules, _) = self.read(index);
+        // SAFETY: the caller's snapshot.
+        if rules.is_quiet() && (rules.generation == 0 || unsafe { surely_before(rules.newest_settled(), snapshot) }) {
+            return Ok(rules.generation);
+        }
+        // SAFETY: the caller's snapshot.
+        unsafe { self.generation_slowly(index, snapshot) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn generation_slowly(&self, index: u32, snapshot: pg_sys::Snapshot) -> Result<u64, Invalid> {
+        let (rules, _) = self.read(index);
+        if rules.needs_latest() {
+            self.settle_latest(index);
+        }
+        // SAFETY: the caller's snapshot, valid through this call.
+        let view = unsafe { PgView::new(snapshot) };
+        self.update(index, |rules| {
+            let changed = rules.settle(&view);
+            (changed, rules.judge(&view))
+        })
+        .map_err(|doubt| match doubt {
+            Doubt::Unseen => Invalid::OldSnapshot,
+            Doubt::Overflow | Doubt::Unsettled => Invalid::Crowded,
+        })
+    }
+
+    /// Whether an entry with these dependencies is right for `snapshot`.
+    ///
+    /// # Safety
+    /// `snapshot` is the active MVCC snapshot of a transaction.
+    #[inline(always)]
+    pub unsafe fn check(&self, dependencies: &[Dependency], snapshot: pg_sys::Snapshot) -> Result<(), Invalid> {
+        for dependency in dependencies {
+            // SAFETY: the caller's snapshot.
+            if unsafe { self.generation_for(dependency.slot, snapshot) }? != dependency.generation() {
+                return Err(Invalid::Dead);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry with these dependencies can ever be served again. Settles nothing; for clean-up.
+    pub fn is_dead(&self, dependencies: &[Dependency]) -> bool {
+        dependencies.iter().any(|dependency| self.read(dependency.slot).0.generation != dependency.generation())
+    }
+
+    /// All words of all slots, for saving at shutdown, when nobody writes any more.
+    pub fn export(&self) -> Vec<u64> {
+        (0..self.count).flat_map(|index| self.read(index).0.to_words().collect::<Vec<_>>()).collect()
+    }
+
+    /// Takes saved words over. `false` if their number does not fit.
+    pub fn import(&self, words: &[u64]) -> bool {
+        if words.len() != self.count as usize * WORDS {
+            return false;
+        }
+        for (index, words) in words.chunks_exact(WORDS).enumerate() {
+            let (_, sequence) = self.read(index as u32);
+            self.write(index as u32, &Rules::from_words(words), sequence);
+        }
+        true
+    }
+}
+
+/// Waits a moment for another process's change: spins, then gives the processor away.
+#[cold]
+fn pause(spins: &mut u32) {
+    *spins += 1;
+    if *spins < 100 {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// The present transaction's id, assigned now if it has none.
+///
+/// # Safety
+/// Inside a transaction that may write.
+pub unsafe fn assign_xid() -> FullXid {
+    // SAFETY: the caller's transaction; assigning may raise an ERROR, which pgrx turns into a panic.
+    unsafe {
+        match own_xid() {
+            0 => pg_sys::GetTopFullTransactionId().value,
+            xid => xid,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The launcher: starts a worker for every database that wants one.
+//!
+//! After a start it tries each database once, because entries of the last life may be waiting in its table tier; a worker that finds
+//! no extension ends at once. Later a database gets a worker when one of its backends asks.
+//! The launcher has no state of its own: after an ERROR it ends and the postmaster starts it again.
+
+use super::database;
+use crate::store::area::{Area, DatabaseState, area};
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long the launcher sleeps if nobody wakes it.
+const NAP: Duration = Duration::from_secs(10);
+
+/// Registers the launcher. Once, in the postmaster.
+pub fn register_launcher() {
+    BackgroundWorkerBuilder::new("pg_query_cache launcher")
+        .set_type("pg_query_cache launcher")
+        .set_library("pg_query_cache")
+        .set_function("pg_query_cache_launcher")
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(Duration::from_secs(1)))
+        .load();
+}
+
+/// Entry point of the launcher.
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code)]
+pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // SAFETY: a launcher without a database sees the shared catalogs.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
+    }
+    let Some(area) = area() else { return };
+    // SAFETY: a variable of the process.
+    let pid = unsafe { pg_sys::MyProcPid };
+    if area.header().launcher_pid.swap(pid, Ordering::AcqRel) == 0 {
+        want_all(area);
+    }
+    loop {
+        for state in &area.header().databases {
+            start_if_wanted(state);
+        }
+        if !BackgroundWorker::wait_latch(Some(NAP)) {
+            break;
+        }
+    }
+}
+
+/// Asks for a worker in every database that allows connections.
+#[allow(unsafe_code)]
+fn want_all(area: Area) {
+    let databases = BackgroundWorker::transaction(|| {
+        let mut found = Vec::new();
+        // SAFETY: a scan of a shared catalog.
+        unsafe {
+            let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as _);
+            let scan = pg_sys::systable_beginscan(
+                relation,
+                pg_sys::InvalidOid,
+                false,
+                std::ptr::null_mut(),
+                0,
+                std::ptr::null_mut(),
+            );
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+                if row.datallowconn {
+                    found.push(row.oid);
+                }
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+        }
+        found
+    });
+    for database in databases {
+        if let Some(state) = area.database_or_new(database) {
+            state.wanted.store(1, Ordering::Release);
+        }
+    }
+}
+
+/// Starts the worker of a database that wants one and has none. Without a free worker process it is tried again later.
+fn start_if_wanted(state: &DatabaseState) {
+    let database = state.database.load(Ordering::Acquire);
+    if database == 0 || state.wanted.load(Ordering::Acquire) == 0 || state.worker_pid.load(Ordering::Acquire) != 0 {
+        return;
+    }
+    database::start(pg_sys::Oid::from(database));
+}

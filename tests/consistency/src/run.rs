@@ -1,0 +1,183 @@
+//! A run from beginning to end.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use pg_query_cache_harness::{Cluster, wait_until};
+
+use crate::comparison::{Seen, Session, Way};
+use crate::install::{self, DATABASE};
+use crate::options::Options;
+use crate::plan::Question;
+use crate::report::Report;
+use crate::shared::{Shared, in_full};
+use crate::subject::SUBJECTS;
+use crate::{monitor, reader, writer};
+
+/// How often the end of the run is considered.
+const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// After so many unexpected errors nothing is learned from more of them.
+const HOPELESS: u64 = 200;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What a log does not contain unless something terrible happened.
+const CRASH_SIGNS: &[&str] = &[
+    "PANIC:",
+    "was terminated by signal",
+    "TRAP:",
+    "server process was terminated",
+];
+
+/// Starts a cluster, installs everything, lets readers and writers run, and reports.
+pub fn run(options: &Options) -> Result<Report> {
+    let cluster = install::cluster(options.cache)?;
+    install::install(&cluster, options.cache)?;
+    run_on(&cluster, options)
+}
+
+fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
+    let mut client = cluster.connect(DATABASE)?;
+    let before = install::statistics(&mut client)?;
+    let shared = Shared::new(cluster, options);
+    let start = Instant::now();
+    let ended = sessions(&shared, start);
+    let seconds = start.elapsed().as_secs_f64();
+    let crashes = crashes(cluster);
+    if let Err(error) = ended {
+        // After a crash the sessions' own errors say little; the report says more, if there is one.
+        if crashes.is_empty() {
+            return Err(error);
+        }
+        return Ok(Report {
+            seconds,
+            crashes,
+            ..shared.into_report()
+        });
+    }
+    wait_until("all sessions have ended", Duration::from_secs(10), || {
+        sessions_left(cluster).is_ok_and(|left| left == 0)
+    })?;
+    let after = install::statistics(&mut client)?;
+    if let Err(error) = quiescent(&shared) {
+        let mut tally = shared.tally();
+        tally.unexpected_errors += 1;
+        tally.unexpected.push(error.to_string());
+    }
+    let mut report = shared.into_report();
+    let [hits, misses, bypasses] =
+        [0, 1, 2].map(|index| after[index].saturating_sub(before[index]));
+    report.hit_rate = hits as f64 / report.comparisons.max(1) as f64;
+    Ok(Report {
+        seconds,
+        crashes,
+        hits,
+        misses,
+        bypasses,
+        ..report
+    })
+}
+
+/// Runs all sessions until the end; the first error that a session could not go on after.
+fn sessions(shared: &Shared<'_>, start: Instant) -> Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        let mut threads = vec![scope.spawn(|| stopping(shared, monitor::watch(shared)))];
+        threads.push(scope.spawn(move || stopping(shared, writer::resolve(shared, &receiver))));
+        for index in 0..shared.options.readers {
+            threads.push(scope.spawn(move || stopping(shared, reader::read(shared, index))));
+        }
+        for index in 0..shared.options.writers {
+            let sender = sender.clone();
+            threads
+                .push(scope.spawn(move || stopping(shared, writer::write(shared, index, &sender))));
+        }
+        // The writers' copies are the last ones: with them ends the one who waits for prepared transactions.
+        drop(sender);
+        wait_for_the_end(shared, start);
+        shared.stop();
+        let results: Vec<Result<()>> = threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("a session panicked")))
+            })
+            .collect();
+        results.into_iter().collect()
+    })
+}
+
+fn stopping(shared: &Shared<'_>, result: Result<()>) -> Result<()> {
+    if result.is_err() {
+        shared.stop();
+    }
+    result
+}
+
+fn wait_for_the_end(shared: &Shared<'_>, start: Instant) {
+    let options = shared.options;
+    let mut told = Instant::now();
+    while !shared.stopped() && start.elapsed().as_secs() < options.seconds {
+        let enough = options.min_comparisons > 0
+            && shared.comparisons() >= options.min_comparisons
+            && shared.never_committed().is_empty();
+        if shared.tally().unexpected_errors > HOPELESS {
+            return;
+        }
+        if enough || shared.differences() >= options.max_differences {
+            return;
+        }
+        if options.progress && told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            let (comparisons, differences) = (shared.comparisons(), shared.differences());
+            eprintln!(
+                "{:4} s: {comparisons} comparisons, {differences} differences",
+                start.elapsed().as_secs()
+            );
+        }
+        thread::sleep(HEARTBEAT);
+    }
+}
+
+/// Nobody writes any more: everything must be equal, before and after it is cached again.
+fn quiescent(shared: &Shared<'_>) -> Result<()> {
+    let mut session = Session::new(shared, "quiescent".to_owned())?;
+    let acknowledged = shared.acknowledged();
+    for context in ["first look", "second look"] {
+        for subject in SUBJECTS {
+            let question = Question::whole(subject);
+            let rows = session
+                .ask(&question, Way::Prepared)
+                .map_err(|error| anyhow!("when all was quiet: {}", in_full(&error)))?;
+            let seen = Seen {
+                question: &question,
+                mode: "quiescent",
+                context,
+                rows: &rows,
+                whole: true,
+                acknowledged: Some(&acknowledged),
+                remark: "nobody was writing any more",
+            };
+            session.examine(shared, &seen);
+        }
+    }
+    Ok(())
+}
+
+fn sessions_left(cluster: &Cluster) -> Result<i64> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'oracle %'";
+    Ok(cluster.connect(DATABASE)?.query_one(sql, &[])?.try_get(0)?)
+}
+
+fn crashes(cluster: &Cluster) -> Vec<String> {
+    let log = cluster.log();
+    let signs = log
+        .lines()
+        .filter(|line| CRASH_SIGNS.iter().any(|sign| line.contains(sign)));
+    signs.map(ToOwned::to_owned).take(10).collect()
+}

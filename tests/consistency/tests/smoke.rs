@@ -1,0 +1,21 @@
+//! The extension under the oracle: at least 100,000 comparisons, more than 30 % of them hits, no difference.
+//!
+//! Needs the extension installed into the PostgreSQL that `pg_config` names.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use pg_query_cache_consistency::{Cache, Options, run};
+
+#[test]
+fn a_cached_answer_is_the_functions_own() {
+    let options = Options {
+        seconds: 100,
+        cache: Cache::Product,
+        min_comparisons: 100_000,
+        ..Options::default()
+    };
+    let report = run(&options).unwrap();
+    println!("{report}");
+    assert_eq!(report.failures(), Vec::<String>::new());
+    assert_eq!(report.never_committed, Vec::<String>::new());
+    assert!(report.hit_rate > 0.3, "hit rate {:.3}", report.hit_rate);
+}
