@@ -21,9 +21,9 @@ use pgrx::prelude::*;
 
 pg_module_magic!();
 
-extension_sql_file!("../sql/language.sql", name = "language", requires = [language::validator::cached_validator]);
+extension_sql_file!("../sql/language.sql", name = "language");
 extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["language"]);
-extension_sql_file!("../sql/caching.sql", name = "caching", requires = ["language", "tables", api::caching]);
+extension_sql_file!("../sql/caching.sql", name = "caching", requires = ["language", "tables"]);
 extension_sql_file!("../sql/domain.sql", name = "domain", requires = ["language"]);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 

@@ -10,4 +10,4 @@ pub mod body;
 pub mod function;
 mod handler;
 pub mod signature;
-pub(crate) mod validator;
+mod validator;

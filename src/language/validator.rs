@@ -8,11 +8,7 @@ use crate::error::OrRaise;
 use pgrx::prelude::*;
 use pgrx::pg_sys;
 
-#[pg_extern(sql = "
-CREATE FUNCTION cached_validator(function oid) RETURNS void
-    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'cached_validator_wrapper';
-COMMENT ON FUNCTION cached_validator(oid) IS 'validator of LANGUAGE cached';
-")]
+#[pg_extern(sql = false)]
 fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     // SAFETY: the usual checks of a validator: may the caller look at this function, and are bodies to be checked at all?
     let (access, check) = unsafe {

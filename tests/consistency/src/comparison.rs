@@ -30,13 +30,13 @@ pub(crate) enum Way {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) name: String,
-    statements: HashMap<(Way2, &'static str, Form), Statement>,
+    statements: HashMap<(Extended, &'static str, Form), Statement>,
     executable: HashMap<(&'static str, Form), String>,
 }
 
 /// The two ways that use the extended protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way2 {
+enum Extended {
     Direct,
     PlPgSql,
 }
@@ -64,8 +64,8 @@ impl Session {
             self.lock_guard()?;
         }
         let rows = match way {
-            Way::Prepared => self.prepared(question, Way2::Direct),
-            Way::PlPgSql => self.prepared(question, Way2::PlPgSql),
+            Way::Prepared => self.prepared(question, Extended::Direct),
+            Way::PlPgSql => self.prepared(question, Extended::PlPgSql),
             Way::Simple => {
                 let sql = question
                     .subject
@@ -88,12 +88,16 @@ impl Session {
         self.client.batch_execute(UNLOCK_GUARD)
     }
 
-    fn prepared(&mut self, question: &Question, way: Way2) -> Result<Vec<Row>, postgres::Error> {
+    fn prepared(
+        &mut self,
+        question: &Question,
+        way: Extended,
+    ) -> Result<Vec<Row>, postgres::Error> {
         let key = (way, question.subject.name, question.form);
         if !self.statements.contains_key(&key) {
             let sql = match way {
-                Way2::Direct => question.subject.comparison(question.form, "$1::int[]"),
-                Way2::PlPgSql => {
+                Extended::Direct => question.subject.comparison(question.form, "$1::int[]"),
+                Extended::PlPgSql => {
                     format!("SELECT * FROM check_{}($1::int[])", question.subject.name)
                 }
             };

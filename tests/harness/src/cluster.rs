@@ -1,9 +1,11 @@
 //! A running cluster.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
+use std::iter;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -448,15 +450,20 @@ impl Layout {
 
 /// Runs a command to its end; an error with its output if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let words = iter::once(command.get_program()).chain(command.get_args());
+    let line = words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ");
     let output = command
         .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
+        .with_context(|| format!("cannot run {line}"))?;
     if output.status.success() {
         return Ok(());
     }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    bail!("{command:?} failed\n{}", tail(&text))
+    bail!("{line} failed\n{}", tail(&text))
 }
 
 /// Takes away what the caller's environment says about other servers.

@@ -90,6 +90,7 @@ fn two<const P: usize, const S: usize>(
         own,
         lag,
         plain,
+        rows_only: false,
         rules: Rules::ALL,
     }
 }
@@ -136,7 +137,7 @@ fn effects_that_spread_after_the_commit_are_waited_for() {
     }
 }
 
-/// Larger than a test run should be; `-- --ignored`.
+/// The question as it was first put: three writers of rows, two readers, three snapshots each.
 #[test]
 #[ignore = "minutes, and gigabytes of memory"]
 fn three_writers_and_two_readers() {
@@ -145,9 +146,10 @@ fn three_writers_and_two_readers() {
         own: None,
         lag: false,
         plain: true,
+        rows_only: true,
         rules: Rules::ALL,
     };
-    assert_exact("two readers, 3 plain writers, P=2 S=2", &model);
+    assert_exact("two readers, 3 writers of rows, P=2 S=2", &model);
 }
 
 /// Larger than a test run should be; `-- --ignored`.
@@ -285,6 +287,7 @@ fn every_rule_is_needed() {
         own: None,
         lag: true,
         plain: true,
+        rows_only: false,
         rules,
     };
     assert_needed(

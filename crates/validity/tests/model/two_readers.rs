@@ -15,6 +15,8 @@ pub struct TwoReaders<const P: usize, const S: usize> {
     pub lag: bool,
     /// A writer writes one thing at most, and withdraws only after its end: fewer states for the same questions.
     pub plain: bool,
+    /// Nobody writes anything that takes effect at commit.
+    pub rows_only: bool,
     pub rules: Rules,
 }
 
@@ -278,6 +280,9 @@ impl<const P: usize, const S: usize> Model for TwoReaders<P, S> {
         let state = self.unpack(state);
         for at in 0..self.writers {
             for step in WRITER_STEPS {
+                if self.rows_only && matches!(step, WriterStep::Write(Effect::AtCommit)) {
+                    continue;
+                }
                 if self.plain && state.world.writers[at].is_past_plain(step) {
                     continue;
                 }
