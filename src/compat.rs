@@ -161,7 +161,33 @@ pub fn quote_identifier(name: &str) -> String {
 /// `pointer` is a C string.
 pub unsafe fn text(pointer: *const std::ffi::c_char) -> String {
     // SAFETY: the caller's.
-    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pointer) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Oid of a function by schema, name and argument types.
+pub fn find_function(
+    schema: pg_sys::Oid,
+    name: &CStr,
+    arguments: &[pg_sys::Oid],
+) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache lookup; the vector lives until it is over.
+    unsafe {
+        let vector = pg_sys::buildoidvector(arguments.as_ptr(), arguments.len() as i32);
+        let tuple = pg_sys::SearchSysCache3(
+            PROC_NAME_CACHE as _,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(vector),
+            pg_sys::Datum::from(schema),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let oid = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).oid;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(oid)
+    }
 }
 
 /// Oid of this extension in the present database, if it is there.
@@ -182,7 +208,10 @@ pub fn extension_namespace() -> Option<pg_sys::Oid> {
             pg_sys::Anum_pg_extension_oid,
             extension()?,
             |tuple, _| {
-                schema = Some((*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_extension>()).extnamespace);
+                schema = Some(
+                    (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_extension>())
+                        .extnamespace,
+                );
             },
         );
     }
@@ -225,7 +254,8 @@ pub unsafe fn catalog_rows(
             pg_sys::F_OIDEQ.into(),
             pg_sys::Datum::from(oid),
         );
-        let scan = pg_sys::systable_beginscan(relation, index, true, std::ptr::null_mut(), 1, &mut key);
+        let scan =
+            pg_sys::systable_beginscan(relation, index, true, std::ptr::null_mut(), 1, &mut key);
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
@@ -259,8 +289,17 @@ pub unsafe fn oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
 ///
 /// # Safety
 /// `tuple` is a row described by `description`, `column` one of its text columns.
-pub unsafe fn text_column(tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc, column: u32) -> Option<String> {
+pub unsafe fn text_column(
+    tuple: pg_sys::HeapTuple,
+    description: pg_sys::TupleDesc,
+    column: u32,
+) -> Option<String> {
     let mut is_null = false;
     // SAFETY: the caller's.
-    unsafe { String::from_datum(pg_sys::heap_getattr(tuple, column as _, description, &mut is_null), is_null) }
+    unsafe {
+        String::from_datum(
+            pg_sys::heap_getattr(tuple, column as _, description, &mut is_null),
+            is_null,
+        )
+    }
 }

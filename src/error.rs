@@ -31,7 +31,8 @@ pub enum Error {
 }
 
 /// The hint for a server without the library in `shared_preload_libraries`.
-pub const PRELOAD_HINT: &str = "Add pg_query_cache to shared_preload_libraries and restart the server.";
+pub const PRELOAD_HINT: &str =
+    "Add pg_query_cache to shared_preload_libraries and restart the server.";
 
 impl Error {
     fn parts(self) -> (PgSqlErrorCode, String, Option<String>, Option<String>) {
@@ -43,30 +44,45 @@ impl Error {
                 Some(sentence(&what)),
                 Some(right),
             ),
-            Error::NoSuchFunction(name, hint) => {
-                (ERRCODE_UNDEFINED_FUNCTION, format!("function {name} does not exist"), None, Some(hint))
-            }
+            Error::NoSuchFunction(name, hint) => (
+                ERRCODE_UNDEFINED_FUNCTION,
+                format!("function {name} does not exist"),
+                None,
+                Some(hint),
+            ),
             Error::Mismatch(what, hint) => (
                 ERRCODE_INVALID_FUNCTION_DEFINITION,
                 "cached function does not match its base function".into(),
                 Some(what),
                 Some(hint),
             ),
-            Error::NotCacheable(message, detail, hint) => {
-                (ERRCODE_INVALID_FUNCTION_DEFINITION, message, Some(detail), Some(hint))
-            }
-            Error::InvalidDeclaration(message, hint) => {
-                (ERRCODE_INVALID_FUNCTION_DEFINITION, message, None, Some(hint))
-            }
+            Error::NotCacheable(message, detail, hint) => (
+                ERRCODE_INVALID_FUNCTION_DEFINITION,
+                message,
+                Some(detail),
+                Some(hint),
+            ),
+            Error::InvalidDeclaration(message, hint) => (
+                ERRCODE_INVALID_FUNCTION_DEFINITION,
+                message,
+                None,
+                Some(hint),
+            ),
             Error::NotCached(name) => (
                 ERRCODE_WRONG_OBJECT_TYPE,
                 format!("function {name} is not a cached function"),
                 None,
                 Some("Cached functions are listed in the view cached_functions.".into()),
             ),
-            Error::InvalidParameter(message, detail) => (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None),
-            Error::NotTrackable(message, detail) => (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None),
-            Error::NoPrivilege(message, hint) => (ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, Some(hint)),
+            Error::InvalidParameter(message, detail) => {
+                (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None)
+            }
+            Error::NotTrackable(message, detail) => {
+                (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None)
+            }
+            Error::NoPrivilege(message, hint) => {
+                (ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, Some(hint))
+            }
             Error::NotPreloaded => (
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 "pg_query_cache must be loaded via shared_preload_libraries".into(),
@@ -129,7 +145,14 @@ pub fn warn_not_preloaded() {
 
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().collect::<String>())
+        .unwrap_or_default();
     let rest = chars.as_str();
-    if rest.ends_with('.') { format!("{first}{rest}") } else { format!("{first}{rest}.") }
+    if rest.ends_with('.') {
+        format!("{first}{rest}")
+    } else {
+        format!("{first}{rest}.")
+    }
 }

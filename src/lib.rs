@@ -22,9 +22,21 @@ use pgrx::prelude::*;
 pg_module_magic!();
 
 extension_sql_file!("../sql/language.sql", name = "language");
-extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["language"]);
-extension_sql_file!("../sql/caching.sql", name = "caching", requires = ["language", "tables"]);
-extension_sql_file!("../sql/domain.sql", name = "domain", requires = ["language"]);
+extension_sql_file!(
+    "../sql/tables.sql",
+    name = "tables",
+    requires = ["language"]
+);
+extension_sql_file!(
+    "../sql/caching.sql",
+    name = "caching",
+    requires = ["language", "tables"]
+);
+extension_sql_file!(
+    "../sql/domain.sql",
+    name = "domain",
+    requires = ["language"]
+);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 
 /// Called when the library is loaded: in the postmaster if it is in `shared_preload_libraries`, else in a session.
@@ -32,8 +44,12 @@ extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
     // SAFETY: variables that the server sets before it loads libraries.
-    let (upgrading, preloading) =
-        unsafe { (pg_sys::IsBinaryUpgrade, pg_sys::process_shared_preload_libraries_in_progress) };
+    let (upgrading, preloading) = unsafe {
+        (
+            pg_sys::IsBinaryUpgrade,
+            pg_sys::process_shared_preload_libraries_in_progress,
+        )
+    };
     if upgrading {
         return;
     }

@@ -55,8 +55,13 @@ mod declared {
             count: u64,
             execute_once: bool,
         );
-        pub fn fmgr_info_cxt(function: pg_sys::Oid, finfo: *mut pg_sys::FmgrInfo, context: pg_sys::MemoryContext);
-        pub fn find_inheritance_children(parent: pg_sys::Oid, lockmode: c_int) -> *mut pg_sys::List;
+        pub fn fmgr_info_cxt(
+            function: pg_sys::Oid,
+            finfo: *mut pg_sys::FmgrInfo,
+            context: pg_sys::MemoryContext,
+        );
+        pub fn find_inheritance_children(parent: pg_sys::Oid, lockmode: c_int)
+        -> *mut pg_sys::List;
         pub static bytea_output: c_int;
         pub static xmlbinary: c_int;
         pub static xmloption: c_int;

@@ -68,7 +68,13 @@ pub fn clock_offset_us() -> i64 {
 }
 
 /// Names of the classes that carry a time to live of their own.
-pub const CLASSES: [&str; 5] = ["default", "sessions", "analytics", "enterprise", "department"];
+pub const CLASSES: [&str; 5] = [
+    "default",
+    "sessions",
+    "analytics",
+    "enterprise",
+    "department",
+];
 
 /// Time to live of a class in microseconds; `None` if there is no class of that name.
 pub fn class_ttl_us(class: &str) -> Option<i64> {
@@ -189,9 +195,29 @@ pub fn define(preloading: bool) {
             GucFlags::UNIT_S,
         )
     };
-    ttl(c"pg_query_cache.ttl_default", c"Sets the time to live of entries of class default.", &TTL_DEFAULT_S);
-    ttl(c"pg_query_cache.ttl_sessions", c"Sets the time to live of entries of class sessions.", &TTL_SESSIONS_S);
-    ttl(c"pg_query_cache.ttl_analytics", c"Sets the time to live of entries of class analytics.", &TTL_ANALYTICS_S);
-    ttl(c"pg_query_cache.ttl_enterprise", c"Sets the time to live of entries of class enterprise.", &TTL_ENTERPRISE_S);
-    ttl(c"pg_query_cache.ttl_department", c"Sets the time to live of entries of class department.", &TTL_DEPARTMENT_S);
+    ttl(
+        c"pg_query_cache.ttl_default",
+        c"Sets the time to live of entries of class default.",
+        &TTL_DEFAULT_S,
+    );
+    ttl(
+        c"pg_query_cache.ttl_sessions",
+        c"Sets the time to live of entries of class sessions.",
+        &TTL_SESSIONS_S,
+    );
+    ttl(
+        c"pg_query_cache.ttl_analytics",
+        c"Sets the time to live of entries of class analytics.",
+        &TTL_ANALYTICS_S,
+    );
+    ttl(
+        c"pg_query_cache.ttl_enterprise",
+        c"Sets the time to live of entries of class enterprise.",
+        &TTL_ENTERPRISE_S,
+    );
+    ttl(
+        c"pg_query_cache.ttl_department",
+        c"Sets the time to live of entries of class department.",
+        &TTL_DEPARTMENT_S,
+    );
 }

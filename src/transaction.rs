@@ -43,7 +43,10 @@ unsafe extern "C-unwind" fn backend_exit(_code: i32, _argument: pg_sys::Datum) {
     }
 }
 
-unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn transaction_event(
+    event: pg_sys::XactEvent::Type,
+    _: *mut std::ffi::c_void,
+) {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe { guarded(|| on_transaction_event(event)) }
 }
@@ -56,6 +59,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             temporary::transaction_ended();
             statistics::hand_over_if_due(area);
         }
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => own::keep_registered(),
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
             own::forget();
             temporary::transaction_ended();

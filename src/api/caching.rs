@@ -22,7 +22,10 @@ fn cached(function: pg_sys::Oid) -> Result<Signature, Error> {
     match Signature::of(function) {
         Some(signature) if signature.language == language() => Ok(signature),
         Some(_) => Err(Error::NotCached(compat::regprocedure(function))),
-        None => Err(Error::NoSuchFunction(function.to_u32().to_string(), "It was dropped meanwhile.".into())),
+        None => Err(Error::NoSuchFunction(
+            function.to_u32().to_string(),
+            "It was dropped meanwhile.".into(),
+        )),
     }
 }
 
@@ -41,10 +44,18 @@ fn cache_function(
     name: Option<String>,
 ) -> pg_sys::Oid {
     let base = Signature::of(function)
-        .ok_or_else(|| Error::NoSuchFunction(function.to_u32().to_string(), "It was dropped meanwhile.".into()))
+        .ok_or_else(|| {
+            Error::NoSuchFunction(
+                function.to_u32().to_string(),
+                "It was dropped meanwhile.".into(),
+            )
+        })
         .or_raise();
     let mut body = Map::new();
-    body.insert("function".into(), json!(compat::regprocedure_qualified(function)));
+    body.insert(
+        "function".into(),
+        json!(compat::regprocedure_qualified(function)),
+    );
     if let Some(ttl) = ttl {
         body.insert("ttl".into(), json!(interval_text(ttl)));
     }
@@ -52,9 +63,16 @@ fn cache_function(
         body.insert("depends_on".into(), qualified(depends_on));
     }
     if let Some(tags) = tags {
-        body.insert("tags".into(), json!(tags.into_iter().flatten().collect::<Vec<_>>()));
+        body.insert(
+            "tags".into(),
+            json!(tags.into_iter().flatten().collect::<Vec<_>>()),
+        );
     }
-    for (key, value) in [("class", class), ("scope", scope), ("consistency", consistency)] {
+    for (key, value) in [
+        ("class", class),
+        ("scope", scope),
+        ("consistency", consistency),
+    ] {
         if let Some(value) = value {
             body.insert(key.into(), Value::String(value));
         }
@@ -69,7 +87,11 @@ fn cache_function(
     }
     let command = declaration(&base, name.as_deref(), &source);
     if let Err(problem) = Spi::run(&command) {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not create the cached function: {problem}"));
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("could not create the cached function: {problem}")
+        );
     }
     new_function(&base, name.as_deref()).unwrap_or(pg_sys::InvalidOid)
 }
@@ -81,7 +103,9 @@ fn qualified(depends_on: Value) -> Value {
             relations
                 .into_iter()
                 .map(|(name, columns)| {
-                    let name = declared::find_relation(&name).and_then(compat::relation_name).unwrap_or(name);
+                    let name = declared::find_relation(&name)
+                        .and_then(compat::relation_name)
+                        .unwrap_or(name);
                     (name, columns)
                 })
                 .collect(),
@@ -91,23 +115,36 @@ fn qualified(depends_on: Value) -> Value {
 }
 
 fn interval_text(interval: pgrx::datum::Interval) -> String {
-    format!("{} months {} days {} microseconds", interval.months(), interval.days(), interval.micros())
+    format!(
+        "{} months {} days {} microseconds",
+        interval.months(),
+        interval.days(),
+        interval.micros()
+    )
 }
 
 /// Schema and name of the cached function of `base`.
 fn target(base: &Signature, name: Option<&str>) -> (String, String) {
     // SAFETY: syscache lookups of an existing function.
     unsafe {
-        let schema = compat::text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(base.oid)));
+        let schema = compat::text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(
+            base.oid,
+        )));
         let own = compat::text(pg_sys::get_func_name(base.oid));
-        (schema, name.map_or_else(|| format!("{own}_cached"), str::to_owned))
+        (
+            schema,
+            name.map_or_else(|| format!("{own}_cached"), str::to_owned),
+        )
     }
 }
 
 fn declaration(base: &Signature, name: Option<&str>, body: &str) -> String {
     let (schema, name) = target(base, name);
     let ask = |question: &str| {
-        Spi::get_one_with_args::<String>(question, &[base.oid.into()]).ok().flatten().unwrap_or_default()
+        Spi::get_one_with_args::<String>(question, &[base.oid.into()])
+            .ok()
+            .flatten()
+            .unwrap_or_default()
     };
     let mut arguments = ask("SELECT pg_catalog.pg_get_function_arguments($1)");
     let result = ask("SELECT pg_catalog.pg_get_function_result($1)");
@@ -128,18 +165,18 @@ fn declaration(base: &Signature, name: Option<&str>, body: &str) -> String {
 
 /// The function that [`declaration`] has created.
 fn new_function(base: &Signature, name: Option<&str>) -> Option<pg_sys::Oid> {
-    let (schema, name) = target(base, name);
+    let (_, name) = target(base, name);
     let mut types = base.arguments.clone();
     if base.variadic == pg_sys::InvalidOid {
         types.push(pg_sys::INTERVALOID);
     }
-    Spi::get_one_with_args::<pg_sys::Oid>(
-        "SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-         WHERE n.nspname = $1 AND p.proname = $2 AND p.proargtypes::oid[] = $3 AND p.prolang = $4",
-        &[schema.into(), name.into(), types.into(), language().into()],
-    )
-    .ok()
-    .flatten()
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: the catalog row of the command before becomes visible; a syscache lookup of an existing function.
+    let schema = unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::get_func_namespace(base.oid)
+    };
+    compat::find_function(schema, &name, &types)
 }
 
 /// Drops a cached function. Its base function stays.
@@ -148,7 +185,11 @@ fn uncache_function(function: pg_sys::Oid) {
     cached(function).or_raise();
     let command = format!("DROP FUNCTION {}", compat::regprocedure_qualified(function));
     if let Err(problem) = Spi::run(&command) {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not drop the cached function: {problem}"));
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("could not drop the cached function: {problem}")
+        );
     }
 }
 
@@ -156,8 +197,11 @@ fn uncache_function(function: pg_sys::Oid) {
 fn check_trigger_right(relation: pg_sys::Oid) {
     // SAFETY: syscache lookups; aclcheck_error raises.
     unsafe {
-        let result =
-            pg_sys::pg_class_aclcheck(relation, pg_sys::GetUserId(), pg_sys::ACL_TRIGGER as pg_sys::AclMode);
+        let result = pg_sys::pg_class_aclcheck(
+            relation,
+            pg_sys::GetUserId(),
+            pg_sys::ACL_TRIGGER as pg_sys::AclMode,
+        );
         if result != pg_sys::AclResult::ACLCHECK_OK {
             let kind = pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(relation));
             pg_sys::aclcheck_error(result, kind, pg_sys::get_rel_name(relation));
@@ -168,14 +212,22 @@ fn check_trigger_right(relation: pg_sys::Oid) {
 /// Starts to track a table. Returns how many triggers were added or replaced.
 #[pg_extern(sql = false)]
 fn cache_track_table(relation: pg_sys::Oid, key_columns: Option<Vec<Option<String>>>) -> i32 {
-    relations::roots(relation).into_iter().for_each(check_trigger_right);
-    let columns: Vec<String> = key_columns.unwrap_or_default().into_iter().flatten().collect();
+    relations::roots(relation)
+        .into_iter()
+        .for_each(check_trigger_right);
+    let columns: Vec<String> = key_columns
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+        .collect();
     tracking::track(relation, &columns).or_raise() as i32
 }
 
 /// Stops to track a table. Returns how many triggers were dropped.
 #[pg_extern(sql = false)]
 fn cache_untrack_table(relation: pg_sys::Oid) -> i32 {
-    relations::roots(relation).into_iter().for_each(check_trigger_right);
+    relations::roots(relation)
+        .into_iter()
+        .for_each(check_trigger_right);
     tracking::untrack(relation) as i32
 }

@@ -16,7 +16,9 @@ fn preloaded() -> Area {
 /// Entries of this database that depend on one of the slots.
 #[allow(unsafe_code)]
 fn concerned(area: Area, slots: &[u32]) -> i64 {
-    looking::count_entries(area, |dependencies| dependencies.iter().any(|d| slots.contains(&d.slot)))
+    looking::count_entries(area, |dependencies| {
+        dependencies.iter().any(|d| slots.contains(&d.slot))
+    })
 }
 
 /// Invalidates all results with one of the tags. Returns how many entries in memory carry one.
@@ -29,7 +31,13 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
     let tags: Vec<String> = tags.into_iter().flatten().collect();
     let slots: Vec<u32> = tags
         .iter()
-        .map(|tag| slot_of(database, Tag::Named(&crate::dependencies::declared::cut(tag.clone())), area.layout.slots))
+        .map(|tag| {
+            slot_of(
+                database,
+                Tag::Named(&crate::dependencies::declared::cut(tag.clone())),
+                area.layout.slots,
+            )
+        })
         .collect();
     let found = concerned(area, &slots);
     utility::mark_tags(area, tags.into_iter());
@@ -42,7 +50,11 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
 fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
     let area = preloaded();
     // SAFETY: a variable of the backend.
-    let slot = slot_of(unsafe { pg_sys::MyDatabaseId }, Tag::Function(function), area.layout.slots);
+    let slot = slot_of(
+        unsafe { pg_sys::MyDatabaseId },
+        Tag::Function(function),
+        area.layout.slots,
+    );
     let found = concerned(area, &[slot]);
     utility::mark_function(area, function);
     found
@@ -58,7 +70,8 @@ fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
     let slots: Vec<u32> = crate::dependencies::relations::roots(relation)
         .into_iter()
         .flat_map(|root| {
-            [Tag::Relation(root), Tag::WholeRelation(root)].map(|tag| slot_of(database, tag, area.layout.slots))
+            [Tag::Relation(root), Tag::WholeRelation(root)]
+                .map(|tag| slot_of(database, tag, area.layout.slots))
         })
         .collect();
     let found = concerned(area, &slots);

@@ -18,12 +18,17 @@ use std::sync::atomic::Ordering;
 fn entries_of_database(area: Area) -> Vec<Seen> {
     // SAFETY: a variable of the backend.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    area.partitions().flat_map(|partition| insert::survey(partition, |head| head.database == database)).collect()
+    area.partitions()
+        .flat_map(|partition| insert::survey(partition, |head| head.database == database))
+        .collect()
 }
 
 /// How many entries of this database have dependencies for which `wanted` says so.
 pub fn count_entries(area: Area, wanted: impl Fn(&[Dependency]) -> bool) -> i64 {
-    entries_of_database(area).iter().filter(|seen| wanted(&seen.dependencies)).count() as i64
+    entries_of_database(area)
+        .iter()
+        .filter(|seen| wanted(&seen.dependencies))
+        .count() as i64
 }
 
 fn preloaded() -> Area {
@@ -65,13 +70,18 @@ fn cache_stats() -> TableIterator<
     }
     let header = area.header();
     let seen = entries_of_database(area);
-    let dead = seen.iter().filter(|entry| area.slots().is_dead(&entry.dependencies)).count();
+    let dead = seen
+        .iter()
+        .filter(|entry| area.slots().is_dead(&entry.dependencies))
+        .count();
     let used: u64 = area
         .partitions()
         .map(|partition| u64::from(partition.blocks() - partition.counts().1) * BLOCK as u64)
         .sum();
     let looked_up = total.hits + total.misses;
-    let since = TimestampWithTimeZone::try_from(header.started_at.load(Ordering::Relaxed) as pg_sys::TimestampTz);
+    let since = TimestampWithTimeZone::try_from(
+        header.started_at.load(Ordering::Relaxed) as pg_sys::TimestampTz
+    );
     TableIterator::once((
         total.hits as i64,
         total.misses as i64,
@@ -125,11 +135,19 @@ fn cache_function_stats() -> TableIterator<
         .read_all(database)
         .into_iter()
         .map(|(function, counts)| {
-            let own = || seen.iter().filter(|entry| entry.head.function == function.to_u32());
+            let own = || {
+                seen.iter()
+                    .filter(|entry| entry.head.function == function.to_u32())
+            };
             let reasons = Reason::ALL
                 .iter()
                 .filter(|reason| counts.reasons[**reason as usize] > 0)
-                .map(|reason| (reason.code().to_owned(), counts.reasons[*reason as usize].into()))
+                .map(|reason| {
+                    (
+                        reason.code().to_owned(),
+                        counts.reasons[*reason as usize].into(),
+                    )
+                })
                 .collect();
             (
                 function,
@@ -143,7 +161,9 @@ fn cache_function_stats() -> TableIterator<
                 counts.fill_us as f64 / 1e6,
                 counts.saved_us as f64 / 1e6,
                 own().count() as i64,
-                own().map(|entry| i64::from(blocks_for(entry.head.payload())) * BLOCK as i64).sum(),
+                own()
+                    .map(|entry| i64::from(blocks_for(entry.head.payload())) * BLOCK as i64)
+                    .sum(),
                 pgrx::JsonB(serde_json::Value::Object(reasons)),
             )
         })

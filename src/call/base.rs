@@ -39,16 +39,27 @@ struct Frame {
 ///
 /// # Safety
 /// `fcinfo` is a call of a cached function; no value with a destructor is alive in the frames up to the server.
-pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, rows: Option<value::RowSink>) -> pg_sys::Datum {
+pub unsafe fn call(
+    fcinfo: pg_sys::FunctionCallInfo,
+    rows: Option<value::RowSink>,
+) -> pg_sys::Datum {
     // SAFETY: the caller's fcinfo. `frame` is plain memory, filled as InitFunctionCallInfoData does.
     unsafe {
         let plan = guarded(|| {
             let function = function::get((*(*fcinfo).flinfo).fn_oid);
-            let plan = Plan { base: function.base, arguments: function.arguments.len() as i16, set: function.result.set };
+            let plan = Plan {
+                base: function.base,
+                arguments: function.arguments.len() as i16,
+                set: function.result.set,
+            };
             check_execute(plan.base);
             plan
         });
-        let finfo = if plan.set { fresh(fcinfo, plan.base) } else { at_call_site(fcinfo, plan.base) };
+        let finfo = if plan.set {
+            fresh(fcinfo, plan.base)
+        } else {
+            at_call_site(fcinfo, plan.base)
+        };
         let mut frame = Frame {
             fcinfo: std::mem::MaybeUninit::zeroed(),
             arguments: [const { std::mem::MaybeUninit::uninit() }; MAX_ARGUMENTS],
@@ -90,7 +101,10 @@ pub unsafe fn invoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 /// The function manager's view of the base function, kept with the call site.
-unsafe fn at_call_site(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
+unsafe fn at_call_site(
+    fcinfo: pg_sys::FunctionCallInfo,
+    base: pg_sys::Oid,
+) -> *mut pg_sys::FmgrInfo {
     // SAFETY: fn_extra is ours; its memory lives as long as flinfo.
     unsafe {
         let flinfo = (*fcinfo).flinfo;
@@ -127,7 +141,11 @@ unsafe fn check_execute(base: pg_sys::Oid) {
     unsafe {
         let result = pg_sys::pg_proc_aclcheck(base, server::GetUserId(), pg_sys::ACL_EXECUTE as _);
         if result != pg_sys::AclResult::ACLCHECK_OK {
-            pg_sys::aclcheck_error(result, pg_sys::ObjectType::OBJECT_FUNCTION, pg_sys::get_func_name(base));
+            pg_sys::aclcheck_error(
+                result,
+                pg_sys::ObjectType::OBJECT_FUNCTION,
+                pg_sys::get_func_name(base),
+            );
         }
     }
 }

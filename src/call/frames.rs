@@ -64,9 +64,16 @@ impl SnapshotIdentity {
         unsafe {
             let running = match (*snapshot).xcnt as usize {
                 0 => Vec::new(),
-                n => std::slice::from_raw_parts((*snapshot).xip, n).iter().map(|xid| u32::from(*xid)).collect(),
+                n => std::slice::from_raw_parts((*snapshot).xip, n)
+                    .iter()
+                    .map(|xid| u32::from(*xid))
+                    .collect(),
             };
-            SnapshotIdentity { xmin: (*snapshot).xmin.into(), xmax: (*snapshot).xmax.into(), running }
+            SnapshotIdentity {
+                xmin: (*snapshot).xmin.into(),
+                xmax: (*snapshot).xmax.into(),
+                running,
+            }
         }
     }
 }
@@ -92,8 +99,12 @@ pub fn begin(
     now: i64,
 ) {
     // SAFETY: the active snapshot; a variable of the backend.
-    let (snapshot, nest_level) =
-        unsafe { (SnapshotIdentity::of(snapshot), pg_sys::GetCurrentTransactionNestLevel()) };
+    let (snapshot, nest_level) = unsafe {
+        (
+            SnapshotIdentity::of(snapshot),
+            pg_sys::GetCurrentTransactionNestLevel(),
+        )
+    };
     let frame = Frame {
         function: function.clone(),
         hash,
@@ -224,7 +235,8 @@ pub fn inherit(found: &Found, now: i64) {
 /// The (sub)transaction at `level` was rolled back: its fills are over.
 pub fn unwind(level: i32, area: Option<Area>) {
     loop {
-        let frame = FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level));
+        let frame =
+            FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level));
         let Some(frame) = frame else { return };
         if let (Some(ticket), Some(area)) = (frame.ticket, area) {
             area.flights().end(ticket);

@@ -20,11 +20,17 @@ const NULL: u32 = u32::MAX;
 /// # Safety
 /// `fcinfo` is a call of `function`.
 #[inline(always)]
-pub unsafe fn build(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo, key: &mut Vec<u8>) -> u64 {
+pub unsafe fn build(
+    function: &CachedFunction,
+    fcinfo: pg_sys::FunctionCallInfo,
+    key: &mut Vec<u8>,
+) -> u64 {
     key.clear();
     // SAFETY: variables of the backend; the caller's fcinfo.
     unsafe {
-        let number = |key: &mut Vec<u8>, oid: pg_sys::Oid| key.extend_from_slice(&oid.to_u32().to_le_bytes());
+        let number = |key: &mut Vec<u8>, oid: pg_sys::Oid| {
+            key.extend_from_slice(&oid.to_u32().to_le_bytes())
+        };
         number(key, pg_sys::MyDatabaseId);
         number(key, function.oid);
         number(key, function.base);
@@ -68,13 +74,21 @@ unsafe fn append(key: &mut Vec<u8>, value: pg_sys::Datum, length: i16, by_value:
         if by_value {
             field(&value.value().to_le_bytes()[..(length as usize).min(8)]);
         } else if length > 0 {
-            field(std::slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length as usize));
+            field(std::slice::from_raw_parts(
+                value.cast_mut_ptr::<u8>(),
+                length as usize,
+            ));
         } else if length == -2 {
             field(std::ffi::CStr::from_ptr(value.cast_mut_ptr()).to_bytes());
         } else {
             let given = value.cast_mut_ptr::<pg_sys::varlena>();
-            let plain = pgrx::varatt_is_4b_u(given) || pgrx::varatt_is_1b(given) && !pgrx::varatt_is_1b_e(given);
-            let packed = if plain { given } else { pg_sys::pg_detoast_datum_packed(given) };
+            let plain = pgrx::varatt_is_4b_u(given)
+                || pgrx::varatt_is_1b(given) && !pgrx::varatt_is_1b_e(given);
+            let packed = if plain {
+                given
+            } else {
+                pg_sys::pg_detoast_datum_packed(given)
+            };
             field(std::slice::from_raw_parts(
                 pgrx::vardata_any(packed).cast::<u8>(),
                 pgrx::varsize_any_exhdr(packed),

@@ -123,6 +123,12 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
                         continue;
                     }
                 };
+                if let Err(invalid) = dependencies::settle_definitions(area, snapshot) {
+                    if let Some(ticket) = ticket {
+                        area.flights().end(ticket);
+                    }
+                    return bypass(&function, invalid.into());
+                }
                 count(function.oid, miss);
                 frames::begin(&function, hash, key, snapshot, ticket, max_age, now);
                 return Decision::Fill;
@@ -140,10 +146,14 @@ fn bypass(function: &CachedFunction, reason: Reason) -> Decision {
 }
 
 /// A strict base function is not run for NULL.
-unsafe fn null_for_strict(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
+unsafe fn null_for_strict(
+    function: &CachedFunction,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<Decision> {
     // SAFETY: the caller's fcinfo has at least as many arguments as the base function.
-    let any_null =
-        || (0..function.arguments.len()).any(|i| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull });
+    let any_null = || {
+        (0..function.arguments.len()).any(|i| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull })
+    };
     (function.base_strict && any_null()).then(|| {
         // SAFETY: as above.
         let (datum, is_null) = unsafe { value::empty(function, fcinfo) };
@@ -178,6 +188,9 @@ unsafe fn admit() -> Result<(Area, pg_sys::Snapshot), Reason> {
         let snapshot = server::GetActiveSnapshot();
         if (*snapshot).snapshot_type != pg_sys::SnapshotType::SNAPSHOT_MVCC {
             return Err(Reason::NoSnapshot);
+        }
+        if (*snapshot).takenDuringRecovery {
+            return Err(Reason::Recovery);
         }
         if dependencies::temporary::present() {
             return Err(Reason::TemporaryObjects);
@@ -230,12 +243,19 @@ unsafe fn look_up(
     now: i64,
     max_age: i64,
 ) -> Result<Found, Miss> {
-    let Some(found) = lookup::find(area, hash, key) else { return Err(Miss::Counted(Outcome::Miss)) };
-    if now >= found.head.expires_at || now - found.head.created_at >= max_age || found.head.function != function.oid.to_u32() {
+    let Some(found) = lookup::find(area, hash, key) else {
+        return Err(Miss::Counted(Outcome::Miss));
+    };
+    if now >= found.head.expires_at
+        || now - found.head.created_at >= max_age
+        || found.head.function != function.oid.to_u32()
+    {
         return Err(Miss::Counted(Outcome::Expired));
     }
     let mut buffer = [const { MaybeUninit::uninit() }; MAX_DEPENDENCIES];
-    let Some(dependencies) = found.dependencies(&mut buffer) else { return Err(Miss::Counted(Outcome::Miss)) };
+    let Some(dependencies) = found.dependencies(&mut buffer) else {
+        return Err(Miss::Counted(Outcome::Miss));
+    };
     // SAFETY: the active snapshot.
     match unsafe { area.slots().check(dependencies, snapshot) } {
         Ok(()) => Ok(found),

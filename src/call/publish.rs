@@ -7,8 +7,8 @@ use super::outcome::{Outcome, Reason};
 use super::value;
 use crate::dependencies;
 use crate::language::body::Consistency;
-use crate::settings;
 use crate::server;
+use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::insert::{NewEntry, NotStored, insert};
 use crate::store::partition::{EntryHead, Kind};
@@ -63,7 +63,10 @@ unsafe fn store(
         let validity = area.slots();
         let mut dependencies = Vec::with_capacity(slots.len());
         for slot in slots {
-            dependencies.push(Dependency::new(slot, validity.generation_for(slot, snapshot)?));
+            dependencies.push(Dependency::new(
+                slot,
+                validity.generation_for(slot, snapshot)?,
+            ));
         }
         let mut bytes = std::mem::take(&mut frame.rows);
         let kind = if function.result.set {
@@ -86,7 +89,12 @@ unsafe fn store(
         head.cost_us = us.min(u64::from(u32::MAX)) as u32;
         head.priority = function.priority;
         head.by_age = u8::from(function.consistency == Consistency::Ttl);
-        let new = NewEntry { head, dependencies: &dependencies, key: &frame.key, value: &bytes };
+        let new = NewEntry {
+            head,
+            dependencies: &dependencies,
+            key: &frame.key,
+            value: &bytes,
+        };
         match insert(area, new, settings::max_entry_bytes()) {
             Ok(_) => Ok(()),
             Err(NotStored::TooLarge) => Err(Reason::TooLarge),

@@ -22,7 +22,12 @@ pub type Digest = [u8; 16];
 /// Prefix of the settings that PostgREST derives from the token.
 const CLAIMS: &[u8] = b"request.jwt.";
 /// Settings with these prefixes belong to extensions that do not change results.
-const NEUTRAL: [&[u8]; 4] = [b"pg_query_cache.", b"plpgsql.", b"pg_stat_statements.", b"auto_explain."];
+const NEUTRAL: [&[u8]; 4] = [
+    b"pg_query_cache.",
+    b"plpgsql.",
+    b"pg_stat_statements.",
+    b"auto_explain.",
+];
 
 #[derive(Default)]
 struct Format {
@@ -104,13 +109,22 @@ pub fn format() -> Digest {
         // SAFETY: C strings or NULL, used at once.
         let same = format.numbers == numbers
             && format.texts.len() == texts.len()
-            && format.texts.iter().zip(texts).all(|(known, text)| unsafe { bytes(text) } == known.as_slice());
+            && format
+                .texts
+                .iter()
+                .zip(texts)
+                .all(|(known, text)| unsafe { bytes(text) } == known.as_slice());
         if !same {
             format.numbers = numbers;
             // SAFETY: as above.
-            format.texts = texts.iter().map(|text| unsafe { bytes(*text) }.to_vec()).collect();
+            format.texts = texts
+                .iter()
+                .map(|text| unsafe { bytes(*text) }.to_vec())
+                .collect();
             let mut digest = Hasher::new();
-            numbers.iter().for_each(|number| digest.field(&number.to_le_bytes()));
+            numbers
+                .iter()
+                .for_each(|number| digest.field(&number.to_le_bytes()));
             format.texts.iter().for_each(|text| digest.field(text));
             format.digest = digest.finish();
         }
@@ -132,7 +146,11 @@ pub fn custom(claims_only: bool) -> Digest {
                 custom.read();
             }
         }
-        if claims_only { custom.claims } else { custom.all }
+        if claims_only {
+            custom.claims
+        } else {
+            custom.all
+        }
     })
 }
 
@@ -154,19 +172,31 @@ impl Custom {
                 }
                 pg_sys::config_type::PGC_BOOL => {
                     let variable = (*generic.cast::<pg_sys::config_bool>()).variable;
-                    Some(std::slice::from_raw_parts(variable.cast::<u8>(), size_of::<bool>()))
+                    Some(std::slice::from_raw_parts(
+                        variable.cast::<u8>(),
+                        size_of::<bool>(),
+                    ))
                 }
                 pg_sys::config_type::PGC_INT => {
                     let variable = (*generic.cast::<pg_sys::config_int>()).variable;
-                    Some(std::slice::from_raw_parts(variable.cast::<u8>(), size_of::<i32>()))
+                    Some(std::slice::from_raw_parts(
+                        variable.cast::<u8>(),
+                        size_of::<i32>(),
+                    ))
                 }
                 pg_sys::config_type::PGC_REAL => {
                     let variable = (*generic.cast::<pg_sys::config_real>()).variable;
-                    Some(std::slice::from_raw_parts(variable.cast::<u8>(), size_of::<f64>()))
+                    Some(std::slice::from_raw_parts(
+                        variable.cast::<u8>(),
+                        size_of::<f64>(),
+                    ))
                 }
                 _ => {
                     let variable = (*generic.cast::<pg_sys::config_enum>()).variable;
-                    Some(std::slice::from_raw_parts(variable.cast::<u8>(), size_of::<i32>()))
+                    Some(std::slice::from_raw_parts(
+                        variable.cast::<u8>(),
+                        size_of::<i32>(),
+                    ))
                 }
             }
         }
@@ -174,7 +204,9 @@ impl Custom {
 
     unsafe fn still_there(&self) -> bool {
         // SAFETY: as above.
-        self.places.iter().all(|(place, name, _)| unsafe { bytes((*Self::setting(*place)).name) } == name.as_slice())
+        self.places.iter().all(
+            |(place, name, _)| unsafe { bytes((*Self::setting(*place)).name) } == name.as_slice(),
+        )
     }
 
     unsafe fn find(&mut self) {
@@ -185,7 +217,8 @@ impl Custom {
             for place in 0..self.known as usize {
                 let name = bytes((*Self::setting(place)).name);
                 if name.contains(&b'.') && !NEUTRAL.iter().any(|prefix| name.starts_with(prefix)) {
-                    self.places.push((place, name.to_vec(), name.starts_with(CLAIMS)));
+                    self.places
+                        .push((place, name.to_vec(), name.starts_with(CLAIMS)));
                 }
             }
             self.read();
@@ -195,12 +228,20 @@ impl Custom {
     unsafe fn same_values(&self) -> bool {
         // SAFETY: as above.
         self.values.len() == self.places.len()
-            && self.places.iter().zip(&self.values).all(|((place, ..), known)| unsafe { Self::value(*place) } == known.as_deref())
+            && self
+                .places
+                .iter()
+                .zip(&self.values)
+                .all(|((place, ..), known)| unsafe { Self::value(*place) } == known.as_deref())
     }
 
     unsafe fn read(&mut self) {
         // SAFETY: as above.
-        self.values = self.places.iter().map(|(place, ..)| unsafe { Self::value(*place) }.map(<[u8]>::to_vec)).collect();
+        self.values = self
+            .places
+            .iter()
+            .map(|(place, ..)| unsafe { Self::value(*place) }.map(<[u8]>::to_vec))
+            .collect();
         let (mut all, mut claims) = (Hasher::new(), Hasher::new());
         for ((_, name, is_claim), value) in self.places.iter().zip(&self.values) {
             // A setting that was reset is an empty string where it once was set, and absent elsewhere: the same to a function

@@ -37,20 +37,33 @@ pub unsafe fn append_row(to: &mut Vec<u8>, row: pg_sys::MinimalTuple) {
 ///
 /// # Safety
 /// `datum` is a value of the result type of `function`.
-pub unsafe fn encode(shape: &ResultShape, flinfo: *mut pg_sys::FmgrInfo, datum: pg_sys::Datum, to: &mut Vec<u8>) {
+pub unsafe fn encode(
+    shape: &ResultShape,
+    flinfo: *mut pg_sys::FmgrInfo,
+    datum: pg_sys::Datum,
+    to: &mut Vec<u8>,
+) {
     // SAFETY: the caller's; lengths follow the rules of pg_type.typlen.
     unsafe {
         let (length, by_value) = actual_length(shape, flinfo);
         if by_value {
             to.extend_from_slice(&datum.value().to_ne_bytes());
         } else if length > 0 {
-            to.extend_from_slice(std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), length as usize));
+            to.extend_from_slice(std::slice::from_raw_parts(
+                datum.cast_mut_ptr::<u8>(),
+                length as usize,
+            ));
         } else if length == -2 {
-            to.extend_from_slice(std::ffi::CStr::from_ptr(datum.cast_mut_ptr()).to_bytes_with_nul());
+            to.extend_from_slice(
+                std::ffi::CStr::from_ptr(datum.cast_mut_ptr()).to_bytes_with_nul(),
+            );
         } else {
             let given = datum.cast_mut_ptr::<pg_sys::varlena>();
             let flat = pg_sys::pg_detoast_datum(given);
-            to.extend_from_slice(std::slice::from_raw_parts(flat.cast::<u8>(), pgrx::varsize_any(flat)));
+            to.extend_from_slice(std::slice::from_raw_parts(
+                flat.cast::<u8>(),
+                pgrx::varsize_any(flat),
+            ));
             if flat != given {
                 pg_sys::pfree(flat.cast());
             }
@@ -99,7 +112,10 @@ pub unsafe fn read(
             Kind::Rows => {
                 let rows = found.value()?;
                 let store = begin_store(fcinfo, function);
-                let slot = pg_sys::MakeSingleTupleTableSlot(store.description, &raw const pg_sys::TTSOpsMinimalTuple);
+                let slot = pg_sys::MakeSingleTupleTableSlot(
+                    store.description,
+                    &raw const pg_sys::TTSOpsMinimalTuple,
+                );
                 let (mut at, end) = (0, found.head.value_length as usize);
                 while at + ROW_PREFIX <= end {
                     let length = rows.add(at).cast::<u64>().read_unaligned() as usize;
@@ -119,7 +135,10 @@ pub unsafe fn read(
 ///
 /// # Safety
 /// `fcinfo` is a call of `function`.
-pub unsafe fn empty(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> (pg_sys::Datum, bool) {
+pub unsafe fn empty(
+    function: &CachedFunction,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> (pg_sys::Datum, bool) {
     if function.result.set {
         // SAFETY: the caller's.
         unsafe { begin_store(fcinfo, function) };
@@ -138,7 +157,9 @@ unsafe fn begin_store(fcinfo: pg_sys::FunctionCallInfo, _function: &CachedFuncti
     // SAFETY: the caller's fcinfo; the server passes a ReturnSetInfo to a function that returns a set.
     unsafe {
         let result = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-        if result.is_null() || (*result).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32 == 0 {
+        if result.is_null()
+            || (*result).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32 == 0
+        {
             pgrx::ereport!(
                 ERROR,
                 pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -148,7 +169,9 @@ unsafe fn begin_store(fcinfo: pg_sys::FunctionCallInfo, _function: &CachedFuncti
         let context = (*(*result).econtext).ecxt_per_query_memory;
         let previous = pg_sys::MemoryContextSwitchTo(context);
         let description = pg_sys::CreateTupleDescCopy(result_description(fcinfo));
-        let random = (*result).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+        let random = (*result).allowedModes
+            & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32
+            != 0;
         let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
         pg_sys::MemoryContextSwitchTo(previous);
         (*result).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
@@ -165,7 +188,8 @@ unsafe fn result_description(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleD
         let (mut type_id, mut description) = (pg_sys::InvalidOid, std::ptr::null_mut());
         let class = pg_sys::get_call_result_type(fcinfo, &mut type_id, &mut description);
         match class {
-            pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE | pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => {
+            pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE
+            | pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => {
                 pg_sys::BlessTupleDesc(description)
             }
             _ => {
@@ -200,7 +224,8 @@ pub unsafe fn run_set(
         info.expectedDesc = target.description;
         info.allowedModes = (pg_sys::SetFunctionReturnMode::SFRM_ValuePerCall
             | pg_sys::SetFunctionReturnMode::SFRM_Materialize
-            | pg_sys::SetFunctionReturnMode::SFRM_Materialize_Preferred) as i32;
+            | pg_sys::SetFunctionReturnMode::SFRM_Materialize_Preferred)
+            as i32;
         info.returnMode = pg_sys::SetFunctionReturnMode::SFRM_ValuePerCall;
         (*inner).resultinfo = (&raw mut info).cast();
         // What a call leaves behind for one row is freed before the next; after an ERROR with the context around it.
@@ -249,8 +274,13 @@ unsafe fn copy_store(
     }
     // SAFETY: the base function's tuplestore, described by its own description.
     unsafe {
-        let description = if description.is_null() { target.description } else { description };
-        let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
+        let description = if description.is_null() {
+            target.description
+        } else {
+            description
+        };
+        let slot =
+            pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
         pg_sys::tuplestore_rescan(from);
         while pg_sys::tuplestore_gettupleslot(from, true, false, slot) {
             pg_sys::slot_getallattrs(slot);
@@ -267,7 +297,8 @@ unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: O
     unsafe {
         let description = target.description;
         let columns = (*description).natts as usize;
-        let composite = (*description).tdtypeid != pg_sys::InvalidOid && (*description).tdtypeid != pg_sys::RECORDOID
+        let composite = (*description).tdtypeid != pg_sys::InvalidOid
+            && (*description).tdtypeid != pg_sys::RECORDOID
             || columns != 1
             || (*description).tdtypmod >= 0;
         if !composite {
@@ -280,7 +311,8 @@ unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: O
             nulls.write_bytes(1, columns);
             values.write_bytes(0, columns);
         } else {
-            let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+            let header = pg_sys::pg_detoast_datum(datum.cast_mut_ptr())
+                .cast::<pg_sys::HeapTupleHeaderData>();
             let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
             tuple.t_len = pgrx::varsize(header.cast()) as u32;
             tuple.t_data = header;
@@ -293,7 +325,12 @@ unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: O
 }
 
 /// Adds a row to the result, and hands it to `rows` with nothing left outside of it.
-unsafe fn put_row(values: *mut pg_sys::Datum, nulls: *mut bool, target: &Store, rows: Option<RowSink>) {
+unsafe fn put_row(
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    target: &Store,
+    rows: Option<RowSink>,
+) {
     // SAFETY: as many values as the description has columns.
     unsafe {
         pg_sys::tuplestore_putvalues(target.store, target.description, values, nulls);

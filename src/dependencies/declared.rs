@@ -17,13 +17,22 @@ pub type Columns = BTreeMap<String, String>;
 /// The relations that `depends_on` names, as the present search path finds them. A name that means nothing is passed over: what is
 /// read is recorded anyway.
 pub fn relations(function: &CachedFunction) -> Vec<(pg_sys::Oid, &Columns)> {
-    function.depends_on.iter().filter_map(|(name, columns)| Some((find_relation(name)?, columns))).collect()
+    function
+        .depends_on
+        .iter()
+        .filter_map(|(name, columns)| Some((find_relation(name)?, columns)))
+        .collect()
 }
 
 /// A relation by name, without a lock.
 pub fn find_relation(name: &str) -> Option<pg_sys::Oid> {
     // SAFETY: to_regclass takes one text and returns an oid or NULL.
-    unsafe { pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regclass, &[pgrx::IntoDatum::into_datum(name)]) }
+    unsafe {
+        pgrx::direct_function_call::<pg_sys::Oid>(
+            pg_sys::to_regclass,
+            &[pgrx::IntoDatum::into_datum(name)],
+        )
+    }
 }
 
 /// Checks `depends_on` at CREATE FUNCTION: the relations and columns exist, and values of the arguments can be compared with them.
@@ -40,7 +49,11 @@ pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
             let Some((column_type, _)) = column_type(relation, column) else {
                 return Err(Error::NoSuchColumn(column.clone(), name.clone()));
             };
-            let Some(argument_type) = argument_number(argument).and_then(|i| function.arguments.get(i)) else { continue };
+            let Some(argument_type) =
+                argument_number(argument).and_then(|i| function.arguments.get(i))
+            else {
+                continue;
+            };
             if !same_hash(column_type, *argument_type) {
                 return Err(Error::InvalidBody(
                     format!(
@@ -48,7 +61,8 @@ pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
                         compat::type_name(column_type),
                         compat::type_name(*argument_type)
                     ),
-                    "A key column and its argument need types whose values are hashed alike.".into(),
+                    "A key column and its argument need types whose values are hashed alike."
+                        .into(),
                 ));
             }
         }
@@ -66,7 +80,13 @@ pub fn column_type(relation: pg_sys::Oid, column: &str) -> Option<(pg_sys::Oid, 
         if number <= 0 {
             return None;
         }
-        pg_sys::get_atttypetypmodcoll(relation, number, &mut type_id, &mut modifier, &mut collation);
+        pg_sys::get_atttypetypmodcoll(
+            relation,
+            number,
+            &mut type_id,
+            &mut modifier,
+            &mut collation,
+        );
     }
     Some((type_id, collation))
 }
@@ -76,7 +96,10 @@ fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
     // SAFETY: the type cache's entries live as long as the backend.
     unsafe {
         let flags = (pg_sys::TYPECACHE_HASH_OPFAMILY | pg_sys::TYPECACHE_HASH_EXTENDED_PROC) as i32;
-        let (a, b) = (&*pg_sys::lookup_type_cache(a, flags), &*pg_sys::lookup_type_cache(b, flags));
+        let (a, b) = (
+            &*pg_sys::lookup_type_cache(a, flags),
+            &*pg_sys::lookup_type_cache(b, flags),
+        );
         a.hash_opf != pg_sys::InvalidOid
             && a.hash_opf == b.hash_opf
             && a.hash_extended_proc != pg_sys::InvalidOid
@@ -88,15 +111,23 @@ fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
 ///
 /// # Safety
 /// `value` is a value of the type.
-pub unsafe fn hash(type_id: pg_sys::Oid, collation: pg_sys::Oid, value: pg_sys::Datum) -> Option<u64> {
+pub unsafe fn hash(
+    type_id: pg_sys::Oid,
+    collation: pg_sys::Oid,
+    value: pg_sys::Datum,
+) -> Option<u64> {
     // SAFETY: the type cache's entries live as long as the backend; the function takes a value and a seed.
     unsafe {
-        let cache = pg_sys::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
+        let cache =
+            pg_sys::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
         if (*cache).hash_extended_proc == pg_sys::InvalidOid {
             return None;
         }
         let finfo = &raw mut (*cache).hash_extended_proc_finfo;
-        Some(pg_sys::FunctionCall2Coll(finfo, collation, value, pg_sys::Datum::from(0)).value() as u64)
+        Some(
+            pg_sys::FunctionCall2Coll(finfo, collation, value, pg_sys::Datum::from(0)).value()
+                as u64,
+        )
     }
 }
 
@@ -124,10 +155,14 @@ pub unsafe fn keys<'a>(
             // SAFETY: the caller's fcinfo has the arguments of the base function.
             unsafe {
                 let value = &*(*fcinfo).args.as_ptr().add(number);
-                if value.isnull || declared.polymorphic || !same_hash(column_type, declared.type_id) {
+                if value.isnull || declared.polymorphic || !same_hash(column_type, declared.type_id)
+                {
                     return None;
                 }
-                Some((column.as_str(), hash(declared.type_id, collation, value.value)?))
+                Some((
+                    column.as_str(),
+                    hash(declared.type_id, collation, value.value)?,
+                ))
             }
         })
         .collect()
@@ -148,7 +183,9 @@ pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) 
                 let placeholder = format!("${}", number + 1);
                 if tag.contains(&placeholder) {
                     // SAFETY: the caller's fcinfo.
-                    tag = tag.replace(&placeholder, &unsafe { argument_text(function, fcinfo, number) });
+                    tag = tag.replace(&placeholder, &unsafe {
+                        argument_text(function, fcinfo, number)
+                    });
                 }
             }
             cut(tag)
@@ -156,7 +193,11 @@ pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) 
         .collect()
 }
 
-unsafe fn argument_text(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo, number: usize) -> String {
+unsafe fn argument_text(
+    function: &CachedFunction,
+    fcinfo: pg_sys::FunctionCallInfo,
+    number: usize,
+) -> String {
     // SAFETY: the caller's fcinfo has the arguments of the base function; output functions return C strings.
     unsafe {
         let value = &*(*fcinfo).args.as_ptr().add(number);
@@ -178,7 +219,10 @@ unsafe fn argument_text(function: &CachedFunction, fcinfo: pg_sys::FunctionCallI
 /// Cuts a tag to the longest that is allowed; `invalidate_cache` does the same, so the two still meet.
 pub fn cut(mut tag: String) -> String {
     if tag.len() > MAX_TAG_BYTES {
-        let end = (0..=MAX_TAG_BYTES).rev().find(|i| tag.is_char_boundary(*i)).unwrap_or(0);
+        let end = (0..=MAX_TAG_BYTES)
+            .rev()
+            .find(|i| tag.is_char_boundary(*i))
+            .unwrap_or(0);
         tag.truncate(end);
     }
     tag

@@ -5,9 +5,9 @@
 
 #![allow(unsafe_code)]
 
+use super::utility;
 use crate::call::frames;
 use crate::call::outcome::Reason;
-use super::utility;
 use crate::compat;
 use crate::server::{self, guarded};
 use crate::store::area::area;
@@ -38,7 +38,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
         if frames::filling() || compat::is_parallel_worker() {
             guarded(|| record(query, eflags));
         }
-        if (*query).operation != pg_sys::CmdType::CMD_SELECT && writes_catalog(&*(*query).plannedstmt) {
+        if (*query).operation != pg_sys::CmdType::CMD_SELECT
+            && writes_catalog(&*(*query).plannedstmt)
+        {
             guarded(utility::catalog_written);
         }
         match PREVIOUS_START {
@@ -73,12 +75,21 @@ unsafe fn writes_catalog(plan: &pg_sys::PlannedStmt) -> bool {
         if plan.resultRelations.is_null() || plan.rtable.is_null() {
             return false;
         }
-        let written = std::slice::from_raw_parts((*plan.resultRelations).elements, (*plan.resultRelations).length as usize);
-        let entries = std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
+        let written = std::slice::from_raw_parts(
+            (*plan.resultRelations).elements,
+            (*plan.resultRelations).length as usize,
+        );
+        let entries =
+            std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
         written.iter().any(|number| {
             entries
                 .get(number.int_value as usize - 1)
-                .is_some_and(|cell| (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>()).relid.to_u32() < pg_sys::FirstNormalObjectId)
+                .is_some_and(|cell| {
+                    (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>())
+                        .relid
+                        .to_u32()
+                        < pg_sys::FirstNormalObjectId
+                })
         })
     }
 }
@@ -109,7 +120,8 @@ unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
         }
         let mut relations = Vec::new();
         if !plan.rtable.is_null() {
-            let cells = std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
+            let cells =
+                std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
             for cell in cells {
                 let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
                 if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {

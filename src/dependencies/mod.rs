@@ -23,6 +23,7 @@ use crate::call::outcome::Reason;
 use crate::language::body::Consistency;
 use crate::store::area::{Area, TrackingRequest};
 use crate::store::lookup::MAX_DEPENDENCIES;
+use crate::validity::Invalid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
 use pgrx::pg_sys;
 use relations::Tracking;
@@ -31,7 +32,11 @@ use relations::Tracking;
 ///
 /// # Safety
 /// `fcinfo` is the call that the frame belongs to.
-pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallInfo) -> Result<Vec<u32>, Reason> {
+pub unsafe fn slots_of(
+    area: Area,
+    frame: &Frame,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Vec<u32>, Reason> {
     // SAFETY: a variable of the backend.
     let database = unsafe { pg_sys::MyDatabaseId };
     let count = area.layout.slots;
@@ -53,23 +58,39 @@ pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallIn
         }
         let declared = declared::relations(&frame.function);
         let mut read = frame.relations.clone();
-        declared.iter().map(|(relation, _)| *relation).for_each(|relation| {
-            if !read.contains(&relation) {
-                read.push(relation);
-            }
-        });
+        declared
+            .iter()
+            .map(|(relation, _)| *relation)
+            .for_each(|relation| {
+                if !read.contains(&relation) {
+                    read.push(relation);
+                }
+            });
         let mut untracked = false;
         for relation in read {
-            let columns = declared.iter().find(|(named, _)| *named == relation).map(|(_, columns)| columns);
+            let columns = declared
+                .iter()
+                .find(|(named, _)| *named == relation)
+                .map(|(_, columns)| columns);
             match relations::tracking(relation) {
                 Tracking::NoData => (),
                 Tracking::Tracked { roots, key_columns } => {
                     for root in &roots {
-                        match columns.and_then(|columns| declared::keys(relation, columns, &key_columns, &frame.function, fcinfo)) {
+                        match columns.and_then(|columns| {
+                            declared::keys(relation, columns, &key_columns, &frame.function, fcinfo)
+                        }) {
                             Some(keys) => {
                                 depend(slot_of(database, Tag::WholeRelation(*root), count));
                                 for (column, value) in &keys {
-                                    depend(slot_of(database, Tag::Key { relation: *root, column, value: *value }, count));
+                                    depend(slot_of(
+                                        database,
+                                        Tag::Key {
+                                            relation: *root,
+                                            column,
+                                            value: *value,
+                                        },
+                                        count,
+                                    ));
                                 }
                             }
                             None => depend(slot_of(database, Tag::Relation(*root), count)),
@@ -77,7 +98,10 @@ pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallIn
                     }
                     // Declared keys that the triggers do not mark yet: right already, by the whole relation; better soon.
                     if let Some(columns) = columns {
-                        for column in columns.keys().filter(|column| !key_columns.contains(column)) {
+                        for column in columns
+                            .keys()
+                            .filter(|column| !key_columns.contains(column))
+                        {
                             request(area, database, relation, frame.function.oid, column);
                         }
                     }
@@ -87,7 +111,9 @@ pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallIn
                     untracked = true;
                     match columns.filter(|columns| !columns.is_empty()) {
                         Some(columns) => {
-                            columns.keys().for_each(|column| request(area, database, relation, frame.function.oid, column));
+                            columns.keys().for_each(|column| {
+                                request(area, database, relation, frame.function.oid, column)
+                            });
                         }
                         None => request(area, database, relation, frame.function.oid, ""),
                     }
@@ -106,8 +132,32 @@ pub unsafe fn slots_of(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCallIn
     Ok(slots)
 }
 
+/// Before a fill: every change of definitions that the snapshot sees has taken effect in this backend too.
+///
+/// A transaction leaves the list of running ones a moment before it sends its invalidation messages. A fill in that moment would see
+/// its rows but run the old functions. The same slots are asked again when the result is published.
+///
+/// # Safety
+/// `snapshot` is the active MVCC snapshot.
+pub unsafe fn settle_definitions(area: Area, snapshot: pg_sys::Snapshot) -> Result<(), Invalid> {
+    // SAFETY: the caller's snapshot; processing messages may run callbacks, which only set marks.
+    unsafe {
+        for slot in [CLUSTER_SLOT, definitions_slot(pg_sys::MyDatabaseId)] {
+            area.slots().generation_for(slot, snapshot)?;
+        }
+        pg_sys::AcceptInvalidationMessages();
+    }
+    Ok(())
+}
+
 /// Asks the worker to track a relation.
-fn request(area: Area, database: pg_sys::Oid, relation: pg_sys::Oid, function: pg_sys::Oid, column: &str) {
+fn request(
+    area: Area,
+    database: pg_sys::Oid,
+    relation: pg_sys::Oid,
+    function: pg_sys::Oid,
+    column: &str,
+) {
     let mut request = TrackingRequest {
         database: database.to_u32(),
         relation: relation.to_u32(),

@@ -52,7 +52,9 @@ thread_local! {
 /// Forgets what was found whenever a relation's definition changes. Once, when the library is loaded.
 pub fn watch_catalog() {
     // SAFETY: a function with the signature that the server wants.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0)) };
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0))
+    };
 }
 
 unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, _: pg_sys::Oid) {
@@ -101,7 +103,12 @@ fn find_tracking(relation: pg_sys::Oid) -> Tracking {
         pg_sys::RELKIND_VIEW => return Tracking::NoData,
         _ if !can_be_tracked(relation) => return Tracking::Never,
         // Changed by REFRESH and DDL alone, which the utility hook marks.
-        pg_sys::RELKIND_MATVIEW => return Tracking::Tracked { roots: vec![relation], key_columns: Vec::new() },
+        pg_sys::RELKIND_MATVIEW => {
+            return Tracking::Tracked {
+                roots: vec![relation],
+                key_columns: Vec::new(),
+            };
+        }
         _ => (),
     }
     let (roots, detaching) = find_roots(relation);
@@ -115,16 +122,23 @@ fn find_tracking(relation: pg_sys::Oid) -> Tracking {
         }
         let triggers = triggers(member);
         // SAFETY: a syscache lookup.
-        let partitioned = unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+        let partitioned =
+            unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
         if !triggers.statement || !partitioned && !triggers.replica {
             return Tracking::Untracked;
         }
         key_columns = Some(match key_columns {
             None => triggers.key_columns,
-            Some(columns) => columns.into_iter().filter(|column| triggers.key_columns.contains(column)).collect(),
+            Some(columns) => columns
+                .into_iter()
+                .filter(|column| triggers.key_columns.contains(column))
+                .collect(),
         });
     }
-    Tracking::Tracked { roots, key_columns: key_columns.unwrap_or_default() }
+    Tracking::Tracked {
+        roots,
+        key_columns: key_columns.unwrap_or_default(),
+    }
 }
 
 /// Whether tracking triggers, or the utility hook, can follow the relation at all.
@@ -133,14 +147,24 @@ pub fn can_be_tracked(relation: pg_sys::Oid) -> bool {
     let (kind, persistence, schema) = unsafe {
         (
             pg_sys::get_rel_relkind(relation) as u8,
-            if pg_sys::get_rel_relkind(relation) == 0 { 0 } else { pg_sys::get_rel_persistence(relation) as u8 },
+            if pg_sys::get_rel_relkind(relation) == 0 {
+                0
+            } else {
+                pg_sys::get_rel_persistence(relation) as u8
+            },
             pg_sys::get_rel_namespace(relation),
         )
     };
     relation.to_u32() >= pg_sys::FirstNormalObjectId
         && schema != pg_sys::PG_CATALOG_NAMESPACE.into()
-        && matches!(kind, pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE | pg_sys::RELKIND_MATVIEW)
-        && matches!(persistence, pg_sys::RELPERSISTENCE_PERMANENT | pg_sys::RELPERSISTENCE_UNLOGGED)
+        && matches!(
+            kind,
+            pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE | pg_sys::RELKIND_MATVIEW
+        )
+        && matches!(
+            persistence,
+            pg_sys::RELPERSISTENCE_PERMANENT | pg_sys::RELPERSISTENCE_UNLOGGED
+        )
 }
 
 /// Tops of the trees of a relation, and whether a partition on the way is being detached.
@@ -182,7 +206,10 @@ pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     while next < members.len() {
         // SAFETY: a catalog scan that takes no lock on the children.
         let children = unsafe {
-            compat::oids(server::find_inheritance_children(members[next], pg_sys::NoLock as i32))
+            compat::oids(server::find_inheritance_children(
+                members[next],
+                pg_sys::NoLock as i32,
+            ))
         };
         for child in children {
             if !members.contains(&child) {
@@ -198,10 +225,13 @@ pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 pub fn triggers(relation: pg_sys::Oid) -> Triggers {
     const ROW: i16 = pg_sys::TRIGGER_TYPE_ROW as i16;
     const BEFORE: i16 = pg_sys::TRIGGER_TYPE_BEFORE as i16;
-    const WRITES: i16 =
-        (pg_sys::TRIGGER_TYPE_INSERT | pg_sys::TRIGGER_TYPE_UPDATE | pg_sys::TRIGGER_TYPE_DELETE) as i16;
+    const WRITES: i16 = (pg_sys::TRIGGER_TYPE_INSERT
+        | pg_sys::TRIGGER_TYPE_UPDATE
+        | pg_sys::TRIGGER_TYPE_DELETE) as i16;
     const ALL: i16 = WRITES | pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
-    let Some(function) = tracker_function() else { return Triggers::default() };
+    let Some(function) = tracker_function() else {
+        return Triggers::default();
+    };
     let mut found = Triggers::default();
     let (mut keyed_events, mut keys): (i16, Option<Vec<String>>) = (0, None);
     // SAFETY: pg_trigger and its index by tgrelid.
@@ -219,7 +249,8 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
                 let kind = row.tgtype;
                 let always = row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS as u8;
                 if kind & ROW != 0 {
-                    let fires = always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA as u8;
+                    let fires =
+                        always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA as u8;
                     found.replica |= fires && kind & BEFORE != 0 && kind & WRITES == WRITES;
                 } else if kind & BEFORE != 0 {
                     found.statement |= always && kind & ALL == ALL;
@@ -228,7 +259,10 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
                     let columns = arguments(tuple, description, row.tgnargs as usize);
                     keys = Some(match keys.take() {
                         None => columns,
-                        Some(known) => known.into_iter().filter(|column| columns.contains(column)).collect(),
+                        Some(known) => known
+                            .into_iter()
+                            .filter(|column| columns.contains(column))
+                            .collect(),
                     });
                 }
             },
@@ -241,38 +275,34 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
 }
 
 /// The arguments of a trigger: C strings one after the other.
-unsafe fn arguments(tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc, count: usize) -> Vec<String> {
+unsafe fn arguments(
+    tuple: pg_sys::HeapTuple,
+    description: pg_sys::TupleDesc,
+    count: usize,
+) -> Vec<String> {
     let mut is_null = false;
     // SAFETY: a bytea column of the row.
     unsafe {
-        let datum = pg_sys::heap_getattr(tuple, pg_sys::Anum_pg_trigger_tgargs as _, description, &mut is_null);
+        let datum = pg_sys::heap_getattr(
+            tuple,
+            pg_sys::Anum_pg_trigger_tgargs as _,
+            description,
+            &mut is_null,
+        );
         if is_null || count == 0 {
             return Vec::new();
         }
         let packed = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
         let bytes = pgrx::varlena_to_byte_slice(packed);
-        bytes.split(|byte| *byte == 0).take(count).map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        bytes
+            .split(|byte| *byte == 0)
+            .take(count)
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
     }
 }
 
 /// Oid of the trigger function that marks writes, in the present database.
 pub fn tracker_function() -> Option<pg_sys::Oid> {
-    let schema = compat::extension_namespace()?;
-    let name = c"cache_tracker";
-    // SAFETY: a syscache lookup by name, argument types (none) and schema; the vector is copied by the lookup.
-    unsafe {
-        let no_arguments = pg_sys::buildoidvector(std::ptr::null(), 0);
-        let tuple = pg_sys::SearchSysCache3(
-            compat::PROC_NAME_CACHE as _,
-            pg_sys::Datum::from(name.as_ptr()),
-            pg_sys::Datum::from(no_arguments),
-            pg_sys::Datum::from(schema),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let oid = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).oid;
-        pg_sys::ReleaseSysCache(tuple);
-        Some(oid)
-    }
+    compat::find_function(compat::extension_namespace()?, c"cache_tracker", &[])
 }

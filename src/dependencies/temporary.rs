@@ -43,7 +43,10 @@ unsafe fn holds_objects(schema: pg_sys::Oid) -> bool {
     // SAFETY: a plain systable scan over what depends on the schema.
     unsafe {
         let relation = pg_sys::table_open(catalog::DEPEND, pg_sys::AccessShareLock as _);
-        let mut keys = [pg_sys::ScanKeyData::default(), pg_sys::ScanKeyData::default()];
+        let mut keys = [
+            pg_sys::ScanKeyData::default(),
+            pg_sys::ScanKeyData::default(),
+        ];
         for (key, (column, oid)) in keys.iter_mut().zip([
             (catalog::DEPEND_CLASS, pg_sys::NamespaceRelationId),
             (catalog::DEPEND_OBJECT, schema),

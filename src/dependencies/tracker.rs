@@ -14,12 +14,12 @@
 use super::{declared, relations};
 use crate::server::guarded;
 use crate::store::area::{Area, area};
+use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
-use crate::validity::own;
 use pg_query_cache_validity::{Effect, FullXid};
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::ffi::CStr;
 
 /// A transaction that marks more than this many slots marks whole relations from then on.
@@ -73,7 +73,12 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         crate::transaction::prepare(area);
         let relation = (*data.tg_relation).rd_id;
         let roots = relations::roots(relation);
-        let marker = Marker { area, database: pg_sys::MyDatabaseId, xid: assign_xid(), roots: &roots };
+        let marker = Marker {
+            area,
+            database: pg_sys::MyDatabaseId,
+            xid: assign_xid(),
+            roots: &roots,
+        };
         let event = data.tg_event;
         let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
         if event & pg_sys::TRIGGER_EVENT_ROW != 0 {
@@ -115,7 +120,12 @@ impl Marker<'_> {
     /// Some rows of the relation are about to change.
     fn rows(&self) {
         for root in self.roots {
-            own::register(&self.area.slots(), self.slot(Tag::Relation(*root)), self.xid, Effect::Rows);
+            own::register(
+                &self.area.slots(),
+                self.slot(Tag::Relation(*root)),
+                self.xid,
+                Effect::Rows,
+            );
             own::note(self.slot(Tag::WholeRelation(*root)));
         }
     }
@@ -123,8 +133,18 @@ impl Marker<'_> {
     /// All rows of the relation are concerned.
     fn everything(&self, effect: Effect) {
         for root in self.roots {
-            own::register(&self.area.slots(), self.slot(Tag::Relation(*root)), self.xid, effect);
-            own::register(&self.area.slots(), self.slot(Tag::WholeRelation(*root)), self.xid, effect);
+            own::register(
+                &self.area.slots(),
+                self.slot(Tag::Relation(*root)),
+                self.xid,
+                effect,
+            );
+            own::register(
+                &self.area.slots(),
+                self.slot(Tag::WholeRelation(*root)),
+                self.xid,
+                effect,
+            );
         }
     }
 
@@ -134,7 +154,11 @@ impl Marker<'_> {
             return self.everything(Effect::Rows);
         }
         for root in self.roots {
-            let slot = self.slot(Tag::Key { relation: *root, column, value });
+            let slot = self.slot(Tag::Key {
+                relation: *root,
+                column,
+                value,
+            });
             own::register(&self.area.slots(), slot, self.xid, Effect::Rows);
         }
     }
@@ -151,8 +175,14 @@ impl Keys {
             // SAFETY: the open relation's description.
             unsafe {
                 let description = &*(*relation).rd_att;
-                let attributes = std::slice::from_raw_parts(description.attrs.as_ptr(), description.natts as usize);
-                match attributes.iter().find(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name) {
+                let attributes = std::slice::from_raw_parts(
+                    description.attrs.as_ptr(),
+                    description.natts as usize,
+                );
+                match attributes
+                    .iter()
+                    .find(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name)
+                {
                     Some(a) => keys.push((name, i32::from(a.attnum), a.atttypid, a.attcollation)),
                     None => missing = true,
                 }
@@ -167,7 +197,11 @@ impl Keys {
         unsafe {
             let trigger = &*data.tg_trigger;
             let names = (0..trigger.tgnargs as usize)
-                .map(|i| CStr::from_ptr(*trigger.tgargs.add(i)).to_string_lossy().into_owned())
+                .map(|i| {
+                    CStr::from_ptr(*trigger.tgargs.add(i))
+                        .to_string_lossy()
+                        .into_owned()
+                })
                 .collect();
             Self::find(data.tg_relation, names)
         }
@@ -177,13 +211,20 @@ impl Keys {
     unsafe fn of_relation(relation: pg_sys::Relation, tracking: relations::Tracking) -> Self {
         match tracking {
             // SAFETY: the open relation.
-            relations::Tracking::Tracked { key_columns, .. } => unsafe { Self::find(relation, key_columns) },
+            relations::Tracking::Tracked { key_columns, .. } => unsafe {
+                Self::find(relation, key_columns)
+            },
             _ => Keys(Vec::new(), true),
         }
     }
 
     /// Marks the values of a row. A column that is not there any more (renamed, dropped) marks everything.
-    unsafe fn mark_tuple(&self, marker: &Marker<'_>, tuple: pg_sys::HeapTuple, description: pg_sys::TupleDesc) {
+    unsafe fn mark_tuple(
+        &self,
+        marker: &Marker<'_>,
+        tuple: pg_sys::HeapTuple,
+        description: pg_sys::TupleDesc,
+    ) {
         if self.1 {
             marker.everything(Effect::Rows);
         }
@@ -210,13 +251,18 @@ impl Keys {
         // SAFETY: a transition table holds rows of the relation as minimal tuples. It is shared with other triggers of the
         // statement, each of which reads it from the start.
         unsafe {
-            let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                description,
+                &raw const pg_sys::TTSOpsMinimalTuple,
+            );
             pg_sys::tuplestore_rescan(table);
-            while own::count() <= MANY && pg_sys::tuplestore_gettupleslot(table, true, false, slot) {
+            while own::count() <= MANY && pg_sys::tuplestore_gettupleslot(table, true, false, slot)
+            {
                 for (name, number, type_id, collation) in &self.0 {
                     pg_sys::slot_getsomeattrs_int(slot, *number);
                     let at = *number as usize - 1;
-                    let (value, is_null) = (*(*slot).tts_values.add(at), *(*slot).tts_isnull.add(at));
+                    let (value, is_null) =
+                        (*(*slot).tts_values.add(at), *(*slot).tts_isnull.add(at));
                     self.mark_value(marker, name, *type_id, *collation, value, is_null);
                 }
                 pg_sys::ExecClearTuple(slot);

@@ -16,15 +16,27 @@ use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
 use pg_query_cache_validity::Effect;
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 const WRITE: &str = "pg_query_cache_write";
 const REPLICA: &str = "pg_query_cache_replica";
 const KEYS: [(&str, &str, &str); 3] = [
-    ("pg_query_cache_keys_insert", "INSERT", "NEW TABLE AS pg_query_cache_new"),
-    ("pg_query_cache_keys_update", "UPDATE", "OLD TABLE AS pg_query_cache_old NEW TABLE AS pg_query_cache_new"),
-    ("pg_query_cache_keys_delete", "DELETE", "OLD TABLE AS pg_query_cache_old"),
+    (
+        "pg_query_cache_keys_insert",
+        "INSERT",
+        "NEW TABLE AS pg_query_cache_new",
+    ),
+    (
+        "pg_query_cache_keys_update",
+        "UPDATE",
+        "OLD TABLE AS pg_query_cache_old NEW TABLE AS pg_query_cache_new",
+    ),
+    (
+        "pg_query_cache_keys_delete",
+        "DELETE",
+        "OLD TABLE AS pg_query_cache_old",
+    ),
 ];
 
 /// Starts to track the tree of `relation`, and the values of `key_columns` in addition to those that are marked already.
@@ -33,6 +45,10 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
     let name = compat::relation_name(relation).unwrap_or_else(|| relation.to_u32().to_string());
     // SAFETY: a syscache lookup.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if kind == pg_sys::RELKIND_MATVIEW && key_columns.is_empty() {
+        // Changed by REFRESH and DDL alone: tracked without triggers.
+        return Ok(0);
+    }
     if !relations::can_be_tracked(relation) || kind == pg_sys::RELKIND_MATVIEW {
         return Err(Error::NotTrackable(
             format!("{name} cannot be tracked"),
@@ -45,27 +61,40 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
         };
         // SAFETY: asks the type cache only; a hash function is looked up, not called.
         let hashable = unsafe {
-            let cache = pg_sys::lookup_type_cache(column_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC as i32);
+            let cache =
+                pg_sys::lookup_type_cache(column_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC as i32);
             (*cache).hash_extended_proc != pg_sys::InvalidOid
         };
         let _ = collation;
         if !hashable {
             return Err(Error::InvalidParameter(
                 format!("column \"{column}\" cannot be a key column"),
-                format!("Type {} has no hash function.", compat::type_name(column_type)),
+                format!(
+                    "Type {} has no hash function.",
+                    compat::type_name(column_type)
+                ),
             ));
         }
     }
     let roots = relations::roots(relation);
-    let members: Vec<_> = roots.iter().flat_map(|root| relations::members(*root)).collect();
-    if members.iter().any(|member| !relations::can_be_tracked(*member)) {
+    let members: Vec<_> = roots
+        .iter()
+        .flat_map(|root| relations::members(*root))
+        .collect();
+    if members
+        .iter()
+        .any(|member| !relations::can_be_tracked(*member))
+    {
         return Err(Error::NotTrackable(
             format!("{name} cannot be tracked"),
             "A table of its partition or inheritance tree is a foreign or temporary table.".into(),
         ));
     }
     mark_start(&roots);
-    let function = format!("{}.cache_tracker", compat::extension_schema().unwrap_or_default());
+    let function = format!(
+        "{}.cache_tracker",
+        compat::extension_schema().unwrap_or_default()
+    );
     let mut added = 0;
     for member in members {
         added += track_member(member, key_columns, &function)?;
@@ -73,18 +102,27 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
     Ok(added)
 }
 
-fn track_member(member: pg_sys::Oid, key_columns: &[String], function: &str) -> Result<usize, Error> {
+fn track_member(
+    member: pg_sys::Oid,
+    key_columns: &[String],
+    function: &str,
+) -> Result<usize, Error> {
     let present = relations::triggers(member);
-    let Some(table) = compat::relation_name(member) else { return Ok(0) };
+    let Some(table) = compat::relation_name(member) else {
+        return Ok(0);
+    };
     // SAFETY: a syscache lookup.
-    let partitioned = unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+    let partitioned =
+        unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
     let mut added = 0;
     if !present.statement {
         run(&format!(
             "CREATE OR REPLACE TRIGGER {WRITE} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
              FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
         ));
-        run(&format!("ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {WRITE}"));
+        run(&format!(
+            "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {WRITE}"
+        ));
         belongs_to_extension(member, WRITE);
         added += 1;
     }
@@ -93,21 +131,34 @@ fn track_member(member: pg_sys::Oid, key_columns: &[String], function: &str) -> 
             "CREATE OR REPLACE TRIGGER {REPLICA} BEFORE INSERT OR UPDATE OR DELETE ON {table} \
              FOR EACH ROW EXECUTE FUNCTION {function}()"
         ));
-        run(&format!("ALTER TABLE ONLY {table} ENABLE REPLICA TRIGGER {REPLICA}"));
+        run(&format!(
+            "ALTER TABLE ONLY {table} ENABLE REPLICA TRIGGER {REPLICA}"
+        ));
         belongs_to_extension(member, REPLICA);
         added += 1;
     }
     let mut columns = present.key_columns.clone();
-    columns.extend(key_columns.iter().filter(|column| !present.key_columns.contains(column)).cloned());
+    columns.extend(
+        key_columns
+            .iter()
+            .filter(|column| !present.key_columns.contains(column))
+            .cloned(),
+    );
     if columns.len() > present.key_columns.len() {
-        let list = columns.iter().map(|column| literal(column)).collect::<Vec<_>>().join(", ");
+        let list = columns
+            .iter()
+            .map(|column| literal(column))
+            .collect::<Vec<_>>()
+            .join(", ");
         for (name, event, tables) in KEYS {
             run(&format!("DROP TRIGGER IF EXISTS {name} ON {table}"));
             run(&format!(
                 "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {tables} \
                  FOR EACH STATEMENT EXECUTE FUNCTION {function}({list})"
             ));
-            run(&format!("ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {name}"));
+            run(&format!(
+                "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {name}"
+            ));
             belongs_to_extension(member, name);
             added += 1;
         }
@@ -121,8 +172,13 @@ pub fn untrack(relation: pg_sys::Oid) -> usize {
     mark_start(&roots);
     let mut dropped = 0;
     for member in roots.iter().flat_map(|root| relations::members(*root)) {
-        let Some(table) = compat::relation_name(member) else { continue };
-        for name in [WRITE, REPLICA].into_iter().chain(KEYS.map(|(name, ..)| name)) {
+        let Some(table) = compat::relation_name(member) else {
+            continue;
+        };
+        for name in [WRITE, REPLICA]
+            .into_iter()
+            .chain(KEYS.map(|(name, ..)| name))
+        {
             if trigger(member, name).is_some() {
                 run(&format!("DROP TRIGGER {name} ON {table}"));
                 dropped += 1;
@@ -139,7 +195,12 @@ fn mark_start(roots: &[pg_sys::Oid]) {
     let (xid, database) = unsafe { (assign_xid(), pg_sys::MyDatabaseId) };
     for root in roots {
         for tag in [Tag::Relation(*root), Tag::WholeRelation(*root)] {
-            own::register(&area.slots(), slot_of(database, tag, area.layout.slots), xid, Effect::AtCommit);
+            own::register(
+                &area.slots(),
+                slot_of(database, tag, area.layout.slots),
+                xid,
+                Effect::AtCommit,
+            );
         }
     }
 }
@@ -154,7 +215,8 @@ fn run(command: &str) {
         pg_sys::SetUserIdAndSecContext(
             pg_sys::BOOTSTRAP_SUPERUSERID.into(),
             context
-                | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32,
+                | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION)
+                    as i32,
         );
     }
     utility::without_marking(|| {
@@ -180,8 +242,14 @@ fn trigger(relation: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
 
 /// `ALTER TRIGGER … DEPENDS ON EXTENSION`, which only the owner of the table may say.
 fn belongs_to_extension(relation: pg_sys::Oid, name: &str) {
-    let (Some(trigger), Some(extension)) = (trigger(relation, name), compat::extension()) else { return };
-    let address = |class: pg_sys::Oid, oid| pg_sys::ObjectAddress { classId: class, objectId: oid, objectSubId: 0 };
+    let (Some(trigger), Some(extension)) = (trigger(relation, name), compat::extension()) else {
+        return;
+    };
+    let address = |class: pg_sys::Oid, oid| pg_sys::ObjectAddress {
+        classId: class,
+        objectId: oid,
+        objectSubId: 0,
+    };
     // SAFETY: both objects exist.
     unsafe {
         pg_sys::recordDependencyOn(

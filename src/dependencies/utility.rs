@@ -65,10 +65,19 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         guarded(|| before((*pstmt).utilityStmt));
         match PREVIOUS {
-            Some(previous) => previous(pstmt, query, read_only_tree, context, params, env, dest, qc),
-            None => {
-                server::standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, qc)
+            Some(previous) => {
+                previous(pstmt, query, read_only_tree, context, params, env, dest, qc)
             }
+            None => server::standard_ProcessUtility(
+                pstmt,
+                query,
+                read_only_tree,
+                context,
+                params,
+                env,
+                dest,
+                qc,
+            ),
         }
     }
 }
@@ -110,7 +119,10 @@ unsafe fn before(statement: *mut pg_sys::Node) {
         Change::Roles => mark(area, &[CLUSTER_SLOT]),
         Change::Contents(view) => {
             let slot = |tag| slot_of(database, tag, area.layout.slots);
-            mark(area, &[slot(Tag::Relation(view)), slot(Tag::WholeRelation(view))]);
+            mark(
+                area,
+                &[slot(Tag::Relation(view)), slot(Tag::WholeRelation(view))],
+            );
         }
         Change::Nothing | Change::Temporary => (),
     }
@@ -136,16 +148,48 @@ unsafe fn change(statement: *mut pg_sys::Node) -> Change {
     // SAFETY: the tag tells the struct.
     unsafe {
         match (*statement).type_ {
-            T_TransactionStmt | T_DeclareCursorStmt | T_ClosePortalStmt | T_FetchStmt | T_PrepareStmt
-            | T_ExecuteStmt | T_DeallocateStmt | T_CopyStmt | T_ExplainStmt | T_VariableSetStmt | T_VariableShowStmt
-            | T_LockStmt | T_ListenStmt | T_UnlistenStmt | T_NotifyStmt | T_CheckPointStmt | T_VacuumStmt | T_LoadStmt
-            | T_DoStmt | T_CallStmt | T_ConstraintsSetStmt | T_TruncateStmt | T_IndexStmt | T_ReindexStmt
-            | T_ClusterStmt | T_CommentStmt | T_CreateStatsStmt | T_AlterStatsStmt | T_AlterSystemStmt
-            | T_CreatedbStmt | T_DropdbStmt | T_ReplicaIdentityStmt | T_CreatePublicationStmt
-            | T_AlterPublicationStmt | T_CreateSubscriptionStmt | T_AlterSubscriptionStmt | T_DropSubscriptionStmt
-            | T_CreateTableSpaceStmt | T_DropTableSpaceStmt => Change::Nothing,
+            T_TransactionStmt
+            | T_DeclareCursorStmt
+            | T_ClosePortalStmt
+            | T_FetchStmt
+            | T_PrepareStmt
+            | T_ExecuteStmt
+            | T_DeallocateStmt
+            | T_CopyStmt
+            | T_ExplainStmt
+            | T_VariableSetStmt
+            | T_VariableShowStmt
+            | T_LockStmt
+            | T_ListenStmt
+            | T_UnlistenStmt
+            | T_NotifyStmt
+            | T_CheckPointStmt
+            | T_VacuumStmt
+            | T_LoadStmt
+            | T_DoStmt
+            | T_CallStmt
+            | T_ConstraintsSetStmt
+            | T_TruncateStmt
+            | T_IndexStmt
+            | T_ReindexStmt
+            | T_ClusterStmt
+            | T_CommentStmt
+            | T_CreateStatsStmt
+            | T_AlterStatsStmt
+            | T_AlterSystemStmt
+            | T_CreatedbStmt
+            | T_DropdbStmt
+            | T_ReplicaIdentityStmt
+            | T_CreatePublicationStmt
+            | T_AlterPublicationStmt
+            | T_CreateSubscriptionStmt
+            | T_AlterSubscriptionStmt
+            | T_DropSubscriptionStmt
+            | T_CreateTableSpaceStmt
+            | T_DropTableSpaceStmt => Change::Nothing,
             T_DiscardStmt => Change::Temporary,
-            T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt | T_GrantRoleStmt => Change::Roles,
+            T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
+            | T_GrantRoleStmt => Change::Roles,
             T_RefreshMatViewStmt => {
                 let view = &*statement.cast::<pg_sys::RefreshMatViewStmt>();
                 range_var(view.relation).map_or(Change::Definitions, Change::Contents)
@@ -165,11 +209,16 @@ unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_ViewStmt => temporary_or_definitions(&*(*statement.cast::<pg_sys::ViewStmt>()).view),
             T_AlterTableStmt => {
                 let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
-                if range_var(alter.relation).is_some_and(is_temporary) { Change::Temporary } else { Change::Definitions }
+                if range_var(alter.relation).is_some_and(is_temporary) {
+                    Change::Temporary
+                } else {
+                    Change::Definitions
+                }
             }
             T_DropStmt => {
                 let drop = &*statement.cast::<pg_sys::DropStmt>();
-                if drop.removeType == pg_sys::ObjectType::OBJECT_TABLE && drops_temporary_only(drop) {
+                if drop.removeType == pg_sys::ObjectType::OBJECT_TABLE && drops_temporary_only(drop)
+                {
                     Change::Temporary
                 } else {
                     Change::Definitions
@@ -213,7 +262,8 @@ fn is_temporary(relation: pg_sys::Oid) -> bool {
 unsafe fn drops_temporary_only(drop: &pg_sys::DropStmt) -> bool {
     // SAFETY: a list of names, each a list of strings.
     unsafe {
-        let cells = std::slice::from_raw_parts((*drop.objects).elements, (*drop.objects).length as usize);
+        let cells =
+            std::slice::from_raw_parts((*drop.objects).elements, (*drop.objects).length as usize);
         cells.iter().all(|cell| {
             let name = pg_sys::makeRangeVarFromNameList(cell.ptr_value.cast());
             range_var(name).is_some_and(is_temporary)
@@ -245,14 +295,22 @@ pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
 pub fn mark_function(area: Area, function: pg_sys::Oid) {
     // SAFETY: a variable of the backend.
     let database = unsafe { pg_sys::MyDatabaseId };
-    mark(area, &[slot_of(database, Tag::Function(function), area.layout.slots)]);
+    mark(
+        area,
+        &[slot_of(
+            database,
+            Tag::Function(function),
+            area.layout.slots,
+        )],
+    );
 }
 
 /// Marks all results with one of the tags as invalid.
 pub fn mark_tags(area: Area, tags: impl Iterator<Item = String>) {
     // SAFETY: a variable of the backend.
     let database = unsafe { pg_sys::MyDatabaseId };
-    let slots: Vec<u32> =
-        tags.map(|tag| slot_of(database, Tag::Named(&declared::cut(tag)), area.layout.slots)).collect();
+    let slots: Vec<u32> = tags
+        .map(|tag| slot_of(database, Tag::Named(&declared::cut(tag)), area.layout.slots))
+        .collect();
     mark(area, &slots);
 }

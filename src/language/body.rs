@@ -78,12 +78,16 @@ impl Body {
     /// Reads a body. What it says of other objects (function, relations, interval) is not checked here.
     pub fn parse(source: &str) -> Result<Self, Error> {
         let body: Body = serde_json::from_str(source).map_err(|problem| {
-            Error::InvalidBody(problem.to_string(), format!("The body is a JSON object with the keys {KEYS}."))
+            Error::InvalidBody(
+                problem.to_string(),
+                format!("The body is a JSON object with the keys {KEYS}."),
+            )
         })?;
         if body.function.trim().is_empty() {
             return Err(Error::InvalidBody(
                 "\"function\" is empty".into(),
-                "Name the base function with its argument types, for example \"f(integer)\".".into(),
+                "Name the base function with its argument types, for example \"f(integer)\"."
+                    .into(),
             ));
         }
         if body.priority > pg_query_cache_eviction::MAX_CREDIT {
@@ -100,14 +104,24 @@ impl Body {
                 format!("The classes are {}.", settings::CLASSES.join(", ")),
             ));
         }
-        if let Some(tag) = body.tags.iter().find(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES) {
+        if let Some(tag) = body
+            .tags
+            .iter()
+            .find(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES)
+        {
             return Err(Error::InvalidBody(
-                format!("tag \"{}\" is empty or longer than {MAX_TAG_BYTES} bytes", tag.chars().take(64).collect::<String>()),
+                format!(
+                    "tag \"{}\" is empty or longer than {MAX_TAG_BYTES} bytes",
+                    tag.chars().take(64).collect::<String>()
+                ),
                 "Give each tag a short name.".into(),
             ));
         }
         if body.tags.len() > MAX_TAGS {
-            return Err(Error::InvalidBody(format!("there are {} tags", body.tags.len()), format!("At most {MAX_TAGS} tags are allowed.")));
+            return Err(Error::InvalidBody(
+                format!("there are {} tags", body.tags.len()),
+                format!("At most {MAX_TAGS} tags are allowed."),
+            ));
         }
         for (relation, columns) in &body.depends_on {
             for (column, argument) in columns {
@@ -130,5 +144,8 @@ const MAX_TAGS: usize = 16;
 
 /// The index, from 0, of the argument that `$n` names.
 pub fn argument_number(text: &str) -> Option<usize> {
-    text.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+    text.strip_prefix('$')?
+        .parse::<usize>()
+        .ok()?
+        .checked_sub(1)
 }

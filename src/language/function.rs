@@ -4,9 +4,9 @@
 
 use super::body::{Binding, Body, Consistency, Scope};
 use super::signature::{self, Signature};
+use crate::compat;
 use crate::error::{Error, OrRaise};
 use crate::settings;
-use crate::compat;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -112,7 +112,8 @@ static STALE: AtomicBool = AtomicBool::new(false);
 #[inline(always)]
 pub fn get(oid: pg_sys::Oid) -> Rc<CachedFunction> {
     if !STALE.load(Ordering::Relaxed)
-        && let Some(found) = FUNCTIONS.with_borrow(|functions| functions.get(&oid.to_u32()).cloned())
+        && let Some(found) =
+            FUNCTIONS.with_borrow(|functions| functions.get(&oid.to_u32()).cloned())
         && found.still_found()
     {
         return found;
@@ -132,11 +133,15 @@ fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
 
 /// Reads a cached function from the catalog.
 fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
-    let own = Signature::of(oid).ok_or_else(|| Error::NoSuchFunction(oid.to_u32().to_string(), String::new()))?;
+    let own = Signature::of(oid)
+        .ok_or_else(|| Error::NoSuchFunction(oid.to_u32().to_string(), String::new()))?;
     let body = Body::parse(&own.source)?;
     let base = signature::resolve(&body)?;
     let has_duration = signature::check(&own, &base, &body)?;
-    let arguments = own.arguments[..base.arguments.len()].iter().map(|type_id| argument(*type_id)).collect();
+    let arguments = own.arguments[..base.arguments.len()]
+        .iter()
+        .map(|type_id| argument(*type_id))
+        .collect();
     let (length, by_value) = compat::type_length(own.result);
     let ttl = match (&body.ttl, &body.class) {
         (Some(ttl), _) => Ttl::Fixed(signature::parse_ttl(ttl)?),
@@ -145,7 +150,12 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
     let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
     // SAFETY: variables of the backend; the search path is a C string.
     let found_under = named_by_path.then(|| unsafe {
-        (CStr::from_ptr(pg_sys::namespace_search_path).to_bytes().to_vec(), crate::server::GetUserId())
+        (
+            CStr::from_ptr(pg_sys::namespace_search_path)
+                .to_bytes()
+                .to_vec(),
+            crate::server::GetUserId(),
+        )
     });
     Ok(CachedFunction {
         oid,
@@ -173,8 +183,17 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
 
 fn argument(type_id: pg_sys::Oid) -> Argument {
     let polymorphic = compat::is_polymorphic(type_id);
-    let (length, by_value) = if polymorphic { (0, false) } else { compat::type_length(type_id) };
-    Argument { type_id, length, by_value, polymorphic }
+    let (length, by_value) = if polymorphic {
+        (0, false)
+    } else {
+        compat::type_length(type_id)
+    };
+    Argument {
+        type_id,
+        length,
+        by_value,
+        polymorphic,
+    }
 }
 
 /// Forgets what was read whenever a function or a schema changes. Once per backend.
@@ -182,7 +201,11 @@ pub fn watch_catalog() {
     // SAFETY: registers a function with the signature that the server wants.
     unsafe {
         for cache in [compat::PROC_CACHE, compat::NAMESPACE_CACHE] {
-            pg_sys::CacheRegisterSyscacheCallback(cache, Some(catalog_changed), pg_sys::Datum::from(0));
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache,
+                Some(catalog_changed),
+                pg_sys::Datum::from(0),
+            );
         }
     }
 }

@@ -17,7 +17,9 @@ pub extern "C" fn pg_finfo_cached_call_handler() -> &'static pg_sys::Pg_finfo_re
 /// # Safety
 /// Only the server calls it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn cached_call_handler(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn cached_call_handler(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
     // SAFETY: the server's fcinfo; no value with a destructor is alive in this frame.
     unsafe { call::cached_call(fcinfo) }
 }

@@ -47,8 +47,11 @@ impl Signature {
                 return None;
             }
             let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-            let arguments =
-                std::slice::from_raw_parts(form.proargtypes.values.as_ptr(), form.pronargs as usize).to_vec();
+            let arguments = std::slice::from_raw_parts(
+                form.proargtypes.values.as_ptr(),
+                form.pronargs as usize,
+            )
+            .to_vec();
             let mut is_null = false;
             let source = pg_sys::SysCacheGetAttr(
                 compat::PROC_CACHE as _,
@@ -60,7 +63,10 @@ impl Signature {
             let description = pg_sys::build_function_result_tupdesc_t(tuple);
             let columns = (!description.is_null()).then(|| {
                 let description = PgTupleDesc::from_pg_copy(description);
-                (0..description.len()).filter_map(|i| description.get(i)).map(|a| a.atttypid).collect()
+                (0..description.len())
+                    .filter_map(|i| description.get(i))
+                    .map(|a| a.atttypid)
+                    .collect()
             });
             let signature = Signature {
                 oid,
@@ -117,7 +123,9 @@ pub fn resolve(body: &Body) -> Result<Signature, Error> {
 /// Finds a function by name and argument types.
 pub fn find(name: &str) -> Option<Signature> {
     // SAFETY: to_regprocedure takes one text and returns an oid or NULL; a malformed name raises the server's own error.
-    let oid = unsafe { pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[name.into_datum()]) }?;
+    let oid = unsafe {
+        pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[name.into_datum()])
+    }?;
     Signature::of(oid)
 }
 
@@ -155,17 +163,24 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             "Declare the columns with OUT parameters or RETURNS TABLE.",
         );
     }
-    let pseudo = |type_id: &pg_sys::Oid| compat::is_pseudo(*type_id) && !compat::is_polymorphic(*type_id);
+    let pseudo =
+        |type_id: &pg_sys::Oid| compat::is_pseudo(*type_id) && !compat::is_polymorphic(*type_id);
     if let Some(type_id) = base.arguments.iter().find(|t| pseudo(t)) {
         return not_cacheable(
-            format!("function {base_name} takes an argument of pseudo-type {}", compat::type_name(*type_id)),
+            format!(
+                "function {base_name} takes an argument of pseudo-type {}",
+                compat::type_name(*type_id)
+            ),
             "Values of this type cannot be part of a key.",
             "Cache a function whose argument types are plain or polymorphic.",
         );
     }
     if pseudo(&base.result) && base.result != pg_sys::RECORDOID {
         return not_cacheable(
-            format!("function {base_name} returns pseudo-type {}", compat::type_name(base.result)),
+            format!(
+                "function {base_name} returns pseudo-type {}",
+                compat::type_name(base.result)
+            ),
             "Values of this type cannot be stored.",
             "Cache a function that returns a plain or polymorphic type.",
         );
@@ -186,10 +201,13 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
     if own.parallel == pg_sys::PROPARALLEL_SAFE {
         return Err(Error::InvalidDeclaration(
             "cached function must not be declared PARALLEL SAFE".into(),
-            "Declare it PARALLEL RESTRICTED: parallel workers cannot record what a function reads.".into(),
+            "Declare it PARALLEL RESTRICTED: parallel workers cannot record what a function reads."
+                .into(),
         ));
     }
-    let mismatch = |what: String| Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()));
+    let mismatch = |what: String| {
+        Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()))
+    };
     if own.returns_set != base.returns_set {
         let word = |set: bool| if set { "a set" } else { "one value" };
         return mismatch(format!(
@@ -207,8 +225,17 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
     }
     let n = base.arguments.len();
     let has_duration = own.arguments.len() == n + 1 && own.arguments[n] == pg_sys::INTERVALOID;
-    if own.arguments.len() < n || own.arguments[..n] != base.arguments[..] || own.arguments.len() > n && !has_duration {
-        let names = |types: &[pg_sys::Oid]| types.iter().map(|t| compat::type_name(*t)).collect::<Vec<_>>().join(", ");
+    if own.arguments.len() < n
+        || own.arguments[..n] != base.arguments[..]
+        || own.arguments.len() > n && !has_duration
+    {
+        let names = |types: &[pg_sys::Oid]| {
+            types
+                .iter()
+                .map(|t| compat::type_name(*t))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         return mismatch(format!(
             "The base function {base_name} takes ({}), the cached function ({}).",
             names(&base.arguments),
@@ -216,7 +243,9 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
         ));
     }
     if base.variadic != own.variadic {
-        return mismatch(format!("Only one of the base function {base_name} and the cached function is VARIADIC."));
+        return mismatch(format!(
+            "Only one of the base function {base_name} and the cached function is VARIADIC."
+        ));
     }
     for columns in body.depends_on.values() {
         for argument in columns.values() {
@@ -235,7 +264,11 @@ fn result_name(signature: &Signature) -> String {
     match &signature.columns {
         Some(columns) => format!(
             "({})",
-            columns.iter().map(|type_id| compat::type_name(*type_id)).collect::<Vec<_>>().join(", ")
+            columns
+                .iter()
+                .map(|type_id| compat::type_name(*type_id))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
         None => compat::type_name(signature.result),
     }
@@ -244,17 +277,28 @@ fn result_name(signature: &Signature) -> String {
 /// Reads a time to live. Microseconds, more than zero.
 pub fn parse_ttl(text: &str) -> Result<i64, Error> {
     let source = CString::new(text).map_err(|_| {
-        Error::InvalidBody("\"ttl\" holds a zero byte".into(), "Give an interval, for example \"5 minutes\".".into())
+        Error::InvalidBody(
+            "\"ttl\" holds a zero byte".into(),
+            "Give an interval, for example \"5 minutes\".".into(),
+        )
     })?;
     // SAFETY: interval_in takes a C string, an oid and a type modifier; a malformed interval raises the server's own error.
     let interval = unsafe {
         pgrx::direct_function_call::<Interval>(
             pg_sys::interval_in,
-            &[source.as_c_str().into_datum(), pg_sys::InvalidOid.into_datum(), (-1i32).into_datum()],
+            &[
+                source.as_c_str().into_datum(),
+                pg_sys::InvalidOid.into_datum(),
+                (-1i32).into_datum(),
+            ],
         )
     };
     let us = interval.map_or(0, |interval| {
-        interval_us(&pg_sys::Interval { time: interval.micros(), day: interval.days(), month: interval.months() })
+        interval_us(&pg_sys::Interval {
+            time: interval.micros(),
+            day: interval.days(),
+            month: interval.months(),
+        })
     });
     if us <= 0 {
         return Err(Error::InvalidParameter(

@@ -5,8 +5,8 @@
 use super::body::{Binding, Body};
 use super::signature::{self, Signature};
 use crate::error::OrRaise;
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
 fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
@@ -20,7 +20,9 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     if !access {
         return;
     }
-    let Some(own) = Signature::of(function) else { return };
+    let Some(own) = Signature::of(function) else {
+        return;
+    };
     if !check {
         // A dump restores functions in the order of their dependencies, so the base function is there if it can be.
         if let Ok(body) = Body::parse(&own.source)
@@ -48,8 +50,17 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
 
 /// Records that the cached function depends on its base function, so that `DROP FUNCTION` says so.
 fn depend(function: pg_sys::Oid, base: pg_sys::Oid) {
-    let address =
-        |oid| pg_sys::ObjectAddress { classId: pg_sys::ProcedureRelationId, objectId: oid, objectSubId: 0 };
+    let address = |oid| pg_sys::ObjectAddress {
+        classId: pg_sys::ProcedureRelationId,
+        objectId: oid,
+        objectSubId: 0,
+    };
     // SAFETY: both functions exist.
-    unsafe { pg_sys::recordDependencyOn(&address(function), &address(base), pg_sys::DependencyType::DEPENDENCY_NORMAL) }
+    unsafe {
+        pg_sys::recordDependencyOn(
+            &address(function),
+            &address(base),
+            pg_sys::DependencyType::DEPENDENCY_NORMAL,
+        )
+    }
 }

@@ -102,7 +102,6 @@ pub struct Header {
 /// Leaders share these counters by their number; sharing one refuses too much, never too little.
 const LEADERS: usize = 256;
 
-
 const _: () = assert!(size_of::<Header>() <= super::layout::HEADER_BYTES);
 
 static AREA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
@@ -189,7 +188,12 @@ impl Area {
     /// The statistics of functions.
     pub fn functions(&self) -> Functions {
         // SAFETY: the layout reserves `functions` zeroed rows there.
-        unsafe { Functions::at(self.at(self.layout.functions_at).cast(), self.layout.functions) }
+        unsafe {
+            Functions::at(
+                self.at(self.layout.functions_at).cast(),
+                self.layout.functions,
+            )
+        }
     }
 
     /// The flights.
@@ -219,7 +223,10 @@ impl Area {
 
     /// What is shared about `database`; `None` if it has no place yet.
     pub fn database(&self, database: pg_sys::Oid) -> Option<&'static DatabaseState> {
-        self.header().databases.iter().find(|state| state.database.load(Ordering::Acquire) == database.to_u32())
+        self.header()
+            .databases
+            .iter()
+            .find(|state| state.database.load(Ordering::Acquire) == database.to_u32())
     }
 
     /// What is shared about `database`, given a place if there is one left.
@@ -229,7 +236,12 @@ impl Area {
             let present = state.database.load(Ordering::Acquire);
             present == wanted
                 || present == 0
-                    && match state.database.compare_exchange(0, wanted, Ordering::AcqRel, Ordering::Acquire) {
+                    && match state.database.compare_exchange(
+                        0,
+                        wanted,
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                    ) {
                         Ok(_) => true,
                         Err(other) => other == wanted,
                     }
@@ -239,13 +251,15 @@ impl Area {
     /// How many queries of their own the parallel workers of this backend have run. They cannot be recorded: a fill during which
     /// the number changes is not stored.
     pub fn parallel_reads(&self) -> u32 {
-        self.parallel_reads_of(crate::compat::my_process_number()).load(Ordering::Acquire)
+        self.parallel_reads_of(crate::compat::my_process_number())
+            .load(Ordering::Acquire)
     }
 
     /// Notes that this parallel worker ran a query of its own.
     pub fn note_parallel_read(&self) {
         if let Some(leader) = crate::compat::lock_group_leader_number() {
-            self.parallel_reads_of(leader).fetch_add(1, Ordering::AcqRel);
+            self.parallel_reads_of(leader)
+                .fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -272,7 +286,9 @@ impl Area {
             }
             self.requests().add(count).write(request);
         }
-        header.request_count.store(count as u32 + 1, Ordering::Relaxed);
+        header
+            .request_count
+            .store(count as u32 + 1, Ordering::Relaxed);
         true
     }
 

@@ -89,17 +89,25 @@ impl Flights {
             if flight.pid == 0 {
                 free = free.or(Some(index));
             } else if flight.hash == hash {
-                return Part::Waits(Ticket { index, serial: flight.serial });
+                return Part::Waits(Ticket {
+                    index,
+                    serial: flight.serial,
+                });
             }
         }
-        let Some(index) = free else { return Part::Alone };
+        let Some(index) = free else {
+            return Part::Alone;
+        };
         // SAFETY: the lock is held.
         let flight = unsafe { &mut *self.flight(index) };
         flight.hash = hash;
         flight.serial += 1;
         // SAFETY: variables of this backend.
         (flight.pid, flight.process) = unsafe { (pg_sys::MyProcPid, compat::my_process_number()) };
-        Part::Leads(Ticket { index, serial: flight.serial })
+        Part::Leads(Ticket {
+            index,
+            serial: flight.serial,
+        })
     }
 
     /// Ends a flight that this session leads, and wakes those who wait.
@@ -127,7 +135,9 @@ impl Flights {
         // SAFETY: a condition variable of the area; cancelled below, and by the server's own abort after an ERROR.
         unsafe { pg_sys::ConditionVariablePrepareToSleep(&raw mut (*flight).ended) };
         while self.in_progress(ticket) {
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis() as i64;
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis() as i64;
             if left == 0 {
                 break;
             }
@@ -149,6 +159,8 @@ impl Flights {
         let _guard = lock_flights();
         // SAFETY: the lock is held.
         let flight = unsafe { &*self.flight(ticket.index) };
-        flight.serial == ticket.serial && flight.pid != 0 && !compat::waits_for_lock(flight.process, flight.pid)
+        flight.serial == ticket.serial
+            && flight.pid != 0
+            && !compat::waits_for_lock(flight.process, flight.pid)
     }
 }

@@ -40,7 +40,10 @@ pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, 
     let mut head = new.head;
     head.dependencies = new.dependencies.len() as u16;
     head.key_length = new.key.len() as u32;
-    let (Ok(value_length), true) = (u32::try_from(new.value.len()), new.dependencies.len() <= MAX_DEPENDENCIES) else {
+    let (Ok(value_length), true) = (
+        u32::try_from(new.value.len()),
+        new.dependencies.len() <= MAX_DEPENDENCIES,
+    ) else {
         return Err(NotStored::TooLarge);
     };
     head.value_length = value_length;
@@ -57,7 +60,10 @@ pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, 
     let mut cursor = partition.payload(block);
     // SAFETY: a Dependency is three words without padding.
     let dependencies = unsafe {
-        std::slice::from_raw_parts(new.dependencies.as_ptr().cast::<u8>(), size_of_val(new.dependencies))
+        std::slice::from_raw_parts(
+            new.dependencies.as_ptr().cast::<u8>(),
+            size_of_val(new.dependencies),
+        )
     };
     cursor.write(dependencies);
     cursor.write(new.key);
@@ -101,10 +107,18 @@ fn publish_locked(mut partition: Partition, block: u32, entry: &EntryHead) -> En
     head.changes.fetch_add(1, Ordering::Relaxed);
     let bucket = partition.bucket(entry.hash);
     partition.set_bucket_next(block, bucket.load(Ordering::Relaxed));
-    let state = partition.state(block).load(Ordering::Relaxed).wrapping_add(1) | 1;
+    let state = partition
+        .state(block)
+        .load(Ordering::Relaxed)
+        .wrapping_add(1)
+        | 1;
     partition.state(block).store(state, Ordering::Release);
     bucket.store(block, Ordering::Release);
-    EntryId { partition: partition.index, block, state }
+    EntryId {
+        partition: partition.index,
+        block,
+        state,
+    }
 }
 
 /// The entry of `key`. The lock is held.
@@ -192,7 +206,10 @@ pub struct Seen {
 }
 
 /// Walks through all entries of a partition under its lock and removes those for which `judge` says so. Returns how many.
-pub fn sweep(partition: Partition, mut judge: impl FnMut(&EntryHead, &[Dependency]) -> Verdict) -> u64 {
+pub fn sweep(
+    partition: Partition,
+    mut judge: impl FnMut(&EntryHead, &[Dependency]) -> Verdict,
+) -> u64 {
     let mut dependencies = Vec::with_capacity(MAX_DEPENDENCIES);
     let _guard = lock_partition(partition.index);
     let mut removed = 0;
@@ -219,7 +236,15 @@ pub fn survey(partition: Partition, mut wanted: impl FnMut(&EntryHead) -> bool) 
             let mut dependencies = Vec::new();
             read_dependencies(partition, block, &head, &mut dependencies);
             let state = partition.state(block).load(Ordering::Relaxed);
-            seen.push(Seen { id: EntryId { partition: partition.index, block, state }, head, dependencies });
+            seen.push(Seen {
+                id: EntryId {
+                    partition: partition.index,
+                    block,
+                    state,
+                },
+                head,
+                dependencies,
+            });
         }
     }
     seen
@@ -240,8 +265,9 @@ pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut value = vec![0; entry.value_length as usize];
     // SAFETY: both have the length that is copied.
     unsafe {
-        (cursor.copy_out(key.as_mut_ptr(), key.len()) && cursor.copy_out(value.as_mut_ptr(), value.len()))
-            .then_some((key, value))
+        (cursor.copy_out(key.as_mut_ptr(), key.len())
+            && cursor.copy_out(value.as_mut_ptr(), value.len()))
+        .then_some((key, value))
     }
 }
 
@@ -255,13 +281,21 @@ pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) {
     }
 }
 
-fn read_dependencies(partition: Partition, block: u32, entry: &EntryHead, into: &mut Vec<Dependency>) {
+fn read_dependencies(
+    partition: Partition,
+    block: u32,
+    entry: &EntryHead,
+    into: &mut Vec<Dependency>,
+) {
     let count = (entry.dependencies as usize).min(MAX_DEPENDENCIES);
     into.clear();
     into.reserve(count);
     // SAFETY: room for `count` was reserved; any bytes make a Dependency.
     unsafe {
-        if partition.payload(block).copy_out(into.as_mut_ptr().cast(), count * size_of::<Dependency>()) {
+        if partition
+            .payload(block)
+            .copy_out(into.as_mut_ptr().cast(), count * size_of::<Dependency>())
+        {
             into.set_len(count);
         }
     }

@@ -50,14 +50,21 @@ pub fn find(area: Area, hash: u64, key: &[u8]) -> Option<Found> {
             let head = partition.copy_entry(block);
             if head.hash == hash && head.key_length as usize == key.len() {
                 let mut cursor = partition.payload(block);
-                cursor.skip((head.dependencies as usize).min(MAX_DEPENDENCIES) * size_of::<Dependency>());
+                cursor.skip(
+                    (head.dependencies as usize).min(MAX_DEPENDENCIES) * size_of::<Dependency>(),
+                );
                 let same = cursor.equals(key);
                 if state & 1 == 0 || !partition.unchanged(block, state) {
                     strayed = true;
                     break;
                 }
                 if same {
-                    return Some(Found { partition, block, state, head });
+                    return Some(Found {
+                        partition,
+                        block,
+                        state,
+                        head,
+                    });
                 }
             }
             let next = partition.bucket_next(block);
@@ -77,7 +84,11 @@ pub fn find(area: Area, hash: u64, key: &[u8]) -> Option<Found> {
 impl Found {
     /// Which entry it is.
     pub fn id(&self) -> EntryId {
-        EntryId { partition: self.partition.index, block: self.block, state: self.state }
+        EntryId {
+            partition: self.partition.index,
+            block: self.block,
+            state: self.state,
+        }
     }
 
     /// Copies the dependencies into `buffer`; `None` if the entry went away meanwhile.
@@ -98,7 +109,9 @@ impl Found {
             }
             std::slice::from_raw_parts(buffer.as_ptr().cast::<Dependency>(), count)
         };
-        self.partition.unchanged(self.block, self.state).then_some(copied)
+        self.partition
+            .unchanged(self.block, self.state)
+            .then_some(copied)
     }
 
     /// Copies the value into memory of the current memory context; `None` if the entry went away meanwhile.
@@ -110,7 +123,10 @@ impl Found {
     pub unsafe fn value(&self) -> Option<*mut u8> {
         let length = self.head.value_length as usize;
         let mut cursor = self.partition.payload(self.block);
-        cursor.skip(self.head.dependencies as usize * size_of::<Dependency>() + self.head.key_length as usize);
+        cursor.skip(
+            self.head.dependencies as usize * size_of::<Dependency>()
+                + self.head.key_length as usize,
+        );
         // SAFETY: `palloc` returns room for `length` bytes or raises.
         unsafe {
             let value = server::palloc(length.max(1)).cast::<u8>();

@@ -94,7 +94,14 @@ const _: () = assert!(ENTRY_HEAD == 72 && align_of::<EntryHead>() == 8);
 
 impl EntryHead {
     /// Fields of a new entry that is in no list yet.
-    pub fn new(hash: u64, created_at: i64, expires_at: i64, database: u32, function: u32, kind: Kind) -> Self {
+    pub fn new(
+        hash: u64,
+        created_at: i64,
+        expires_at: i64,
+        database: u32,
+        function: u32,
+        kind: Kind,
+    ) -> Self {
         EntryHead {
             hash,
             created_at,
@@ -146,7 +153,11 @@ impl Partition {
     /// `base` points to `layout.partition_bytes` of the shared area.
     #[inline(always)]
     pub unsafe fn at(base: *mut u8, index: u32, layout: &'static Layout) -> Self {
-        Partition { base, index, layout }
+        Partition {
+            base,
+            index,
+            layout,
+        }
     }
 
     /// Makes an empty partition out of zeroed memory.
@@ -156,10 +167,19 @@ impl Partition {
             let head = self.head_mut();
             (*head).queue = Sieve::new();
             (*head).free = 0;
-            (*head).free_count.store(self.layout.blocks, Ordering::Relaxed);
+            (*head)
+                .free_count
+                .store(self.layout.blocks, Ordering::Relaxed);
         }
         for block in 0..self.layout.blocks {
-            self.set_next(block, if block + 1 < self.layout.blocks { block + 1 } else { NIL });
+            self.set_next(
+                block,
+                if block + 1 < self.layout.blocks {
+                    block + 1
+                } else {
+                    NIL
+                },
+            );
         }
         for bucket in 0..self.layout.buckets {
             self.bucket(u64::from(bucket)).store(NIL, Ordering::Relaxed);
@@ -168,7 +188,12 @@ impl Partition {
 
     fn words(&self, offset: usize, index: u32) -> &'static AtomicU32 {
         // SAFETY: the layout reserves the words; callers clamp the index.
-        unsafe { &*self.base.add(offset + index as usize * 4).cast::<AtomicU32>() }
+        unsafe {
+            &*self
+                .base
+                .add(offset + index as usize * 4)
+                .cast::<AtomicU32>()
+        }
     }
 
     /// The head; to be read or written under the lock, its atomic counts at any time.
@@ -181,7 +206,10 @@ impl Partition {
         // SAFETY: atomic fields of the head.
         unsafe {
             let head = self.head_mut();
-            ((*head).entries.load(Ordering::Relaxed), (*head).free_count.load(Ordering::Relaxed))
+            (
+                (*head).entries.load(Ordering::Relaxed),
+                (*head).free_count.load(Ordering::Relaxed),
+            )
         }
     }
 
@@ -193,7 +221,10 @@ impl Partition {
     /// First entry of the bucket of `hash`.
     #[inline(always)]
     pub fn bucket(&self, hash: u64) -> &'static AtomicU32 {
-        self.words(self.layout.buckets_at, hash as u32 & (self.layout.buckets - 1))
+        self.words(
+            self.layout.buckets_at,
+            hash as u32 & (self.layout.buckets - 1),
+        )
     }
 
     /// State of a block; see the head of this file.
@@ -212,12 +243,14 @@ impl Partition {
     /// The block after `block` in its chain, or in the free list.
     #[inline(always)]
     pub fn next(&self, block: u32) -> u32 {
-        self.words(self.layout.next_at, block).load(Ordering::Relaxed)
+        self.words(self.layout.next_at, block)
+            .load(Ordering::Relaxed)
     }
 
     /// Sets what [`Partition::next`] returns.
     pub fn set_next(&self, block: u32, next: u32) {
-        self.words(self.layout.next_at, block).store(next, Ordering::Relaxed);
+        self.words(self.layout.next_at, block)
+            .store(next, Ordering::Relaxed);
     }
 
     /// Marks a hit: the entry is spared by the next eviction. Writes only if it is not marked yet.
@@ -231,7 +264,12 @@ impl Partition {
 
     fn credit_of(&self, block: u32) -> &'static AtomicU8 {
         // SAFETY: the layout reserves one byte per block.
-        unsafe { &*self.base.add(self.layout.credit_at + block as usize).cast::<AtomicU8>() }
+        unsafe {
+            &*self
+                .base
+                .add(self.layout.credit_at + block as usize)
+                .cast::<AtomicU8>()
+        }
     }
 
     /// Whether a block number can be one.
@@ -242,7 +280,10 @@ impl Partition {
 
     fn block(&self, block: u32) -> *mut u8 {
         // SAFETY: the layout reserves the blocks; callers clamp the number.
-        unsafe { self.base.add(self.layout.blocks_at + block as usize * BLOCK) }
+        unsafe {
+            self.base
+                .add(self.layout.blocks_at + block as usize * BLOCK)
+        }
     }
 
     /// Fixed fields of an entry. Under the lock, or for a block that the caller has reserved.
@@ -261,19 +302,29 @@ impl Partition {
     #[inline(always)]
     pub fn bucket_next(&self, block: u32) -> u32 {
         // SAFETY: an aligned word of the block; accessed atomically wherever it can change.
-        unsafe { (*(&raw mut (*self.entry(block)).bucket_next).cast::<AtomicU32>()).load(Ordering::Acquire) }
+        unsafe {
+            (*(&raw mut (*self.entry(block)).bucket_next).cast::<AtomicU32>())
+                .load(Ordering::Acquire)
+        }
     }
 
     /// Sets what [`Partition::bucket_next`] returns.
     pub fn set_bucket_next(&self, block: u32, next: u32) {
         // SAFETY: as above; under the lock.
-        unsafe { (*(&raw mut (*self.entry(block)).bucket_next).cast::<AtomicU32>()).store(next, Ordering::Release) }
+        unsafe {
+            (*(&raw mut (*self.entry(block)).bucket_next).cast::<AtomicU32>())
+                .store(next, Ordering::Release)
+        }
     }
 
     /// A cursor at the first byte of an entry's payload.
     #[inline(always)]
     pub fn payload(&self, block: u32) -> Cursor {
-        Cursor { partition: *self, block, offset: ENTRY_HEAD }
+        Cursor {
+            partition: *self,
+            block,
+            offset: ENTRY_HEAD,
+        }
     }
 }
 
@@ -319,7 +370,9 @@ impl Cursor {
     #[inline(always)]
     pub unsafe fn copy_out(&mut self, mut to: *mut u8, mut length: usize) -> bool {
         while length > 0 {
-            let Some((from, run)) = self.run(length) else { return false };
+            let Some((from, run)) = self.run(length) else {
+                return false;
+            };
             // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; `state` tells the caller.
             unsafe {
                 std::ptr::copy_nonoverlapping(from, to, run);
@@ -334,7 +387,9 @@ impl Cursor {
     #[inline(always)]
     pub fn skip(&mut self, mut length: usize) {
         while length > 0 {
-            let Some((_, run)) = self.run(length) else { return };
+            let Some((_, run)) = self.run(length) else {
+                return;
+            };
             length -= run;
         }
     }
@@ -343,7 +398,9 @@ impl Cursor {
     #[inline(always)]
     pub fn equals(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
-            let Some((from, run)) = self.run(bytes.len()) else { return false };
+            let Some((from, run)) = self.run(bytes.len()) else {
+                return false;
+            };
             // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; `state` tells the caller.
             if unsafe { std::slice::from_raw_parts(from, run) } != &bytes[..run] {
                 return false;
@@ -356,7 +413,9 @@ impl Cursor {
     /// Writes `bytes` into a chain that the caller has reserved, long enough.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let Some((to, run)) = self.run(bytes.len()) else { return };
+            let Some((to, run)) = self.run(bytes.len()) else {
+                return;
+            };
             // SAFETY: the blocks are reserved by the caller.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, run) };
             bytes = &bytes[run..];

@@ -90,7 +90,11 @@ impl Counts {
 
     /// Calls answered by the function on purpose: reasons that kept the call from looking at all.
     pub fn bypasses(&self) -> u64 {
-        Reason::ALL.iter().filter(|reason| reason.is_bypass()).map(|reason| self.reasons[*reason as usize]).sum()
+        Reason::ALL
+            .iter()
+            .filter(|reason| reason.is_bypass())
+            .map(|reason| self.reasons[*reason as usize])
+            .sum()
     }
 }
 
@@ -128,13 +132,21 @@ impl Functions {
 
     fn row_of(&self, database: u32, function: u32) -> Option<&'static FunctionRow> {
         let rows = self.rows();
-        let start = 1 + (function as usize).wrapping_mul(31).wrapping_add(database as usize) % (rows.len() - 1);
+        let start = 1
+            + (function as usize)
+                .wrapping_mul(31)
+                .wrapping_add(database as usize)
+                % (rows.len() - 1);
         let probe = (start..rows.len()).chain(1..start);
         for index in probe {
             let row = &rows[index];
             match row.function.load(Ordering::Acquire) {
                 0 => return None,
-                present if present == function && row.database.load(Ordering::Relaxed) == database => return Some(row),
+                present
+                    if present == function && row.database.load(Ordering::Relaxed) == database =>
+                {
+                    return Some(row);
+                }
                 _ => (),
             }
         }
@@ -147,7 +159,11 @@ impl Functions {
         }
         let _guard = lock_functions();
         let rows = self.rows();
-        let start = 1 + (function as usize).wrapping_mul(31).wrapping_add(database as usize) % (rows.len() - 1);
+        let start = 1
+            + (function as usize)
+                .wrapping_mul(31)
+                .wrapping_add(database as usize)
+                % (rows.len() - 1);
         for index in (start..rows.len()).chain(1..start) {
             let row = &rows[index];
             let present = row.function.load(Ordering::Relaxed);
@@ -165,22 +181,32 @@ impl Functions {
 
     /// Counts of a function.
     pub fn read(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> Counts {
-        self.row_of(database.to_u32(), function.to_u32()).map(FunctionRow::read).unwrap_or_default()
+        self.row_of(database.to_u32(), function.to_u32())
+            .map(FunctionRow::read)
+            .unwrap_or_default()
     }
 
     /// Counts of all functions of a database, by function.
     pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Counts)> {
         let mine = |row: &&FunctionRow| {
-            row.function.load(Ordering::Acquire) != 0 && row.database.load(Ordering::Relaxed) == database.to_u32()
+            row.function.load(Ordering::Acquire) != 0
+                && row.database.load(Ordering::Relaxed) == database.to_u32()
         };
-        let named = |row: &FunctionRow| (pg_sys::Oid::from(row.function.load(Ordering::Relaxed)), row.read());
+        let named = |row: &FunctionRow| {
+            (
+                pg_sys::Oid::from(row.function.load(Ordering::Relaxed)),
+                row.read(),
+            )
+        };
         self.rows()[1..].iter().filter(mine).map(named).collect()
     }
 }
 
 impl FunctionRow {
     fn read(&self) -> Counts {
-        Counts::from_fields(std::array::from_fn(|i| self.counters[i].load(Ordering::Relaxed)))
+        Counts::from_fields(std::array::from_fn(|i| {
+            self.counters[i].load(Ordering::Relaxed)
+        }))
     }
 
     fn add(&self, counts: &Counts) {
@@ -261,7 +287,8 @@ pub fn hand_over_if_due(area: Area) {
         // SAFETY: a variable of the backend, set when the statement arrived.
         pending.calls > 0
             && (pending.calls >= BATCH_CALLS
-                || unsafe { pg_sys::GetCurrentStatementStartTimestamp() } - pending.handed_over_at >= BATCH_US)
+                || unsafe { pg_sys::GetCurrentStatementStartTimestamp() } - pending.handed_over_at
+                    >= BATCH_US)
     });
     if due {
         hand_over(area);
@@ -274,14 +301,21 @@ pub fn hand_over(area: Area) {
         pending.calls = 0;
         // SAFETY: a variable of the backend.
         pending.handed_over_at = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-        (std::mem::take(&mut pending.functions), std::mem::take(&mut pending.entries))
+        (
+            std::mem::take(&mut pending.functions),
+            std::mem::take(&mut pending.entries),
+        )
     });
     // SAFETY: a variable of the backend.
     let database = unsafe { pg_sys::MyDatabaseId };
     for (function, counts) in functions {
-        area.functions().row_or_new(database.to_u32(), function).add(&counts);
+        area.functions()
+            .row_or_new(database.to_u32(), function)
+            .add(&counts);
     }
     for (entry, hits) in entries {
-        amend(area, entry, |head| head.hits = head.hits.saturating_add(hits));
+        amend(area, entry, |head| {
+            head.hits = head.hits.saturating_add(hits)
+        });
     }
 }

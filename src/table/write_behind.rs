@@ -1,4 +1,6 @@
 //! stub
 use crate::store::area::Area;
 /// stub
-pub fn flush(_area: Area) -> i64 { 0 }
+pub fn flush(_area: Area) -> i64 {
+    0
+}

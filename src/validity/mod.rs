@@ -29,7 +29,11 @@ const _: () = assert!(size_of::<Dependency>() == 12);
 impl Dependency {
     /// The dependency on `slot` at `generation`.
     pub fn new(slot: u32, generation: u64) -> Self {
-        Dependency { slot, generation_low: generation as u32, generation_high: (generation >> 32) as u32 }
+        Dependency {
+            slot,
+            generation_low: generation as u32,
+            generation_high: (generation >> 32) as u32,
+        }
     }
 
     /// The generation under which the entry is right.

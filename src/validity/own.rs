@@ -29,13 +29,23 @@ pub fn note(slot: u32) {
 
 /// Registers the present transaction, `xid`, as a writer under `slot`. To be called before the write can be seen by anyone.
 pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
-    let known = MARKS.with_borrow(|marks| marks.get(&slot).copied()).unwrap_or_default();
+    let known = MARKS
+        .with_borrow(|marks| marks.get(&slot).copied())
+        .unwrap_or_default();
     let at_commit = effect == Effect::AtCommit;
     if known.registered && (known.at_commit || !at_commit) {
         return;
     }
     slots.register(slot, xid, effect);
-    MARKS.with_borrow_mut(|marks| marks.insert(slot, Mark { registered: true, at_commit: known.at_commit || at_commit }));
+    MARKS.with_borrow_mut(|marks| {
+        marks.insert(
+            slot,
+            Mark {
+                registered: true,
+                at_commit: known.at_commit || at_commit,
+            },
+        )
+    });
 }
 
 /// Whether the present transaction has written under `slot`.
@@ -51,7 +61,19 @@ pub fn count() -> usize {
 
 /// The transaction committed or was prepared: its registrations stay, the next transaction starts with none.
 pub fn forget() {
-    MARKS.with_borrow_mut(|marks| if marks.capacity() > 4096 { *marks = HashMap::new() } else { marks.clear() });
+    MARKS.with_borrow_mut(|marks| {
+        if marks.capacity() > 4096 {
+            *marks = HashMap::new()
+        } else {
+            marks.clear()
+        }
+    });
+}
+
+/// The transaction is about to be prepared. From here on its registrations are never taken out: should the preparation fail, an
+/// invalidation too many is the price.
+pub fn keep_registered() {
+    MARKS.with_borrow_mut(|marks| marks.values_mut().for_each(|mark| mark.registered = false));
 }
 
 /// The transaction `xid` rolled back: its registrations are taken out again.

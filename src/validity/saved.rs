@@ -40,7 +40,12 @@ pub unsafe fn knows_all_writers(area: Area, snapshot: pg_sys::Snapshot) -> bool 
         NOT_KNOWN_YET => {
             // SAFETY: inside a transaction. Whatever was prepared before the start has a smaller id.
             let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
-            match known_from.compare_exchange(NOT_KNOWN_YET, next, Ordering::AcqRel, Ordering::Acquire) {
+            match known_from.compare_exchange(
+                NOT_KNOWN_YET,
+                next,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => next,
                 Err(present) => present,
             }
@@ -72,7 +77,9 @@ fn last_shutdown() -> Option<(u64, u64)> {
 
 /// At the end of a clean shutdown, in the postmaster.
 pub fn save(area: Area) {
-    let Some((system, checkpoint)) = last_shutdown() else { return };
+    let Some((system, checkpoint)) = last_shutdown() else {
+        return;
+    };
     let slots = area.slots().export();
     let header = area.header();
     let mut words = vec![
@@ -102,7 +109,10 @@ pub fn save(area: Area) {
 pub fn restore(area: Area) {
     let header = area.header();
     // SAFETY: the clock.
-    header.started_at.store(unsafe { pg_sys::GetCurrentTimestamp() } as u64, Ordering::Relaxed);
+    header.started_at.store(
+        unsafe { pg_sys::GetCurrentTimestamp() } as u64,
+        Ordering::Relaxed,
+    );
     let file = read();
     let _ = std::fs::remove_file(path());
     if let Some((incarnation, known_from, slots)) = file
@@ -113,22 +123,32 @@ pub fn restore(area: Area) {
         header.restored.store(1, Ordering::Relaxed);
         return;
     }
-    header.incarnation.store(new_incarnation(), Ordering::Relaxed);
+    header
+        .incarnation
+        .store(new_incarnation(), Ordering::Relaxed);
     header.known_from.store(NOT_KNOWN_YET, Ordering::Relaxed);
 }
 
 /// Incarnation, first known transaction and slots, if the file belongs to the last shutdown and is whole.
 fn read() -> Option<(u64, u64, Vec<u64>)> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path()).ok()?.read_to_end(&mut bytes).ok()?;
+    std::fs::File::open(path())
+        .ok()?
+        .read_to_end(&mut bytes)
+        .ok()?;
     let (body, sum) = bytes.split_last_chunk::<8>()?;
     if xxh3_64(body) != u64::from_le_bytes(*sum) {
         return None;
     }
-    let words: Vec<u64> = body.chunks_exact(8).map(|w| w.try_into().map(u64::from_le_bytes)).collect::<Result<_, _>>().ok()?;
+    let words: Vec<u64> = body
+        .chunks_exact(8)
+        .map(|w| w.try_into().map(u64::from_le_bytes))
+        .collect::<Result<_, _>>()
+        .ok()?;
     let (head, slots) = words.split_at_checked(HEAD)?;
     let whole = head[0] == MAGIC && head[5] == slots.len() as u64;
-    (whole && last_shutdown() == Some((head[1], head[2]))).then(|| (head[3], head[4], slots.to_vec()))
+    (whole && last_shutdown() == Some((head[1], head[2])))
+        .then(|| (head[3], head[4], slots.to_vec()))
 }
 
 /// A number that no other life of any cluster has.
@@ -137,7 +157,8 @@ fn new_incarnation() -> u64 {
     // SAFETY: fills the buffer; without randomness the clock and the process id have to do.
     unsafe {
         if !pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) {
-            return (pg_sys::GetCurrentTimestamp() as u64).rotate_left(16) ^ pg_sys::MyProcPid as u64;
+            return (pg_sys::GetCurrentTimestamp() as u64).rotate_left(16)
+                ^ pg_sys::MyProcPid as u64;
         }
     }
     u64::from_le_bytes(bytes) | 1

@@ -68,7 +68,8 @@ impl Slots {
         loop {
             let before = shared.sequence.load(Ordering::Acquire);
             if before & 1 == 0 {
-                let words: [u64; WORDS] = std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
+                let words: [u64; WORDS] =
+                    std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
                 fence(Ordering::Acquire);
                 if shared.sequence.load(Ordering::Relaxed) == before {
                     return (Rules::from_words(&words), before);
@@ -81,7 +82,11 @@ impl Slots {
     /// Writes `rules` if nobody has written since `sequence` was read.
     fn write(&self, index: u32, rules: &Rules, sequence: u64) -> bool {
         let shared = self.slot(index);
-        if shared.sequence.compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if shared
+            .sequence
+            .compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             return false;
         }
         fence(Ordering::Release);
@@ -135,13 +140,19 @@ impl Slots {
     /// # Safety
     /// `snapshot` is the active MVCC snapshot of a transaction.
     #[inline(always)]
-    pub unsafe fn generation_for(&self, index: u32, snapshot: pg_sys::Snapshot) -> Result<u64, Invalid> {
+    pub unsafe fn generation_for(
+        &self,
+        index: u32,
+        snapshot: pg_sys::Snapshot,
+    ) -> Result<u64, Invalid> {
         if own::wrote(index) {
             return Err(Invalid::OwnWrites);
         }
         let (rules, _) = self.read(index);
         // SAFETY: the caller's snapshot.
-        if rules.is_quiet() && (rules.generation == 0 || unsafe { surely_before(rules.newest_settled(), snapshot) }) {
+        if rules.is_quiet()
+            && (rules.generation == 0 || unsafe { surely_before(rules.newest_settled(), snapshot) })
+        {
             return Ok(rules.generation);
         }
         // SAFETY: the caller's snapshot.
@@ -150,17 +161,42 @@ impl Slots {
 
     #[cold]
     #[inline(never)]
-    unsafe fn generation_slowly(&self, index: u32, snapshot: pg_sys::Snapshot) -> Result<u64, Invalid> {
-        let (rules, _) = self.read(index);
-        if rules.needs_latest() {
-            self.settle_latest(index);
+    unsafe fn generation_slowly(
+        &self,
+        index: u32,
+        snapshot: pg_sys::Snapshot,
+    ) -> Result<u64, Invalid> {
+        // SAFETY: reads the backend's state; the caller's snapshot and the registered one are valid through this call.
+        unsafe {
+            let (rules, _) = self.read(index);
+            let needs_latest = rules.needs_latest();
+            if needs_latest && pg_sys::IsInParallelMode() {
+                // No snapshot can be taken now.
+                return Err(Invalid::Crowded);
+            }
+            let latest = if needs_latest {
+                pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot())
+            } else {
+                snapshot
+            };
+            let (view, latest_view) = (PgView::new(snapshot), PgView::new(latest));
+            // A writer of the kind that needs the latest snapshot may have registered meanwhile. Then the next turn takes one.
+            let judgement = self.update(index, |rules| {
+                if rules.needs_latest() && !needs_latest {
+                    return (false, None);
+                }
+                let before = *rules;
+                let judgement = rules.ask(&view, || &latest_view);
+                (*rules != before, Some(judgement))
+            });
+            if needs_latest {
+                pg_sys::UnregisterSnapshot(latest);
+            }
+            match judgement {
+                None => return self.generation_slowly(index, snapshot),
+                Some(judgement) => judgement,
+            }
         }
-        // SAFETY: the caller's snapshot, valid through this call.
-        let view = unsafe { PgView::new(snapshot) };
-        self.update(index, |rules| {
-            let changed = rules.settle(&view);
-            (changed, rules.judge(&view))
-        })
         .map_err(|doubt| match doubt {
             Doubt::Unseen => Invalid::OldSnapshot,
             Doubt::Overflow | Doubt::Unsettled => Invalid::Crowded,
@@ -172,10 +208,15 @@ impl Slots {
     /// # Safety
     /// `snapshot` is the active MVCC snapshot of a transaction.
     #[inline(always)]
-    pub unsafe fn check(&self, dependencies: &[Dependency], snapshot: pg_sys::Snapshot) -> Result<(), Invalid> {
+    pub unsafe fn check(
+        &self,
+        dependencies: &[Dependency],
+        snapshot: pg_sys::Snapshot,
+    ) -> Result<(), Invalid> {
         for dependency in dependencies {
             // SAFETY: the caller's snapshot.
-            if unsafe { self.generation_for(dependency.slot, snapshot) }? != dependency.generation() {
+            if unsafe { self.generation_for(dependency.slot, snapshot) }? != dependency.generation()
+            {
                 return Err(Invalid::Dead);
             }
         }
@@ -184,12 +225,16 @@ impl Slots {
 
     /// Whether an entry with these dependencies can ever be served again. Settles nothing; for clean-up.
     pub fn is_dead(&self, dependencies: &[Dependency]) -> bool {
-        dependencies.iter().any(|dependency| self.read(dependency.slot).0.generation != dependency.generation())
+        dependencies
+            .iter()
+            .any(|dependency| self.read(dependency.slot).0.generation != dependency.generation())
     }
 
     /// All words of all slots, for saving at shutdown, when nobody writes any more.
     pub fn export(&self) -> Vec<u64> {
-        (0..self.count).flat_map(|index| self.read(index).0.to_words().collect::<Vec<_>>()).collect()
+        (0..self.count)
+            .flat_map(|index| self.read(index).0.to_words().collect::<Vec<_>>())
+            .collect()
     }
 
     /// Takes saved words over. `false` if their number does not fit.

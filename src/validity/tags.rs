@@ -23,7 +23,11 @@ pub enum Tag<'a> {
     /// What concerns all rows at once: TRUNCATE, definition, start of tracking. Keyed results depend on it.
     WholeRelation(Oid),
     /// The rows of the relation whose column holds a value, given by the hash of its type.
-    Key { relation: Oid, column: &'a str, value: u64 },
+    Key {
+        relation: Oid,
+        column: &'a str,
+        value: u64,
+    },
     /// All results of a cached function.
     Function(Oid),
     /// A name of the user's own.
@@ -48,7 +52,11 @@ pub fn slot_of(database: Oid, tag: Tag<'_>, slots: u32) -> u32 {
             bytes.push(b'w');
             bytes.extend_from_slice(&relation.to_u32().to_le_bytes());
         }
-        Tag::Key { relation, column, value } => {
+        Tag::Key {
+            relation,
+            column,
+            value,
+        } => {
             bytes.push(b'k');
             bytes.extend_from_slice(&relation.to_u32().to_le_bytes());
             bytes.extend_from_slice(&value.to_le_bytes());

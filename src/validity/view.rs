@@ -28,14 +28,22 @@ impl PgView {
     pub unsafe fn new(snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: plain reads of the server's transaction state, inside a transaction.
         let (next, own) = unsafe { (pg_sys::ReadNextFullTransactionId().value, own_xid()) };
-        PgView { snapshot, next, own }
+        PgView {
+            snapshot,
+            next,
+            own,
+        }
     }
 
     /// The 64-bit id of a 32-bit one that is at most the next one to be assigned.
     fn widen(&self, xid: pg_sys::TransactionId) -> FullXid {
         let xid = u64::from(u32::from(xid));
         let candidate = (self.next & !0xffff_ffff) | xid;
-        if candidate > self.next && candidate >= 1 << 32 { candidate - (1 << 32) } else { candidate }
+        if candidate > self.next && candidate >= 1 << 32 {
+            candidate - (1 << 32)
+        } else {
+            candidate
+        }
     }
 }
 
@@ -48,20 +56,28 @@ impl SnapshotView for PgView {
             return true;
         }
         // SAFETY: the snapshot is valid for the life of the view (constructor).
-        !unsafe { server::XidInMVCCSnapshot(pg_sys::TransactionId::from(xid as u32), self.snapshot) }
+        !unsafe {
+            server::XidInMVCCSnapshot(pg_sys::TransactionId::from(xid as u32), self.snapshot)
+        }
     }
 
     fn xmin(&self) -> FullXid {
         // SAFETY: the snapshot is valid for the life of the view (constructor).
         let xmin = self.widen(unsafe { (*self.snapshot).xmin });
-        if self.own != 0 { xmin.min(self.own) } else { xmin }
+        if self.own != 0 {
+            xmin.min(self.own)
+        } else {
+            xmin
+        }
     }
 
     fn effective(&self, xid: FullXid) -> bool {
         // A transaction holds the lock on its own id until its invalidation messages are out and its other locks free.
         // SAFETY: inside a transaction; nothing is waited for.
         xid + HALF < self.next
-            || unsafe { pg_sys::ConditionalXactLockTableWait(pg_sys::TransactionId::from(xid as u32)) }
+            || unsafe {
+                pg_sys::ConditionalXactLockTableWait(pg_sys::TransactionId::from(xid as u32))
+            }
     }
 
     fn effective_up_to(&self, xid: FullXid) -> bool {

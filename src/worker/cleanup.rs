@@ -24,7 +24,10 @@ pub fn run(area: Area, by: &str) -> Removed {
     let began = std::time::Instant::now();
     // SAFETY: the clock; a variable of the backend.
     let (now, database) = unsafe {
-        (pg_sys::GetCurrentTimestamp() + settings::clock_offset_us(), pg_sys::MyDatabaseId.to_u32())
+        (
+            pg_sys::GetCurrentTimestamp() + settings::clock_offset_us(),
+            pg_sys::MyDatabaseId.to_u32(),
+        )
     };
     let mut removed = Removed::default();
     for partition in area.partitions() {
@@ -42,8 +45,12 @@ pub fn run(area: Area, by: &str) -> Removed {
             }
         });
     }
-    area.header().expirations.fetch_add(removed.expired, Ordering::Relaxed);
-    area.header().dead_removed.fetch_add(removed.dead, Ordering::Relaxed);
+    area.header()
+        .expirations
+        .fetch_add(removed.expired, Ordering::Relaxed);
+    area.header()
+        .dead_removed
+        .fetch_add(removed.dead, Ordering::Relaxed);
     removed.rows = crate::table::cleanup::run(area, now);
     crate::table::cleanup::log(&removed, by, began.elapsed().as_secs_f64() * 1000.0);
     removed
@@ -56,8 +63,14 @@ pub fn forget_unknown_writers(area: Area) {
         return;
     }
     // SAFETY: asks the server for the oldest transaction that anybody can still see as running.
-    let oldest = u32::from(unsafe { pg_sys::GetOldestNonRemovableTransactionId(std::ptr::null_mut()) });
+    let oldest =
+        u32::from(unsafe { pg_sys::GetOldestNonRemovableTransactionId(std::ptr::null_mut()) });
     if (oldest.wrapping_sub(known_from as u32) as i32) >= 0 {
-        let _ = area.header().known_from.compare_exchange(known_from, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = area.header().known_from.compare_exchange(
+            known_from,
+            0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
     }
 }

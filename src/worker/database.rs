@@ -43,7 +43,9 @@ unsafe extern "C-unwind" fn worker_exit(_code: i32, database: pg_sys::Datum) {
     if let Some(state) = area.database(pg_sys::Oid::from(database.value() as u32)) {
         // SAFETY: a variable of the process.
         let own = unsafe { pg_sys::MyProcPid };
-        let _ = state.worker_pid.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = state
+            .worker_pid
+            .compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 
@@ -54,10 +56,16 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
     let database = pg_sys::Oid::from(argument.value() as u32);
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     let Some(area) = area() else { return };
-    let Some(state) = area.database_or_new(database) else { return };
+    let Some(state) = area.database_or_new(database) else {
+        return;
+    };
     // SAFETY: a variable of the process.
     let own = unsafe { pg_sys::MyProcPid };
-    if state.worker_pid.compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+    if state
+        .worker_pid
+        .compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed)
+        .is_err()
+    {
         return;
     }
     // SAFETY: the start of a background worker.
@@ -154,7 +162,9 @@ fn step(name: &str, body: impl FnOnce() + std::panic::UnwindSafe + std::panic::R
             let message = match &error {
                 pg_sys::panic::CaughtError::PostgresError(report)
                 | pg_sys::panic::CaughtError::ErrorReport(report)
-                | pg_sys::panic::CaughtError::RustPanic { ereport: report, .. } => report.message().to_owned(),
+                | pg_sys::panic::CaughtError::RustPanic {
+                    ereport: report, ..
+                } => report.message().to_owned(),
             };
             pg_sys::AbortCurrentTransaction();
             log!("pg_query_cache: step \"{name}\" failed: {message}");

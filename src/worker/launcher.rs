@@ -6,9 +6,11 @@
 
 use super::database;
 use crate::store::area::{Area, DatabaseState, area};
-use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
-use pgrx::prelude::*;
+use pgrx::bgworkers::{
+    BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
+};
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -61,7 +63,8 @@ fn want_all(area: Area) {
         let mut found = Vec::new();
         // SAFETY: a scan of a shared catalog.
         unsafe {
-            let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as _);
+            let relation =
+                pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as _);
             let scan = pg_sys::systable_beginscan(
                 relation,
                 pg_sys::InvalidOid,
@@ -95,7 +98,10 @@ fn want_all(area: Area) {
 /// Starts the worker of a database that wants one and has none. Without a free worker process it is tried again later.
 fn start_if_wanted(state: &DatabaseState) {
     let database = state.database.load(Ordering::Acquire);
-    if database == 0 || state.wanted.load(Ordering::Acquire) == 0 || state.worker_pid.load(Ordering::Acquire) != 0 {
+    if database == 0
+        || state.wanted.load(Ordering::Acquire) == 0
+        || state.worker_pid.load(Ordering::Acquire) != 0
+    {
         return;
     }
     database::start(pg_sys::Oid::from(database));

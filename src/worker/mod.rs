@@ -20,12 +20,18 @@ use std::sync::atomic::Ordering;
 
 /// Wakes the worker of a database; if it has none, asks the launcher for one.
 pub fn wake(area: Area, database: pg_sys::Oid) {
-    let Some(state) = area.database_or_new(database) else { return };
+    let Some(state) = area.database_or_new(database) else {
+        return;
+    };
     if state.wanted.load(Ordering::Relaxed) == 0 {
         state.wanted.store(1, Ordering::Release);
     }
     let worker = state.worker_pid.load(Ordering::Acquire);
-    let target = if worker != 0 { worker } else { area.header().launcher_pid.load(Ordering::Acquire) };
+    let target = if worker != 0 {
+        worker
+    } else {
+        area.header().launcher_pid.load(Ordering::Acquire)
+    };
     if target != 0 {
         // SAFETY: SIGUSR1 sets the latch of a process of this server; a process that has ended meanwhile is not there to be hurt,
         // since its number is cleared before it ends.

@@ -18,19 +18,30 @@ pub fn run(area: Area) {
     if requests.is_empty() || !settings::auto_track() {
         return;
     }
-    let _ = Spi::run(&format!("SET LOCAL lock_timeout = {}", settings::tracking_lock_timeout_ms()));
+    let _ = Spi::run(&format!(
+        "SET LOCAL lock_timeout = {}",
+        settings::tracking_lock_timeout_ms()
+    ));
     for request in requests {
         serve(&request);
     }
 }
 
 fn serve(request: &TrackingRequest) {
-    let (relation, function) = (pg_sys::Oid::from(request.relation), pg_sys::Oid::from(request.function));
+    let (relation, function) = (
+        pg_sys::Oid::from(request.relation),
+        pg_sys::Oid::from(request.function),
+    );
     if !may_track(relation, function) {
         return;
     }
-    let column = String::from_utf8_lossy(&request.column.0[..request.column_length as usize]).into_owned();
-    let columns: Vec<String> = if column.is_empty() { Vec::new() } else { vec![column] };
+    let column =
+        String::from_utf8_lossy(&request.column.0[..request.column_length as usize]).into_owned();
+    let columns: Vec<String> = if column.is_empty() {
+        Vec::new()
+    } else {
+        vec![column]
+    };
     // SAFETY: a subtransaction of its own, so that one table that cannot be locked does not undo the others.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -46,10 +57,15 @@ fn serve(request: &TrackingRequest) {
             let message = match &error {
                 pg_sys::panic::CaughtError::PostgresError(report)
                 | pg_sys::panic::CaughtError::ErrorReport(report)
-                | pg_sys::panic::CaughtError::RustPanic { ereport: report, .. } => report.message().to_owned(),
+                | pg_sys::panic::CaughtError::RustPanic {
+                    ereport: report, ..
+                } => report.message().to_owned(),
             };
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            log!("pg_query_cache: could not track relation {}: {message}", relation.to_u32());
+            log!(
+                "pg_query_cache: could not track relation {}: {message}",
+                relation.to_u32()
+            );
         })
         .execute();
         pg_sys::MemoryContextSwitchTo(context);
@@ -64,7 +80,10 @@ fn may_track(relation: pg_sys::Oid, function: pg_sys::Oid) -> bool {
         if pg_sys::get_rel_relkind(relation) == 0 || pg_sys::get_func_name(function).is_null() {
             return false;
         }
-        let tuple = pg_sys::SearchSysCache1(crate::compat::PROC_CACHE as _, pg_sys::Datum::from(function));
+        let tuple = pg_sys::SearchSysCache1(
+            crate::compat::PROC_CACHE as _,
+            pg_sys::Datum::from(function),
+        );
         if tuple.is_null() {
             return false;
         }

@@ -55,7 +55,11 @@ impl Default for Sieve {
 impl Sieve {
     /// An empty queue.
     pub const fn new() -> Self {
-        Sieve { newest: NIL, oldest: NIL, hand: NIL }
+        Sieve {
+            newest: NIL,
+            oldest: NIL,
+            hand: NIL,
+        }
     }
 
     /// The oldest entry, [`NIL`] if there is none. From there [`Entries::newer`] leads through all.
@@ -99,7 +103,11 @@ impl Sieve {
         if self.oldest == NIL {
             return None;
         }
-        let mut id = if self.hand == NIL { self.oldest } else { self.hand };
+        let mut id = if self.hand == NIL {
+            self.oldest
+        } else {
+            self.hand
+        };
         loop {
             match entries.credit(id) {
                 0 => break,
@@ -191,7 +199,11 @@ mod tests {
         links.set_credit(0, 1);
         assert_eq!(sieve.evict(&mut links), Some(1));
         sieve.insert(&mut links, 1, 0);
-        assert_eq!(sieve.evict(&mut links), Some(2), "not 0, though its credit is spent: the hand has passed it");
+        assert_eq!(
+            sieve.evict(&mut links),
+            Some(2),
+            "not 0, though its credit is spent: the hand has passed it"
+        );
     }
 
     #[test]

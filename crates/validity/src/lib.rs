@@ -71,6 +71,24 @@ pub trait SnapshotView {
     }
 }
 
+impl<V: SnapshotView> SnapshotView for &V {
+    fn finished(&self, xid: FullXid) -> bool {
+        (**self).finished(xid)
+    }
+
+    fn xmin(&self) -> FullXid {
+        (**self).xmin()
+    }
+
+    fn effective(&self, xid: FullXid) -> bool {
+        (**self).effective(xid)
+    }
+
+    fn effective_up_to(&self, xid: FullXid) -> bool {
+        (**self).effective_up_to(xid)
+    }
+}
+
 /// How the work of a transaction becomes visible to others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
