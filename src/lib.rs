@@ -53,6 +53,9 @@ extern "C-unwind" fn _PG_init() {
     if upgrading {
         return;
     }
+    // Errors go to users: pgrx adds a backtrace to their DETAIL if the environment of the server asks for backtraces.
+    // SAFETY: the process has one thread.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
     settings::define(preloading);
     language::function::watch_catalog();
     if !preloading {

@@ -209,17 +209,39 @@ fn check_trigger_right(relation: pg_sys::Oid) {
     }
 }
 
+/// The elements of a `name[]` that are not NULL.
+///
+/// # Safety
+/// `array` is one.
+unsafe fn names(array: pg_sys::Datum) -> Vec<String> {
+    let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: the caller's; a name is a C string in 64 bytes.
+    unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast(),
+            pg_sys::NAMEOID,
+            pg_sys::NAMEDATALEN as i32,
+            false,
+            pg_sys::TYPALIGN_CHAR as _,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        (0..count as usize)
+            .filter(|i| !*nulls.add(*i))
+            .map(|i| compat::text((*elements.add(i)).cast_mut_ptr()))
+            .collect()
+    }
+}
+
 /// Starts to track a table. Returns how many triggers were added or replaced.
 #[pg_extern(sql = false)]
-fn cache_track_table(relation: pg_sys::Oid, key_columns: Option<Vec<Option<String>>>) -> i32 {
+fn cache_track_table(relation: pg_sys::Oid, key_columns: pgrx::AnyArray) -> i32 {
     relations::roots(relation)
         .into_iter()
         .for_each(check_trigger_right);
-    let columns: Vec<String> = key_columns
-        .unwrap_or_default()
-        .into_iter()
-        .flatten()
-        .collect();
+    // SAFETY: the declared type of the argument is name[].
+    let columns = unsafe { names(key_columns.datum()) };
     tracking::track(relation, &columns).or_raise() as i32
 }
 
