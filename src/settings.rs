@@ -129,7 +129,7 @@ pub fn define(preloading: bool) {
         c"Larger results are returned to the caller and counted as too large.",
         &MAX_ENTRY_SIZE_KB,
         1,
-        1024 * 1024,
+        512 * 1024,
         GucContext::Userset,
         GucFlags::UNIT_KB,
     );

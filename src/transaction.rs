@@ -67,7 +67,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(&area.slots(), unsafe { view::own_xid() });
-            frames::unwind(0, Some(area));
+            frames::unwind(0);
             temporary::transaction_ended();
             statistics::hand_over_if_due(area);
         }
@@ -85,7 +85,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
     unsafe {
         guarded(|| {
             if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-                frames::unwind(pg_sys::GetCurrentTransactionNestLevel(), area());
+                frames::unwind(pg_sys::GetCurrentTransactionNestLevel());
                 temporary::subtransaction_ended();
             }
         })

@@ -8,8 +8,8 @@
 use super::outcome::Reason;
 use super::value;
 use crate::language::function::CachedFunction;
-use crate::store::area::{Area, area};
-use crate::store::flights::Ticket;
+use crate::store::area::area;
+use crate::store::flights::Lead;
 use crate::store::lookup::{Found, MAX_DEPENDENCIES};
 use crate::validity::Dependency;
 use pgrx::pg_sys;
@@ -26,8 +26,8 @@ pub struct Frame {
     pub hash: u64,
     /// The key.
     pub key: Vec<u8>,
-    /// The flight that it leads.
-    pub ticket: Option<Ticket>,
+    /// The flight that it leads; ends with the frame.
+    pub lead: Option<Lead>,
     /// Relations read, each once.
     pub relations: Vec<pg_sys::Oid>,
     /// Slots that inner cached calls depended on, each once.
@@ -94,7 +94,7 @@ pub fn begin(
     hash: u64,
     key: &[u8],
     snapshot: pg_sys::Snapshot,
-    ticket: Option<Ticket>,
+    lead: Option<Lead>,
     max_age: i64,
     now: i64,
 ) {
@@ -109,7 +109,7 @@ pub fn begin(
         function: function.clone(),
         hash,
         key: key.to_vec(),
-        ticket,
+        lead,
         relations: Vec::new(),
         inherited: Vec::new(),
         oldest: now,
@@ -232,14 +232,11 @@ pub fn inherit(found: &Found, now: i64) {
     });
 }
 
-/// The (sub)transaction at `level` was rolled back: its fills are over.
-pub fn unwind(level: i32, area: Option<Area>) {
-    loop {
-        let frame =
-            FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level));
-        let Some(frame) = frame else { return };
-        if let (Some(ticket), Some(area)) = (frame.ticket, area) {
-            area.flights().end(ticket);
-        }
+/// The (sub)transaction at `level` was rolled back: its fills are over, and the flights that they lead.
+pub fn unwind(level: i32) {
+    while let Some(frame) =
+        FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level))
+    {
+        drop(frame);
     }
 }

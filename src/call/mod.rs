@@ -27,22 +27,25 @@ mod publish;
 pub mod scope;
 mod value;
 
+use crate::language::body::Consistency;
 use crate::language::function::{self, CachedFunction};
 use crate::language::signature::interval_us;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
-use crate::store::flights::{Part, Ticket};
+use crate::store::flights::{Lead, Part};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::statistics::{count, count_hit};
 use crate::validity::{Invalid, saved};
 use crate::{dependencies, settings, transaction};
 use outcome::{Outcome, Reason};
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::rc::Rc;
 
 thread_local! {
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
+    static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What the first part of a call decided.
@@ -91,54 +94,70 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
         };
         let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let max_age = max_age(&function, fcinfo);
-        KEY.with_borrow_mut(|key| {
-            let hash = key::build(&function, fcinfo, key);
-            let mut waited = false;
-            loop {
-                let miss = match look_up(area, &function, hash, key, snapshot, now, max_age) {
-                    Ok(found) => match value::read(&found, &function, fcinfo) {
-                        Some((datum, is_null)) => {
-                            found.touch();
-                            if function.consistency == crate::language::body::Consistency::Ttl {
-                                frames::rests_on_age();
-                            }
-                            frames::inherit(&found, now);
-                            count_hit(function.oid, found.id(), found.head.cost_us);
-                            return Decision::Answer { datum, is_null };
+        let mut key = KEY.take();
+        let hash = key::build(&function, fcinfo, &mut key);
+        let decision = decide_by_key(area, &function, fcinfo, hash, &key, snapshot, now, max_age);
+        KEY.set(key);
+        decision
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn decide_by_key(
+    area: Area,
+    function: &Rc<CachedFunction>,
+    fcinfo: pg_sys::FunctionCallInfo,
+    hash: u64,
+    key: &[u8],
+    snapshot: pg_sys::Snapshot,
+    now: i64,
+    max_age: i64,
+) -> Decision {
+    // SAFETY: the caller's fcinfo and snapshot.
+    unsafe {
+        let mut looked_again = false;
+        loop {
+            let miss = match look_up(area, function, hash, key, snapshot, now, max_age) {
+                Ok(found) => match value::read(&found, function, fcinfo) {
+                    Some((datum, is_null)) => {
+                        found.touch();
+                        if function.consistency == Consistency::Ttl {
+                            frames::rests_on_age();
                         }
-                        None => Outcome::Miss,
-                    },
-                    Err(Miss::Not(reason)) => return bypass(&function, reason),
-                    Err(Miss::Counted(outcome)) => outcome,
-                };
-                if !waited && crate::table::warm::try_load(area, hash, key) {
-                    waited = true;
+                        frames::inherit(&found, now);
+                        count_hit(function.oid, found.id(), found.head.cost_us);
+                        return Decision::Answer { datum, is_null };
+                    }
+                    None => Outcome::Miss,
+                },
+                Err(Miss::Not(reason)) => return bypass(function, reason),
+                Err(Miss::Counted(outcome)) => outcome,
+            };
+            if !looked_again && crate::table::warm::try_load(area, hash, key) {
+                looked_again = true;
+                continue;
+            }
+            let lead = match join(area, hash, looked_again) {
+                Turn::Mine(lead) => lead,
+                Turn::LookAgain => {
+                    count(function.oid, Outcome::Waited);
+                    looked_again = true;
                     continue;
                 }
-                let ticket = match join(area, hash, waited) {
-                    Turn::Mine(ticket) => ticket,
-                    Turn::LookAgain => {
-                        count(function.oid, Outcome::Waited);
-                        waited = true;
-                        continue;
-                    }
-                };
-                if let Err(invalid) = dependencies::settle_definitions(area, snapshot) {
-                    if let Some(ticket) = ticket {
-                        area.flights().end(ticket);
-                    }
-                    return bypass(&function, invalid.into());
-                }
-                count(function.oid, miss);
-                frames::begin(&function, hash, key, snapshot, ticket, max_age, now);
-                return Decision::Fill;
+            };
+            if let Err(invalid) = dependencies::settle_definitions(area, snapshot) {
+                return bypass(function, invalid.into());
             }
-        })
+            count(function.oid, miss);
+            frames::begin(function, hash, key, snapshot, lead, max_age, now);
+            return Decision::Fill;
+        }
     }
 }
 
 fn bypass(function: &CachedFunction, reason: Reason) -> Decision {
-    if function.consistency == crate::language::body::Consistency::Ttl {
+    if function.consistency == Consistency::Ttl {
         frames::rests_on_age();
     }
     count(function.oid, Outcome::Not(reason));
@@ -151,9 +170,8 @@ unsafe fn null_for_strict(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Option<Decision> {
     // SAFETY: the caller's fcinfo has at least as many arguments as the base function.
-    let any_null = || {
-        (0..function.arguments.len()).any(|i| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull })
-    };
+    let is_null = |i: usize| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull };
+    let any_null = || (0..function.arguments.len()).any(is_null);
     (function.base_strict && any_null()).then(|| {
         // SAFETY: as above.
         let (datum, is_null) = unsafe { value::empty(function, fcinfo) };
@@ -275,8 +293,8 @@ impl From<Invalid> for Reason {
 }
 
 enum Turn {
-    /// Compute; the ticket is that of the flight that others wait for.
-    Mine(Option<Ticket>),
+    /// Compute; others wait for the flight to end.
+    Mine(Option<Lead>),
     /// Somebody else has computed, or given up.
     LookAgain,
 }
@@ -289,7 +307,7 @@ fn join(area: Area, hash: u64, waited: bool) -> Turn {
     }
     let flights = area.flights();
     match flights.join(hash) {
-        Part::Leads(ticket) => Turn::Mine(Some(ticket)),
+        Part::Leads(lead) => Turn::Mine(Some(lead)),
         // One wait is enough: what the other computed may be of no use to this snapshot. And who computes does not wait.
         Part::Waits(ticket) if !waited && !frames::filling() => {
             flights.wait(ticket, wait_ms);

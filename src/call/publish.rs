@@ -25,13 +25,10 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
     let Some(frame) = frames::end() else { return };
     let us = frame.began.elapsed().as_micros() as u64;
     let function = frame.function.oid;
-    let ticket = frame.ticket;
     let Some(area) = area() else { return };
+    // The frame, and with it the flight, ends in there, whether the result is stored or an ERROR comes between.
     // SAFETY: the caller's.
     let stored = unsafe { store(area, fcinfo, result, frame, us) };
-    if let Some(ticket) = ticket {
-        area.flights().end(ticket);
-    }
     count(function, Outcome::Computed { us });
     count(
         function,

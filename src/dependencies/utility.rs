@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{declared, relations, temporary};
+use super::{declared, relations, temporary, tracking};
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::server::{self, guarded};
@@ -26,6 +26,56 @@ static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
 thread_local! {
     static QUIET: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether a command adds a table to a partition or inheritance tree.
+unsafe fn grows_tree(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_CreateStmt => !(*statement.cast::<pg_sys::CreateStmt>())
+                .inhRelations
+                .is_null(),
+            pg_sys::NodeTag::T_AlterTableStmt => {
+                let commands = (*statement.cast::<pg_sys::AlterTableStmt>()).cmds;
+                !commands.is_null()
+                    && std::slice::from_raw_parts((*commands).elements, (*commands).length as usize)
+                        .iter()
+                        .any(|cell| {
+                            let kind = (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype;
+                            kind == pg_sys::AlterTableType::AT_AttachPartition
+                                || kind == pg_sys::AlterTableType::AT_AddInherit
+                        })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A tree that was tracked stays tracked when it gets a new member. If that cannot be (a foreign table), the tree is not tracked any
+/// more and its readers are no longer stored.
+unsafe fn track_new_member(statement: *mut pg_sys::Node) {
+    // SAFETY: the parse tree of the command, one of the two kinds.
+    let relation = unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_CreateStmt => {
+                range_var((*statement.cast::<pg_sys::CreateStmt>()).relation)
+            }
+            _ => range_var((*statement.cast::<pg_sys::AlterTableStmt>()).relation),
+        }
+    };
+    let Some(relation) = relation else { return };
+    // SAFETY: the catalog rows of the command become visible.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    let key_columns: Vec<Vec<String>> = relations::roots(relation)
+        .into_iter()
+        .map(relations::triggers)
+        .filter(|triggers| triggers.statement)
+        .map(|triggers| triggers.key_columns)
+        .collect();
+    for columns in key_columns {
+        let _ = tracking::track(relation, &columns);
+    }
 }
 
 /// Runs `body`, whose commands do not mark the definitions: what they concern is marked by the caller.
@@ -63,7 +113,8 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
-        guarded(|| before((*pstmt).utilityStmt));
+        let statement = (*pstmt).utilityStmt;
+        guarded(|| before(statement));
         match PREVIOUS {
             Some(previous) => {
                 previous(pstmt, query, read_only_tree, context, params, env, dest, qc)
@@ -93,17 +144,21 @@ enum Change {
     Definitions,
     /// Roles and memberships.
     Roles,
+    /// The name or owner of something that the cluster shares, or of anything else.
+    Names,
     /// The contents of one materialized view.
     Contents(pg_sys::Oid),
 }
 
 unsafe fn before(statement: *mut pg_sys::Node) {
     // SAFETY: the parse tree of the command.
-    let change = unsafe { change(statement) };
+    let (change, looks_only) = unsafe { (change(statement), looks_only(statement)) };
+    if !looks_only {
+        frames::refuse(Reason::Writes);
+    }
     if change == Change::Nothing {
         return;
     }
-    frames::refuse(Reason::Writes);
     temporary::command_ran();
     // SAFETY: a variable of the backend.
     let may_write = unsafe { !server::RecoveryInProgress() && pg_sys::IsTransactionState() };
@@ -117,6 +172,7 @@ unsafe fn before(statement: *mut pg_sys::Node) {
         Change::Definitions => mark(area, &[definitions_slot(database)]),
         // Memberships decide what a role may do in every database.
         Change::Roles => mark(area, &[CLUSTER_SLOT]),
+        Change::Names => mark(area, &[CLUSTER_SLOT, definitions_slot(database)]),
         Change::Contents(view) => {
             let slot = |tag| slot_of(database, tag, area.layout.slots);
             mark(
@@ -141,6 +197,16 @@ fn mark(area: Area, slots: &[u32]) {
 pub fn mark_database(area: Area) {
     // SAFETY: a variable of the backend.
     mark(area, &[definitions_slot(unsafe { pg_sys::MyDatabaseId })]);
+}
+
+/// Whether a command does nothing but look, so that a function that runs it can be cached.
+unsafe fn looks_only(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    matches!(
+        unsafe { (*statement).type_ },
+        T_ExplainStmt | T_FetchStmt | T_VariableShowStmt
+    )
 }
 
 unsafe fn change(statement: *mut pg_sys::Node) -> Change {
@@ -190,6 +256,9 @@ unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_DiscardStmt => Change::Temporary,
             T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
             | T_GrantRoleStmt => Change::Roles,
+            T_RenameStmt | T_AlterOwnerStmt | T_AlterDatabaseStmt | T_AlterDatabaseSetStmt => {
+                Change::Names
+            }
             T_RefreshMatViewStmt => {
                 let view = &*statement.cast::<pg_sys::RefreshMatViewStmt>();
                 range_var(view.relation).map_or(Change::Definitions, Change::Contents)

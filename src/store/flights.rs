@@ -47,10 +47,22 @@ pub struct Ticket {
     serial: u64,
 }
 
+/// The part of the session that computes. Dropping it ends the flight and wakes those who wait.
+pub struct Lead {
+    flights: Flights,
+    ticket: Ticket,
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.flights.end(self.ticket);
+    }
+}
+
 /// The part that a session has in a flight.
 pub enum Part {
-    /// It computes; the ticket ends the flight.
-    Leads(Ticket),
+    /// It computes.
+    Leads(Lead),
     /// Somebody else computes.
     Waits(Ticket),
     /// No flight is free.
@@ -104,14 +116,17 @@ impl Flights {
         flight.serial += 1;
         // SAFETY: variables of this backend.
         (flight.pid, flight.process) = unsafe { (pg_sys::MyProcPid, compat::my_process_number()) };
-        Part::Leads(Ticket {
-            index,
-            serial: flight.serial,
+        Part::Leads(Lead {
+            flights: *self,
+            ticket: Ticket {
+                index,
+                serial: flight.serial,
+            },
         })
     }
 
     /// Ends a flight that this session leads, and wakes those who wait.
-    pub fn end(&self, ticket: Ticket) {
+    fn end(&self, ticket: Ticket) {
         let flight = self.flight(ticket.index);
         {
             let _guard = lock_flights();
