@@ -151,7 +151,9 @@ fn track_member(
             .collect::<Vec<_>>()
             .join(", ");
         for (name, event, tables) in KEYS {
-            run(&format!("DROP TRIGGER IF EXISTS {name} ON {table}"));
+            if trigger(member, name).is_some() {
+                run(&format!("DROP TRIGGER {name} ON {table}"));
+            }
             run(&format!(
                 "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {tables} \
                  FOR EACH STATEMENT EXECUTE FUNCTION {function}({list})"

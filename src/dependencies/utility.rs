@@ -130,6 +130,9 @@ unsafe extern "C-unwind" fn process_utility(
                 qc,
             ),
         }
+        if grows_tree(statement) {
+            guarded(|| track_new_member(statement));
+        }
     }
 }
 
