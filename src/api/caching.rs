@@ -93,7 +93,28 @@ fn cache_function(
             format!("could not create the cached function: {problem}")
         );
     }
+    track_declared(&parsed);
     new_function(&base, name.as_deref()).unwrap_or(pg_sys::InvalidOid)
+}
+
+/// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already.
+fn track_declared(body: &Body) {
+    for (name, columns) in &body.depends_on {
+        let Some(relation) = declared::find_relation(name) else {
+            continue;
+        };
+        // SAFETY: syscache lookups of an existing relation.
+        let allowed = relations::roots(relation).into_iter().all(|root| unsafe {
+            pg_sys::pg_class_aclcheck(
+                root,
+                pg_sys::GetUserId(),
+                pg_sys::ACL_TRIGGER as pg_sys::AclMode,
+            ) == pg_sys::AclResult::ACLCHECK_OK
+        });
+        if allowed && relations::can_be_tracked(relation) {
+            tracking::track(relation, &columns.keys().cloned().collect::<Vec<_>>()).or_raise();
+        }
+    }
 }
 
 /// Relation names of `depends_on` with their schemas, so that the body means the same under every search path.
