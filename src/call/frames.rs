@@ -127,8 +127,13 @@ pub fn begin(
 
 /// Ends the innermost fill. What it read, the fill around it has read too.
 pub fn end() -> Option<Frame> {
+    pop_if(|_| true)
+}
+
+/// Takes the innermost fill out, if `wanted` says so, and hands what it read up to the fill around it.
+fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
     FRAMES.with_borrow_mut(|frames| {
-        let mut frame = frames.pop()?;
+        let mut frame = frames.pop_if(|frame| wanted(frame))?;
         if area().is_some_and(|area| area.parallel_reads() != frame.parallel_reads) {
             frame.refused = frame.refused.or(Some(Reason::ParallelReads));
         }
@@ -213,6 +218,11 @@ pub fn query_runs(query: usize) {
     });
 }
 
+/// A fill inside the innermost one depended on these slots: not only what it read, its tags and its function too.
+pub fn inherit_slots(slots: &[u32]) {
+    with_innermost(|frame| slots.iter().for_each(|slot| add(&mut frame.inherited, *slot)));
+}
+
 /// A hit inside a fill hands its dependencies up.
 pub fn inherit(found: &Found, now: i64) {
     if !filling() {
@@ -232,11 +242,10 @@ pub fn inherit(found: &Found, now: i64) {
     });
 }
 
-/// The (sub)transaction at `level` was rolled back: its fills are over, and the flights that they lead.
+/// The (sub)transaction at `level` was rolled back: its fills are over, and the flights that they lead. A fill around them that goes
+/// on has read what they read: whoever catches an error knows by it what was there.
 pub fn unwind(level: i32) {
-    while let Some(frame) =
-        FRAMES.with_borrow_mut(|frames| frames.pop_if(|frame| frame.nest_level >= level))
-    {
+    while let Some(frame) = pop_if(|frame| frame.nest_level >= level) {
         drop(frame);
     }
 }

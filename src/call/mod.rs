@@ -150,6 +150,9 @@ unsafe fn decide_by_key(
                 return bypass(function, invalid.into());
             }
             count(function.oid, miss);
+            if function.consistency == Consistency::Ttl {
+                frames::rests_on_age();
+            }
             frames::begin(function, hash, key, snapshot, lead, max_age, now);
             return Decision::Fill;
         }

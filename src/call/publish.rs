@@ -56,6 +56,7 @@ unsafe fn store(
     // SAFETY: the fill's call; the snapshot under which it ran is the active one again.
     unsafe {
         let slots = dependencies::slots_of(area, &frame, fcinfo)?;
+        frames::inherit_slots(&slots);
         let snapshot = server::GetActiveSnapshot();
         let validity = area.slots();
         let mut dependencies = Vec::with_capacity(slots.len());
