@@ -203,6 +203,9 @@ unsafe fn admit() -> Result<(Area, pg_sys::Snapshot), Reason> {
         if crate::compat::is_parallel_worker() {
             return Err(Reason::ParallelWorker);
         }
+        if pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+            return Err(Reason::ReplicaRole);
+        }
         if !server::ActiveSnapshotSet() {
             return Err(Reason::NoSnapshot);
         }

@@ -18,6 +18,8 @@ pub enum Reason {
     NoSnapshot,
     /// The session has temporary objects that names may mean.
     TemporaryObjects,
+    /// `session_replication_role` is `replica`: rows that this session applies are marked only after they can be read by it.
+    ReplicaRole,
     /// A transaction that was prepared before the last start is not finished; it may have written anything.
     UnknownWriters,
     /// The transaction has written what the result depends on.
@@ -51,7 +53,7 @@ pub enum Reason {
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 22;
+pub const REASONS: usize = 23;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -63,6 +65,7 @@ impl Reason {
         Reason::ParallelWorker,
         Reason::NoSnapshot,
         Reason::TemporaryObjects,
+        Reason::ReplicaRole,
         Reason::UnknownWriters,
         Reason::OwnWrites,
         Reason::OldSnapshot,
@@ -90,6 +93,7 @@ impl Reason {
             Reason::ParallelWorker => "parallel_worker",
             Reason::NoSnapshot => "no_snapshot",
             Reason::TemporaryObjects => "temporary_objects",
+            Reason::ReplicaRole => "replica_role",
             Reason::UnknownWriters => "unknown_writers",
             Reason::OwnWrites => "own_writes",
             Reason::OldSnapshot => "old_snapshot",

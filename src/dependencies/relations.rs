@@ -251,7 +251,7 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
                 if kind & ROW != 0 {
                     let fires =
                         always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA as u8;
-                    found.replica |= fires && kind & BEFORE != 0 && kind & WRITES == WRITES;
+                    found.replica |= fires && kind & BEFORE == 0 && kind & WRITES == WRITES;
                 } else if kind & BEFORE != 0 {
                     found.statement |= always && kind & ALL == ALL;
                 } else if always {

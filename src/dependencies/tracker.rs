@@ -4,10 +4,13 @@
 //!   any row can be seen changed
 //! * `AFTER INSERT | UPDATE | DELETE … REFERENCING … FOR EACH STATEMENT EXECUTE FUNCTION cache_tracker('column', …)`: registers it
 //!   under the values of the key columns in the old and new rows
-//! * `BEFORE INSERT OR UPDATE OR DELETE … FOR EACH ROW`, enabled for replica sessions only: logical replication fires no other kind
+//! * `AFTER INSERT OR UPDATE OR DELETE … FOR EACH ROW`, enabled for replica sessions only: logical replication fires no other kind
 //!
 //! Between the first and the second the transaction's own calls must not take a keyed entry: the first notes the whole relation as
-//! written in this backend alone.
+//! written in this backend alone. Between a replicated row and the third they must not take any: replica sessions take none at all.
+//!
+//! The third does not fire in other sessions, but it is there: a BEFORE trigger of that kind would make COPY insert row by row
+//! and UPDATE lock each row before it changes it (measured: COPY 1.7 times as long).
 
 #![allow(unsafe_code)]
 

@@ -128,7 +128,7 @@ fn track_member(
     }
     if !partitioned && !present.replica {
         run(&format!(
-            "CREATE OR REPLACE TRIGGER {REPLICA} BEFORE INSERT OR UPDATE OR DELETE ON {table} \
+            "CREATE OR REPLACE TRIGGER {REPLICA} AFTER INSERT OR UPDATE OR DELETE ON {table} \
              FOR EACH ROW EXECUTE FUNCTION {function}()"
         ));
         run(&format!(
