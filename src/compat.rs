@@ -190,6 +190,29 @@ pub fn find_function(
     }
 }
 
+/// Whether the caller owns the database, or may do everything.
+pub fn owns_database(database: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup for an existing database.
+    unsafe { pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId()) }
+}
+
+/// Whether the caller may create databases.
+pub fn may_create_databases() -> bool {
+    // SAFETY: a syscache lookup of the present role.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::AUTHOID as _,
+            pg_sys::Datum::from(pg_sys::GetUserId()),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let may = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>()).rolcreatedb;
+        pg_sys::ReleaseSysCache(tuple);
+        may
+    }
+}
+
 /// Oid of this extension in the present database, if it is there.
 pub fn extension() -> Option<pg_sys::Oid> {
     // SAFETY: a catalog lookup that allows for its absence.

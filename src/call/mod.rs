@@ -35,6 +35,7 @@ use crate::store::area::{Area, area};
 use crate::store::flights::{Lead, Part};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::statistics::{count, count_hit};
+use crate::table::warm;
 use crate::validity::{Invalid, saved};
 use crate::{dependencies, settings, transaction};
 use outcome::{Outcome, Reason};
@@ -116,7 +117,7 @@ unsafe fn decide_by_key(
 ) -> Decision {
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
-        let mut looked_again = false;
+        let (mut tried_table, mut looked_again) = (false, false);
         loop {
             let miss = match look_up(area, function, hash, key, snapshot, now, max_age) {
                 Ok(found) => match value::read(&found, function, fcinfo) {
@@ -134,9 +135,11 @@ unsafe fn decide_by_key(
                 Err(Miss::Not(reason)) => return bypass(function, reason),
                 Err(Miss::Counted(outcome)) => outcome,
             };
-            if !looked_again && crate::table::warm::try_load(area, hash, key) {
-                looked_again = true;
-                continue;
+            if !tried_table && matches!(miss, Outcome::Miss) {
+                tried_table = true;
+                if warm::try_load(area, hash, key) {
+                    continue;
+                }
             }
             let lead = match join(area, hash, looked_again) {
                 Turn::Mine(lead) => lead,

@@ -39,6 +39,26 @@ pub struct DatabaseState {
     pub warm: AtomicU32,
     /// 1 if somebody wants a worker.
     pub wanted: AtomicU32,
+    /// Commands in progress that need the database without a worker (DROP DATABASE and the like).
+    pub held: AtomicU32,
+    /// When its worker was last started, microseconds since 2000-01-01.
+    pub started_at: AtomicU64,
+    /// About how many rows of the table tier are not in memory. While it is 0 a miss does not look there.
+    pub only_in_table: AtomicU64,
+}
+
+impl DatabaseState {
+    /// `count` more rows of the table tier are not in memory.
+    pub fn left_memory(&self, count: u64) {
+        self.only_in_table.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A row of the table tier came back to memory.
+    pub fn came_back(&self) {
+        let _ = self
+            .only_in_table
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    }
 }
 
 /// A request to start tracking a relation.
@@ -231,21 +251,29 @@ impl Area {
 
     /// What is shared about `database`, given a place if there is one left.
     pub fn database_or_new(&self, database: pg_sys::Oid) -> Option<&'static DatabaseState> {
-        let wanted = database.to_u32();
-        self.header().databases.iter().find(|state| {
-            let present = state.database.load(Ordering::Acquire);
-            present == wanted
-                || present == 0
-                    && match state.database.compare_exchange(
-                        0,
-                        wanted,
-                        Ordering::AcqRel,
-                        Ordering::Acquire,
-                    ) {
-                        Ok(_) => true,
-                        Err(other) => other == wanted,
-                    }
+        if let Some(state) = self.database(database) {
+            return Some(state);
+        }
+        let _guard = lock_exclusive(REQUESTS_LOCK);
+        self.database(database).or_else(|| {
+            let state = self.database(pg_sys::InvalidOid)?;
+            state.database.store(database.to_u32(), Ordering::Release);
+            Some(state)
         })
+    }
+
+    /// The database is gone: its place is free again.
+    pub fn forget_database(&self, database: pg_sys::Oid) {
+        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let Some(state) = self.database(database) else {
+            return;
+        };
+        for word in [&state.wanted, &state.warm, &state.held] {
+            word.store(0, Ordering::Relaxed);
+        }
+        state.started_at.store(0, Ordering::Relaxed);
+        state.only_in_table.store(0, Ordering::Relaxed);
+        state.database.store(0, Ordering::Release);
     }
 
     /// How many queries of their own the parallel workers of this backend have run. They cannot be recorded: a fill during which

@@ -83,9 +83,9 @@ fn reserve(area: Area, mut partition: Partition, needed: u32) -> Option<u32> {
     let head = unsafe { &mut *partition.head_mut() };
     while head.free_count.load(Ordering::Relaxed) < needed {
         let victim = head.queue.evict(&mut partition)?;
+        note_eviction(area, partition, victim);
         unlink(partition, victim);
         release_chain(partition, victim);
-        area.header().evictions.fetch_add(1, Ordering::Relaxed);
     }
     let first = head.free;
     let mut last = first;
@@ -96,6 +96,18 @@ fn reserve(area: Area, mut partition: Partition, needed: u32) -> Option<u32> {
     partition.set_next(last, NIL);
     head.free_count.fetch_sub(needed, Ordering::Relaxed);
     Some(first)
+}
+
+/// Counts an eviction; an entry that the table tier has can come back from there. The lock is held.
+fn note_eviction(area: Area, partition: Partition, block: u32) {
+    area.header().evictions.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the lock is held; the block heads a live entry.
+    let entry = unsafe { &*partition.entry(block) };
+    if entry.persisted == 1
+        && let Some(state) = area.database(entry.database.into())
+    {
+        state.left_memory(1);
+    }
 }
 
 /// Makes a written entry visible. The lock is held.
@@ -271,14 +283,16 @@ pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// Changes fixed fields of an entry that nobody reads without the lock (`hits`, `persisted`). Nothing if it is gone.
-pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) {
+/// Changes fixed fields of an entry that nobody reads without the lock (`hits`, `hits_written`, `persisted`). `false` if it is gone.
+pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) -> bool {
     let partition = area.partition(id.partition);
     let _guard = lock_partition(id.partition);
-    if partition.state(id.block).load(Ordering::Relaxed) == id.state {
+    let alive = partition.state(id.block).load(Ordering::Relaxed) == id.state;
+    if alive {
         // SAFETY: the lock is held; the state says that the entry lives.
         change(unsafe { &mut *partition.entry(id.block) });
     }
+    alive
 }
 
 fn read_dependencies(

@@ -86,7 +86,9 @@ pub struct EntryHead {
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,
-    reserved: [u8; 6],
+    reserved: [u8; 2],
+    /// The hits that its row in the table tier has. Under the lock.
+    pub hits_written: u32,
 }
 /// Bytes of the fixed fields; what follows in the head block belongs to the chain.
 pub const ENTRY_HEAD: usize = size_of::<EntryHead>();
@@ -120,7 +122,8 @@ impl EntryHead {
             kind: kind as u8,
             persisted: 0,
             by_age: 0,
-            reserved: [0; 6],
+            reserved: [0; 2],
+            hits_written: 0,
         }
     }
 

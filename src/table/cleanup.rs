@@ -1,9 +1,101 @@
-//! stub
-use crate::store::area::Area;
+//! Removing rows that can never be served again, and the log of clean-ups.
+
+#![allow(unsafe_code)]
+
+use super::row::dependencies_of;
+use super::{done, lock_for_writing, qualified};
+use crate::compat;
+use crate::store::area::{Area, area};
+use crate::store::insert::survey;
 use crate::worker::cleanup::Removed;
-/// stub
-pub fn run(_area: Area, _now: i64) -> u64 {
-    0
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::sync::atomic::Ordering;
+
+/// How long a line of the log is kept.
+const LOG_KEPT: &str = "90 days";
+
+/// Whether a row with these dependencies has been invalidated, or is none of ours.
+#[pg_extern(sql = false)]
+fn cache_row_is_dead(dependencies: &[u8]) -> bool {
+    match (area(), dependencies_of(dependencies)) {
+        (Some(area), Some(dependencies)) => area.slots().is_dead(&dependencies),
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
 }
-/// stub
-pub fn log(_removed: &Removed, _by: &str, _ms: f64) {}
+
+/// Removes the rows that are expired, invalidated, of another database or of another life of the slots. Rows of dropped functions
+/// are invalidated by the drop. Returns how many; none if another session is writing and the caller does not want to `wait`.
+pub fn run(area: Area, now: i64, wait: bool) -> u64 {
+    let (true, Some(schema)) = (lock_for_writing(wait), compat::extension_schema()) else {
+        return 0;
+    };
+    let command = format!(
+        "DELETE FROM {schema}.query_cache AS q WHERE q.expires_at <= $1 OR q.incarnation <> $2 OR q.database <> $3 \
+         OR {schema}.cache_row_is_dead(q.dependencies)"
+    );
+    // SAFETY: a variable of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let incarnation = area.header().incarnation.load(Ordering::Relaxed) as i64;
+    let removed = Spi::connect_mut(|client| {
+        let now = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();
+        client
+            .update(
+                command.as_str(),
+                None,
+                &[now.into(), incarnation.into(), database.into()],
+            )
+            .map(|rows| rows.len())
+    });
+    let removed = done("clean table \"query_cache\"", removed) as u64;
+    count_what_is_left(area, &schema, database);
+    removed
+}
+
+/// Sets the number of rows that are not in memory right: rows that went away are no reason to look.
+fn count_what_is_left(area: Area, schema: &str, database: pg_sys::Oid) {
+    let rows = Spi::get_one::<i64>(&format!(
+        "SELECT pg_catalog.count(*) FROM {schema}.query_cache"
+    ));
+    let rows = done("read table \"query_cache\"", rows).unwrap_or(0) as u64;
+    let in_memory: usize = area
+        .partitions()
+        .map(|partition| {
+            survey(partition, |head| {
+                head.persisted == 1 && head.database == database.to_u32()
+            })
+            .len()
+        })
+        .sum();
+    if let Some(state) = area.database(database) {
+        state
+            .only_in_table
+            .store(rows.saturating_sub(in_memory as u64), Ordering::Relaxed);
+    }
+}
+
+/// Writes a line to `cache_cleanup_log`, and removes its oldest.
+pub fn log(removed: &Removed, by: &str, ms: f64) {
+    let Some(table) = qualified("cache_cleanup_log") else {
+        return;
+    };
+    let written = Spi::run_with_args(
+        &format!(
+            "INSERT INTO {table} (removed_by, expired_entries, dead_entries, rows, duration_ms) VALUES ($1, $2, $3, $4, $5)"
+        ),
+        &[
+            by.into(),
+            (removed.expired as i64).into(),
+            (removed.dead as i64).into(),
+            (removed.rows as i64).into(),
+            ms.into(),
+        ],
+    );
+    done("write to table \"cache_cleanup_log\"", written);
+    let trimmed = Spi::run(&format!(
+        "DELETE FROM {table} WHERE cleanup_time < pg_catalog.now() - interval '{LOG_KEPT}'"
+    ));
+    done("trim table \"cache_cleanup_log\"", trimmed);
+}
