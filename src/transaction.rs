@@ -8,7 +8,9 @@ use crate::dependencies::temporary;
 use crate::server::guarded;
 use crate::store::area::{Area, area};
 use crate::store::statistics;
+use crate::table::write_behind;
 use crate::validity::{own, view};
+use crate::worker::hold;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,18 +59,23 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             own::forget();
             temporary::transaction_ended();
+            write_behind::committed(area);
+            hold::transaction_ended(area, true);
             statistics::hand_over_if_due(area);
         }
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => own::keep_registered(),
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
             own::forget();
             temporary::transaction_ended();
+            write_behind::forget();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(&area.slots(), unsafe { view::own_xid() });
             frames::unwind(0);
             temporary::transaction_ended();
+            write_behind::forget();
+            hold::transaction_ended(area, false);
             statistics::hand_over_if_due(area);
         }
         _ => (),
@@ -87,6 +94,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
             if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
                 frames::unwind(pg_sys::GetCurrentTransactionNestLevel());
                 temporary::subtransaction_ended();
+                write_behind::forget();
             }
         })
     }

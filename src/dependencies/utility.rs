@@ -114,7 +114,10 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        guarded(|| before(statement));
+        guarded(|| {
+            before(statement);
+            crate::worker::hold::before(statement);
+        });
         match PREVIOUS {
             Some(previous) => {
                 previous(pstmt, query, read_only_tree, context, params, env, dest, qc)

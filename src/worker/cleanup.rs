@@ -5,6 +5,7 @@
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::insert::{Verdict, sweep};
+use crate::table;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
@@ -17,10 +18,29 @@ pub struct Removed {
     pub dead: u64,
     /// Rows of the table tier.
     pub rows: u64,
+    /// Entries in memory that the table tier did not have.
+    only_in_memory: u64,
 }
 
-/// Cleans both tiers of this database up and writes a line to `cache_cleanup_log`.
-pub fn run(area: Area, by: &str) -> Removed {
+impl Removed {
+    /// Entries, those in both tiers counted once.
+    pub fn entries(&self) -> u64 {
+        self.only_in_memory + self.rows
+    }
+}
+
+/// Who cleans up.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// The worker: every so often, and not while somebody else writes the table.
+    Worker,
+    /// A role, by hand.
+    Role(&'a str),
+}
+
+/// Cleans both tiers of this database up and writes a line to `cache_cleanup_log`: always if it was asked for by hand, else if there
+/// was something to remove.
+pub fn run(area: Area, by: By<'_>) -> Removed {
     let began = std::time::Instant::now();
     // SAFETY: the clock; a variable of the backend.
     let (now, database) = unsafe {
@@ -33,16 +53,16 @@ pub fn run(area: Area, by: &str) -> Removed {
     for partition in area.partitions() {
         sweep(partition, |head, dependencies| {
             if head.database != database {
-                Verdict::Keep
+                return Verdict::Keep;
             } else if now >= head.expires_at {
                 removed.expired += 1;
-                Verdict::Remove
             } else if area.slots().is_dead(dependencies) {
                 removed.dead += 1;
-                Verdict::Remove
             } else {
-                Verdict::Keep
+                return Verdict::Keep;
             }
+            removed.only_in_memory += u64::from(head.persisted == 0);
+            Verdict::Remove
         });
     }
     area.header()
@@ -51,8 +71,14 @@ pub fn run(area: Area, by: &str) -> Removed {
     area.header()
         .dead_removed
         .fetch_add(removed.dead, Ordering::Relaxed);
-    removed.rows = crate::table::cleanup::run(area, now);
-    crate::table::cleanup::log(&removed, by, began.elapsed().as_secs_f64() * 1000.0);
+    let (name, by_hand) = match by {
+        By::Worker => ("worker", false),
+        By::Role(name) => (name, true),
+    };
+    removed.rows = table::cleanup::run(area, now, by_hand);
+    if by_hand || removed.expired + removed.dead + removed.rows > 0 {
+        table::cleanup::log(&removed, name, began.elapsed().as_secs_f64() * 1000.0);
+    }
     removed
 }
 

@@ -8,16 +8,23 @@
 use super::{cleanup, tracking};
 use crate::compat;
 use crate::settings;
-use crate::store::area::{Area, area};
-use crate::table::{warm, write_behind};
+use crate::store::area::{Area, DatabaseState, area};
+use crate::store::insert::{Verdict, sweep};
+use crate::table::warm;
+use crate::table::write_behind::{self, Extent};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long the worker sleeps if nobody wakes it and nothing is due.
 const NAP: Duration = Duration::from_secs(1);
+
+/// How long the last flush waits for other sessions to end.
+const OTHERS_END: Duration = Duration::from_millis(500);
+/// How long the last flush may take; what is not written by then is computed again after the start.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Starts the worker of a database. Without a free worker process nothing happens.
 pub fn start(database: pg_sys::Oid) {
@@ -37,7 +44,7 @@ pub fn start(database: pg_sys::Oid) {
     }
 }
 
-/// Clears the worker's number when it ends, however that happens, and wakes the launcher.
+/// Clears the worker's number when it ends, however that happens; the server then wakes the launcher.
 unsafe extern "C-unwind" fn worker_exit(_code: i32, database: pg_sys::Datum) {
     let Some(area) = area() else { return };
     if let Some(state) = area.database(pg_sys::Oid::from(database.value() as u32)) {
@@ -71,63 +78,172 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
     // SAFETY: the start of a background worker.
     unsafe {
         pg_sys::before_shmem_exit(Some(worker_exit), pg_sys::Datum::from(database));
+        if state.held.load(Ordering::Acquire) != 0 {
+            return;
+        }
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
         pg_sys::pgstat_report_appname(c"pg_query_cache".as_ptr());
+        for (name, value) in SETTINGS {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            );
+        }
     }
-    if !installed() {
-        state.warm.store(1, Ordering::Release);
-        state.wanted.store(0, Ordering::Release);
+    let worker = Worker { area, state };
+    if worker.runs_without_extension() {
         return;
     }
-    step("warm start", || warm::load(area));
-    state.warm.store(1, Ordering::Release);
-    work(area);
-    if BackgroundWorker::sigterm_received() {
+    if state.warm.load(Ordering::Acquire) == 0 {
+        worker.warm_up();
+    }
+    worker.work();
+    if worker.stopping() {
+        worker.finish();
+    }
+}
+
+/// Settings of the database or of the server that a worker must not inherit: it runs as a superuser, and it writes.
+const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"session_replication_role", c"origin"),
+    // SIGTERM does not end a wait for a lock.
+    (c"lock_timeout", c"1s"),
+];
+
+/// SIGTERM has arrived, or the postmaster has died. Kept, since asking pgrx takes the signal away.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The worker of the database that this process is connected to.
+#[derive(Clone, Copy)]
+struct Worker {
+    area: Area,
+    state: &'static DatabaseState,
+}
+
+impl std::panic::UnwindSafe for Worker {}
+impl std::panic::RefUnwindSafe for Worker {}
+
+impl Worker {
+    /// Whether SIGTERM has arrived.
+    fn stopping(&self) -> bool {
+        if BackgroundWorker::sigterm_received() {
+            STOP.store(true, Ordering::Relaxed);
+        }
+        STOP.load(Ordering::Relaxed)
+    }
+
+    /// Whether a command needs the database without this worker.
+    fn sent_away(&self) -> bool {
+        self.state.held.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether to end as soon as possible.
+    fn leaving(&self) -> bool {
+        self.stopping() || self.sent_away()
+    }
+
+    /// Whether the extension is not there. Then nobody wants this worker, and what memory has of the database is worth nothing.
+    fn runs_without_extension(&self) -> bool {
+        if installed() {
+            return false;
+        }
+        self.state.wanted.store(0, Ordering::Release);
+        // It may have come back between the two, with nobody to tell.
+        if installed() {
+            self.state.wanted.store(1, Ordering::Release);
+            return false;
+        }
+        let database = self.state.database.load(Ordering::Acquire);
+        for partition in self.area.partitions() {
+            sweep(partition, |head, _| {
+                if head.database == database {
+                    Verdict::Remove
+                } else {
+                    Verdict::Keep
+                }
+            });
+        }
+        self.state.only_in_table.store(0, Ordering::Release);
+        true
+    }
+
+    /// Reads the table tier into memory, once in the life of the server.
+    fn warm_up(&self) {
+        step("warm start", || {
+            let began = Instant::now();
+            if let Some(loaded) = warm::load(self.area, || self.leaving()) {
+                self.state.warm.store(1, Ordering::Release);
+                if loaded > 0 {
+                    log!(
+                        "pg_query_cache: loaded {loaded} entries in {} ms",
+                        began.elapsed().as_millis()
+                    );
+                }
+            }
+        });
+    }
+
+    /// The loop: until the worker has to leave, or the extension is gone.
+    fn work(&self) {
+        let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
+        loop {
+            if self.leaving() {
+                return;
+            }
+            if !BackgroundWorker::wait_latch(Some(NAP)) {
+                STOP.store(true, Ordering::Relaxed);
+                return;
+            }
+            if BackgroundWorker::sighup_received() {
+                // SAFETY: the usual reaction to SIGHUP.
+                unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+            }
+            if self.sent_away() || self.runs_without_extension() {
+                return;
+            }
+            step("tracking", || tracking::run(self.area));
+            if due(&mut flushed, settings::flush_interval_s()) {
+                step("flush", || {
+                    write_behind::flush(self.area, Extent::Background, || self.leaving());
+                });
+            }
+            if due(&mut cleaned, settings::cleanup_interval_s()) {
+                step("cleanup", || {
+                    cleanup::run(self.area, cleanup::By::Worker);
+                });
+            }
+            step("old transactions", || {
+                cleanup::forget_unknown_writers(self.area)
+            });
+        }
+    }
+
+    /// Before the server stops: writes what is not written yet, as far as there is time. Sessions that are ending hand over their
+    /// last hits first.
+    fn finish(&self) {
+        let began = Instant::now();
+        // SAFETY: counts entries of shared memory; a short sleep.
+        unsafe {
+            while pg_sys::CountDBConnections(pg_sys::MyDatabaseId) > 0
+                && began.elapsed() < OTHERS_END
+            {
+                pg_sys::pg_usleep(5_000);
+            }
+        }
         step("final flush", || {
-            write_behind::flush(area);
+            let stop = || self.sent_away() || began.elapsed() > LAST_WORDS;
+            write_behind::flush(self.area, Extent::Everything, stop);
         });
     }
 }
 
 fn installed() -> bool {
     BackgroundWorker::transaction(|| compat::extension().is_some())
-}
-
-/// The loop: until SIGTERM, or until the extension is gone.
-fn work(area: Area) {
-    let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
-    loop {
-        if !BackgroundWorker::wait_latch(Some(NAP)) {
-            return;
-        }
-        if BackgroundWorker::sighup_received() {
-            // SAFETY: the usual reaction to SIGHUP.
-            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
-        }
-        if !installed() {
-            if let Some(state) = area.database(unsafe_database()) {
-                state.wanted.store(0, Ordering::Release);
-            }
-            return;
-        }
-        step("tracking", || tracking::run(area));
-        if due(&mut flushed, settings::flush_interval_s()) {
-            step("flush", || {
-                write_behind::flush(area);
-            });
-        }
-        if due(&mut cleaned, settings::cleanup_interval_s()) {
-            step("cleanup", || {
-                cleanup::run(area, "worker");
-            });
-        }
-        step("old transactions", || cleanup::forget_unknown_writers(area));
-    }
-}
-
-fn unsafe_database() -> pg_sys::Oid {
-    // SAFETY: a variable of the backend.
-    unsafe { pg_sys::MyDatabaseId }
 }
 
 /// Whether `seconds` have passed since `last`, which is then set to now. Never, if `seconds` is 0.
@@ -140,7 +256,7 @@ fn due(last: &mut Instant, seconds: i32) -> bool {
 }
 
 /// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on.
-fn step(name: &str, body: impl FnOnce() + std::panic::UnwindSafe + std::panic::RefUnwindSafe) {
+fn step(name: &str, body: impl FnOnce()) {
     let activity = std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
     // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
     unsafe {

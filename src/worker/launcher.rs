@@ -16,6 +16,10 @@ use std::time::Duration;
 
 /// How long the launcher sleeps if nobody wakes it.
 const NAP: Duration = Duration::from_secs(10);
+/// How long it sleeps if a worker is to be started a little later.
+const SHORT_NAP: Duration = Duration::from_millis(200);
+/// A worker that ended is started again this many microseconds after its last start at the earliest.
+const PAUSE_US: u64 = 1_000_000;
 
 /// Registers the launcher. Once, in the postmaster.
 pub fn register_launcher() {
@@ -47,10 +51,13 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
         want_all(area);
     }
     loop {
+        let mut nap = NAP;
         for state in &area.header().databases {
-            start_if_wanted(state);
+            if !start_if_wanted(area, state) {
+                nap = SHORT_NAP;
+            }
         }
-        if !BackgroundWorker::wait_latch(Some(NAP)) {
+        if !BackgroundWorker::wait_latch(Some(nap)) {
             break;
         }
     }
@@ -95,14 +102,48 @@ fn want_all(area: Area) {
     }
 }
 
-/// Starts the worker of a database that wants one and has none. Without a free worker process it is tried again later.
-fn start_if_wanted(state: &DatabaseState) {
+/// Starts the worker of a database that wants one and has none. `false` if that is due soon. Without a free worker process it is
+/// tried again later.
+#[allow(unsafe_code)]
+fn start_if_wanted(area: Area, state: &DatabaseState) -> bool {
     let database = state.database.load(Ordering::Acquire);
     if database == 0
         || state.wanted.load(Ordering::Acquire) == 0
         || state.worker_pid.load(Ordering::Acquire) != 0
+        || state.held.load(Ordering::Acquire) != 0
     {
-        return;
+        return true;
     }
-    database::start(pg_sys::Oid::from(database));
+    // SAFETY: the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() } as u64;
+    if now.saturating_sub(state.started_at.load(Ordering::Relaxed)) < PAUSE_US {
+        return false;
+    }
+    state.started_at.store(now, Ordering::Relaxed);
+    let database = pg_sys::Oid::from(database);
+    match accepts_connections(database) {
+        Some(true) => database::start(database),
+        Some(false) => state.wanted.store(0, Ordering::Release),
+        None => area.forget_database(database),
+    }
+    true
+}
+
+/// Whether a database accepts connections; `None` if there is none with that oid.
+#[allow(unsafe_code)]
+fn accepts_connections(database: pg_sys::Oid) -> Option<bool> {
+    // SAFETY: a syscache lookup in a transaction.
+    BackgroundWorker::transaction(|| unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::DATABASEOID as _,
+            pg_sys::Datum::from(database),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let accepts =
+            (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datallowconn;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(accepts)
+    })
 }

@@ -4,11 +4,13 @@
 //! * `database`: the loop of one database's worker; each step a function
 //! * `tracking`: step: starts to track tables that backends asked for
 //! * `cleanup`: step: removes expired and dead entries
+//! * `hold`: commands that need a database without its worker
 
 #![allow(unsafe_code)]
 
 pub mod cleanup;
 mod database;
+pub mod hold;
 mod launcher;
 mod tracking;
 
