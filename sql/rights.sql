@@ -1,1 +1,68 @@
--- rights
+-- Who may do what. Closed by default: every function of the extension is taken
+-- from PUBLIC, then the few that are safe for everybody are given back.
+--
+--   everybody        cache_function, uncache_function   create and drop functions with the caller's own rights
+--                    cache_track_table, …untrack…       check the TRIGGER privilege on the table themselves
+--                    cache_tracker                      whoever creates a tracking trigger needs it; marks writes only
+--                    cached_functions                   shows what pg_proc shows everybody
+--                    get_…_cached                       run with the caller's rights, as the functions they cache
+--   pg_monitor       counters, entries without keys and values, health, clean-up history
+--   service_role     the same, and maintenance: invalidation, clean-up, flush (if the role exists, as on Supabase)
+--   the owner        everything; keys and values in query_cache are for the owner alone
+--
+-- With Supabase's roles the cached functions of the application are for
+-- authenticated and service_role; anon has nothing. Row-level security is on
+-- for both tables: rows are shown to those named here, and to the owner.
+
+GRANT SELECT ON cached_functions TO PUBLIC;
+
+GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, kind, by_age)
+    ON query_cache TO pg_monitor;
+GRANT SELECT ON cache_cleanup_log, cache_function_stats TO pg_monitor;
+CREATE POLICY query_cache_monitor ON query_cache FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY cache_cleanup_log_monitor ON cache_cleanup_log FOR SELECT TO pg_monitor USING (true);
+
+DO $rights$
+DECLARE
+    -- Supabase grants rights on new objects to its roles by default; what is not meant is taken back.
+    roles CONSTANT text[] := ARRAY(SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r
+                                   WHERE r.rolname IN ('anon', 'authenticated', 'service_role'));
+    supabase CONSTANT boolean := pg_catalog.cardinality(roles) = 3;
+    everybody CONSTANT text := pg_catalog.array_to_string(array['PUBLIC'] || roles, ', ');
+    readers CONSTANT text := CASE WHEN 'service_role' = ANY (roles) THEN 'pg_monitor, service_role' ELSE 'pg_monitor' END;
+    f record;
+BEGIN
+    EXECUTE pg_catalog.format('REVOKE ALL ON query_cache, cache_cleanup_log, cache_function_stats FROM %s', everybody);
+    IF 'service_role' = ANY (roles) THEN
+        GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, kind, by_age)
+            ON query_cache TO service_role;
+        GRANT SELECT ON cache_cleanup_log, cache_function_stats TO service_role;
+        CREATE POLICY query_cache_service ON query_cache FOR SELECT TO service_role USING (true);
+        CREATE POLICY cache_cleanup_log_service ON cache_cleanup_log FOR SELECT TO service_role USING (true);
+    END IF;
+    FOR f IN
+        SELECT p.oid::pg_catalog.regprocedure::text AS signature, p.proname::text AS name, l.lanname = 'cached' AS is_cached
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_depend AS d
+          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+        JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+        WHERE e.extname = 'pg_query_cache'
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', f.signature, everybody);
+        IF f.name IN ('cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker') THEN
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+        ELSIF f.is_cached THEN
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature,
+                CASE WHEN supabase THEN 'authenticated, service_role' ELSE 'PUBLIC' END);
+        ELSIF f.name IN ('cache_stats', 'cache_function_counters', 'cache_memory_entries', 'get_top_cache_entries',
+                         'get_cache_cleanup_stats', 'analyze_cache_health') THEN
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature, readers);
+        ELSIF f.name IN ('invalidate_cache', 'invalidate_cache_function', 'invalidate_cache_table', 'clear_cache',
+                         'cleanup_expired_cache', 'flush_cache') AND 'service_role' = ANY (roles) THEN
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO service_role', f.signature);
+        END IF;
+    END LOOP;
+END
+$rights$;

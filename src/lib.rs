@@ -37,6 +37,7 @@ extension_sql_file!(
     name = "domain",
     requires = ["language"]
 );
+extension_sql_file!("../sql/upkeep.sql", name = "upkeep", requires = ["caching"]);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 
 /// Called when the library is loaded: in the postmaster if it is in `shared_preload_libraries`, else in a session.

@@ -1,5 +1,7 @@
 //! SQL functions, a file per family: decode, call, return.
 
 pub mod caching;
+pub mod health;
 pub mod invalidation;
 pub mod looking;
+pub mod upkeep;
