@@ -13,7 +13,7 @@ const FORMAT: u64 = 1;
 
 /// Numbers of the columns, as `sql/tables.sql` creates them. Later versions only append.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
+#[allow(missing_docs, dead_code)]
 pub enum Column {
     CacheKey = 1,
     Function,

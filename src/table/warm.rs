@@ -135,7 +135,12 @@ pub fn try_load(area: Area, hash: u64, key: &[u8]) -> bool {
 #[inline(always)]
 fn may_have(area: Area) -> bool {
     // SAFETY: a variable of the backend.
-    let state = area.database(unsafe { pg_sys::MyDatabaseId });
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let state = area.database(database);
+    if state.is_none_or(|state| state.wanted.load(Ordering::Relaxed) == 0) {
+        // The extension came with a template or a restore, so nobody has asked for a worker yet.
+        crate::worker::wake(area, database);
+    }
     let starting = state.is_none_or(|state| state.warm.load(Ordering::Relaxed) == 0)
         && area.header().restored.load(Ordering::Relaxed) == 1;
     starting || state.is_some_and(|state| state.only_in_table.load(Ordering::Relaxed) > 0)
