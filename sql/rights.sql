@@ -14,11 +14,6 @@
 -- authenticated and service_role; anon has nothing. Row-level security is on
 -- for both tables: rows are shown to those named here, and to the owner.
 
-GRANT SELECT ON cached_functions TO PUBLIC;
-
-GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, kind, by_age)
-    ON query_cache TO pg_monitor;
-GRANT SELECT ON cache_cleanup_log, cache_function_stats TO pg_monitor;
 CREATE POLICY query_cache_monitor ON query_cache FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY cache_cleanup_log_monitor ON cache_cleanup_log FOR SELECT TO pg_monitor USING (true);
 
@@ -27,16 +22,19 @@ DECLARE
     -- Supabase grants rights on new objects to its roles by default; what is not meant is taken back.
     roles CONSTANT text[] := ARRAY(SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r
                                    WHERE r.rolname IN ('anon', 'authenticated', 'service_role'));
-    supabase CONSTANT boolean := pg_catalog.cardinality(roles) = 3;
+    callers CONSTANT text := COALESCE(NULLIF(pg_catalog.array_to_string(pg_catalog.array_remove(roles, 'anon'), ', '), ''), 'PUBLIC');
     everybody CONSTANT text := pg_catalog.array_to_string(array['PUBLIC'] || roles, ', ');
     readers CONSTANT text := CASE WHEN 'service_role' = ANY (roles) THEN 'pg_monitor, service_role' ELSE 'pg_monitor' END;
     f record;
 BEGIN
-    EXECUTE pg_catalog.format('REVOKE ALL ON query_cache, cache_cleanup_log, cache_function_stats FROM %s', everybody);
+    EXECUTE pg_catalog.format('REVOKE ALL ON query_cache, cache_cleanup_log, cached_functions, cache_function_stats FROM %s',
+                              everybody);
+    EXECUTE pg_catalog.format('REVOKE ALL ON SEQUENCE cache_cleanup_log_id_seq FROM %s', everybody);
+    GRANT SELECT ON cached_functions TO PUBLIC;
+    EXECUTE pg_catalog.format('GRANT SELECT ON cache_cleanup_log, cache_function_stats TO %s', readers);
+    EXECUTE pg_catalog.format('GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, '
+                              'kind, by_age) ON query_cache TO %s', readers);
     IF 'service_role' = ANY (roles) THEN
-        GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, kind, by_age)
-            ON query_cache TO service_role;
-        GRANT SELECT ON cache_cleanup_log, cache_function_stats TO service_role;
         CREATE POLICY query_cache_service ON query_cache FOR SELECT TO service_role USING (true);
         CREATE POLICY cache_cleanup_log_service ON cache_cleanup_log FOR SELECT TO service_role USING (true);
     END IF;
@@ -54,8 +52,7 @@ BEGIN
         IF f.name IN ('cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
         ELSIF f.is_cached THEN
-            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature,
-                CASE WHEN supabase THEN 'authenticated, service_role' ELSE 'PUBLIC' END);
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature, callers);
         ELSIF f.name IN ('cache_stats', 'cache_function_counters', 'cache_memory_entries', 'get_top_cache_entries',
                          'get_cache_cleanup_stats', 'analyze_cache_health') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature, readers);
