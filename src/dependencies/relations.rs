@@ -243,7 +243,15 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
             relation,
             |tuple, description| {
                 let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
-                if row.tgfoid != function {
+                // One with a condition or for some columns only does not mark everything.
+                if row.tgfoid != function
+                    || row.tgattr.dim1 != 0
+                    || !pg_sys::heap_attisnull(
+                        tuple,
+                        pg_sys::Anum_pg_trigger_tgqual as i32,
+                        description,
+                    )
+                {
                     return;
                 }
                 let kind = row.tgtype;
