@@ -60,6 +60,11 @@ mod declared {
             finfo: *mut pg_sys::FmgrInfo,
             context: pg_sys::MemoryContext,
         );
+        pub fn find_all_inheritors(
+            parent: pg_sys::Oid,
+            lockmode: c_int,
+            numparents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
         pub fn find_inheritance_children(parent: pg_sys::Oid, lockmode: c_int)
         -> *mut pg_sys::List;
         pub static bytea_output: c_int;

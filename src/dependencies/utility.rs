@@ -114,9 +114,10 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        guarded(|| {
-            before(statement);
+        let change = guarded(|| {
+            let change = before(statement);
             crate::worker::hold::before(statement);
+            change
         });
         match PREVIOUS {
             Some(previous) => {
@@ -133,8 +134,8 @@ unsafe extern "C-unwind" fn process_utility(
                 qc,
             ),
         }
-        if grows_tree(statement) {
-            guarded(|| track_new_member(statement));
+        if change != Change::Nothing {
+            guarded(|| after(change, statement));
         }
     }
 }
@@ -156,16 +157,106 @@ enum Change {
     Contents(pg_sys::Oid),
 }
 
-unsafe fn before(statement: *mut pg_sys::Node) {
+unsafe fn before(statement: *mut pg_sys::Node) -> Change {
     // SAFETY: the parse tree of the command.
     let (change, looks_only) = unsafe { (change(statement), looks_only(statement)) };
     if !looks_only {
         frames::refuse(Reason::Writes);
     }
-    if change == Change::Nothing {
+    if change != Change::Nothing {
+        temporary::command_ran();
+        // SAFETY: the parse tree of the command.
+        unsafe { keep_writers_away(statement) };
+        register(change);
+    }
+    change
+}
+
+/// What has to be looked at again once the command has run: planning it can have called cached functions, which have asked for
+/// temporary objects before there were any; and the name of a materialized view can have changed hands while REFRESH waited.
+unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
+    temporary::command_ran();
+    // SAFETY: a variable of the backend; a command that ends its own transactions (VACUUM, CLUSTER) is of no concern here.
+    if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    temporary::command_ran();
+    if let Change::Contents(_) = change {
+        // SAFETY: the parse tree of the command. REFRESH still holds its lock, so the name means what was refreshed.
+        let refreshed = unsafe { self::change(statement) };
+        if refreshed != change {
+            register(refreshed);
+        }
+    }
+    // SAFETY: the parse tree of the command.
+    unsafe {
+        if grows_tree(statement) {
+            track_new_member(statement);
+        }
+    }
+}
+
+/// A change of inheritance changes the tops of trees, under which writes are marked, for all that lies below. The server locks the
+/// table alone; writers of the tables below it, which have marked the old tops, have to end first. (For partitions the server
+/// itself locks all that lies below.)
+unsafe fn keep_writers_away(statement: *mut pg_sys::Node) {
+    // SAFETY: the tag tells the struct; the list holds commands of ALTER TABLE.
+    unsafe {
+        if (*statement).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return;
+        }
+        let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
+        if alter.cmds.is_null() {
+            return;
+        }
+        let cells =
+            std::slice::from_raw_parts((*alter.cmds).elements, (*alter.cmds).length as usize);
+        let concerned = cells.iter().any(|cell| {
+            matches!(
+                (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype,
+                pg_sys::AlterTableType::AT_AddInherit | pg_sys::AlterTableType::AT_DropInherit
+            )
+        });
+        if !concerned {
+            return;
+        }
+        let table = pg_sys::RangeVarGetRelidExtended(
+            alter.relation,
+            pg_sys::AccessExclusiveLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            Some(must_own),
+            std::ptr::null_mut(),
+        );
+        if table != pg_sys::InvalidOid {
+            server::find_all_inheritors(
+                table,
+                pg_sys::ShareRowExclusiveLock as i32,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+}
+
+/// Refuses to lock somebody else's table, in the server's words.
+unsafe extern "C-unwind" fn must_own(
+    range: *const pg_sys::RangeVar,
+    table: pg_sys::Oid,
+    _before: pg_sys::Oid,
+    _argument: *mut std::ffi::c_void,
+) {
+    // SAFETY: called by the server while it looks the name up; aclcheck_error raises.
+    unsafe {
+        if table != pg_sys::InvalidOid && !pg_sys::pg_class_ownercheck(table, server::GetUserId()) {
+            pg_sys::aclcheck_error(
+                pg_sys::AclResult::ACLCHECK_NOT_OWNER,
+                pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(table)),
+                (*range).relname,
+            );
+        }
+    }
+}
+
+/// Registers the present transaction under what a command changes.
+fn register(change: Change) {
     // SAFETY: a variable of the backend.
     let may_write = unsafe { !server::RecoveryInProgress() && pg_sys::IsTransactionState() };
     if change == Change::Temporary || QUIET.get() > 0 || !may_write {
