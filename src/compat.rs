@@ -59,6 +59,13 @@ pub fn my_process_number() -> i32 {
     unsafe { (*pg_sys::MyProc).pgprocno }
 }
 
+/// Number of the present transaction among those of this backend.
+#[inline(always)]
+pub fn local_transaction() -> u32 {
+    // SAFETY: as above.
+    unsafe { (*pg_sys::MyProc).lxid }
+}
+
 /// Whether the process waits for a heavyweight lock right now. Read without a lock: the answer may be a moment old.
 pub fn waits_for_lock(number: i32, pid: i32) -> bool {
     // SAFETY: `number` came from `my_process_number` of a backend; PGPROCs are never freed.

@@ -13,6 +13,9 @@ use pgrx::pg_sys;
 #[repr(C)]
 struct CallSite {
     base: pg_sys::Oid,
+    /// [`function::epoch`] when `finfo` was filled. What a function keeps in its FmgrInfo (a SQL function its plans) the server
+    /// throws away with the statement, or when it plans the call again; the plan of our caller does not know of the base function.
+    epoch: u64,
     finfo: pg_sys::FmgrInfo,
 }
 
@@ -113,11 +116,13 @@ unsafe fn at_call_site(
             site = pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<CallSite>()).cast();
             (*flinfo).fn_extra = site.cast();
         }
-        if (*site).base != base {
+        let epoch = function::epoch();
+        if (*site).base != base || (*site).epoch != epoch {
             (*site).base = pg_sys::InvalidOid;
             server::fmgr_info_cxt(base, &raw mut (*site).finfo, (*flinfo).fn_mcxt);
             (*site).finfo.fn_expr = (*flinfo).fn_expr;
             (*site).base = base;
+            (*site).epoch = epoch;
         }
         &raw mut (*site).finfo
     }

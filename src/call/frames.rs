@@ -220,7 +220,11 @@ pub fn query_runs(query: usize) {
 
 /// A fill inside the innermost one depended on these slots: not only what it read, its tags and its function too.
 pub fn inherit_slots(slots: &[u32]) {
-    with_innermost(|frame| slots.iter().for_each(|slot| add(&mut frame.inherited, *slot)));
+    with_innermost(|frame| {
+        slots
+            .iter()
+            .for_each(|slot| add(&mut frame.inherited, *slot))
+    });
 }
 
 /// A hit inside a fill hands its dependencies up.

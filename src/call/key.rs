@@ -15,7 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Length that marks NULL.
 const NULL: u32 = u32::MAX;
 
-/// Writes the key of a call into `key` and returns its hash.
+/// Writes the key of a call into `key` and returns its hash; `None` if an argument is a row without a named type, whose bytes mean
+/// something in this session only.
 ///
 /// # Safety
 /// `fcinfo` is a call of `function`.
@@ -24,7 +25,7 @@ pub unsafe fn build(
     function: &CachedFunction,
     fcinfo: pg_sys::FunctionCallInfo,
     key: &mut Vec<u8>,
-) -> u64 {
+) -> Option<u64> {
     key.clear();
     // SAFETY: variables of the backend; the caller's fcinfo.
     unsafe {
@@ -45,6 +46,9 @@ pub unsafe fn build(
             let (mut length, mut by_value) = (argument.length, argument.by_value);
             if argument.polymorphic {
                 let actual = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, i as i32);
+                if actual == pg_sys::RECORDOID || actual == pg_sys::RECORDARRAYOID {
+                    return None;
+                }
                 number(key, actual);
                 (length, by_value) = crate::compat::type_length(actual);
             }
@@ -56,7 +60,7 @@ pub unsafe fn build(
             append(key, value.value, length, by_value);
         }
     }
-    xxh3_64(key)
+    Some(xxh3_64(key))
 }
 
 /// Appends the bytes of a value that is not NULL, with their length.

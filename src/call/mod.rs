@@ -96,8 +96,12 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
         let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let max_age = max_age(&function, fcinfo);
         let mut key = KEY.take();
-        let hash = key::build(&function, fcinfo, &mut key);
-        let decision = decide_by_key(area, &function, fcinfo, hash, &key, snapshot, now, max_age);
+        let decision = match key::build(&function, fcinfo, &mut key) {
+            Some(hash) => {
+                decide_by_key(area, &function, fcinfo, hash, &key, snapshot, now, max_age)
+            }
+            None => bypass(&function, Reason::AnonymousRow),
+        };
         KEY.set(key);
         decision
     }
@@ -149,7 +153,7 @@ unsafe fn decide_by_key(
                     continue;
                 }
             };
-            if let Err(invalid) = dependencies::settle_definitions(area, snapshot) {
+            if let Err(invalid) = dependencies::definitions::settle(area, snapshot) {
                 return bypass(function, invalid.into());
             }
             count(function.oid, miss);

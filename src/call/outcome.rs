@@ -50,10 +50,14 @@ pub enum Reason {
     NoAge,
     /// Bytes in shared memory did not make sense.
     Damaged,
+    /// Definitions have changed since the transaction began.
+    DefinitionsChanged,
+    /// An argument is a row without a named type.
+    AnonymousRow,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 23;
+pub const REASONS: usize = 25;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -81,6 +85,8 @@ impl Reason {
         Reason::TooManyDependencies,
         Reason::NoAge,
         Reason::Damaged,
+        Reason::DefinitionsChanged,
+        Reason::AnonymousRow,
     ];
 
     /// Stable code of the reason.
@@ -109,12 +115,15 @@ impl Reason {
             Reason::TooManyDependencies => "too_many_dependencies",
             Reason::NoAge => "no_age",
             Reason::Damaged => "damaged",
+            Reason::DefinitionsChanged => "definitions_changed",
+            Reason::AnonymousRow => "anonymous_row",
         }
     }
 
     /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
     pub fn is_bypass(self) -> bool {
-        (self as u8) <= Reason::Crowded as u8 || matches!(self, Reason::NoAge | Reason::Damaged)
+        (self as u8) <= Reason::Crowded as u8
+            || matches!(self, Reason::NoAge | Reason::Damaged | Reason::AnonymousRow)
     }
 }
 

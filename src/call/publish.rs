@@ -47,9 +47,6 @@ unsafe fn store(
     us: u64,
 ) -> Result<(), Reason> {
     let function = frame.function.clone();
-    if frame.max_age <= 0 {
-        return Err(Reason::NoAge);
-    }
     if let Some(reason) = frame.refused {
         return Err(reason);
     }
@@ -57,14 +54,18 @@ unsafe fn store(
     unsafe {
         let slots = dependencies::slots_of(area, &frame, fcinfo)?;
         frames::inherit_slots(&slots);
+        if frame.max_age <= 0 {
+            return Err(Reason::NoAge);
+        }
         let snapshot = server::GetActiveSnapshot();
         let validity = area.slots();
-        let mut dependencies = Vec::with_capacity(slots.len());
+        let mut resting_on = Vec::with_capacity(slots.len());
         for slot in slots {
-            dependencies.push(Dependency::new(
-                slot,
-                validity.generation_for(slot, snapshot)?,
-            ));
+            let generation = validity.generation_for(slot, snapshot)?;
+            if !dependencies::definitions::unchanged(slot, generation) {
+                return Err(Reason::DefinitionsChanged);
+            }
+            resting_on.push(Dependency::new(slot, generation));
         }
         let mut bytes = std::mem::take(&mut frame.rows);
         let kind = if function.result.set {
@@ -89,7 +90,7 @@ unsafe fn store(
         head.by_age = u8::from(function.consistency == Consistency::Ttl);
         let new = NewEntry {
             head,
-            dependencies: &dependencies,
+            dependencies: &resting_on,
             key: &frame.key,
             value: &bytes,
         };

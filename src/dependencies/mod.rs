@@ -2,6 +2,7 @@
 //!
 //! * `executor`: hooks that record every relation that is read during a fill
 //! * `relations`: whether a relation is tracked, and under which relations its writes are marked
+//! * `definitions`: whether they stayed the same since the transaction began
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
 //! * `tracking`: adding and removing its triggers
@@ -11,6 +12,7 @@
 #![allow(unsafe_code)]
 
 pub mod declared;
+pub mod definitions;
 pub mod executor;
 pub mod relations;
 pub mod temporary;
@@ -23,7 +25,6 @@ use crate::call::outcome::Reason;
 use crate::language::body::Consistency;
 use crate::store::area::{Area, TrackingRequest};
 use crate::store::lookup::MAX_DEPENDENCIES;
-use crate::validity::Invalid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
 use pgrx::pg_sys;
 use relations::Tracking;
@@ -130,24 +131,6 @@ pub unsafe fn slots_of(
         return Err(Reason::TooManyDependencies);
     }
     Ok(slots)
-}
-
-/// Before a fill: every change of definitions that the snapshot sees has taken effect in this backend too.
-///
-/// A transaction leaves the list of running ones a moment before it sends its invalidation messages. A fill in that moment would see
-/// its rows but run the old functions. The same slots are asked again when the result is published.
-///
-/// # Safety
-/// `snapshot` is the active MVCC snapshot.
-pub unsafe fn settle_definitions(area: Area, snapshot: pg_sys::Snapshot) -> Result<(), Invalid> {
-    // SAFETY: the caller's snapshot; processing messages may run callbacks, which only set marks.
-    unsafe {
-        for slot in [CLUSTER_SLOT, definitions_slot(pg_sys::MyDatabaseId)] {
-            area.slots().generation_for(slot, snapshot)?;
-        }
-        pg_sys::AcceptInvalidationMessages();
-    }
-    Ok(())
 }
 
 /// Asks the worker to track a relation.

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// An argument of a cached function.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,18 @@ thread_local! {
     static FUNCTIONS: RefCell<HashMap<u32, Rc<CachedFunction>>> = RefCell::new(HashMap::new());
 }
 static STALE: AtomicBool = AtomicBool::new(false);
+static EPOCH: AtomicU64 = AtomicU64::new(1);
+
+/// Changes whenever this backend learns that a function or another definition may have changed.
+#[inline(always)]
+pub fn epoch() -> u64 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+/// Notes that definitions have changed.
+pub fn definitions_changed() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
 
 /// The cached function `oid`. Raises an ERROR if it cannot be called.
 #[inline(always)]
@@ -212,4 +224,5 @@ pub fn watch_catalog() {
 
 unsafe extern "C-unwind" fn catalog_changed(_: pg_sys::Datum, _: i32, _: u32) {
     STALE.store(true, Ordering::Relaxed);
+    definitions_changed();
 }

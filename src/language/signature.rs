@@ -185,6 +185,15 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             "Cache a function that returns a plain or polymorphic type.",
         );
     }
+    let anonymous =
+        |type_id: &pg_sys::Oid| [pg_sys::RECORDOID, pg_sys::RECORDARRAYOID].contains(type_id);
+    if base.columns.iter().flatten().any(anonymous) {
+        return not_cacheable(
+            format!("function {base_name} returns a column of type record"),
+            "Rows without a named type mean something in the session only that made them.",
+            "Give the column a composite type.",
+        );
+    }
     if base.volatility == pg_sys::PROVOLATILE_VOLATILE && body.consistency == Consistency::Strict {
         return not_cacheable(
             format!("function {base_name} is volatile"),

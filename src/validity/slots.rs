@@ -135,6 +135,11 @@ impl Slots {
         }
     }
 
+    /// The generation that a slot has, whoever sees it.
+    pub fn generation(&self, index: u32) -> u64 {
+        self.read(index).0.generation
+    }
+
     /// The generation of a slot that `snapshot` sees.
     ///
     /// # Safety
