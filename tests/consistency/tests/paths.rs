@@ -1,0 +1,227 @@
+//! Single paths on which an answer could go wrong that the oracle's readers and writers meet seldom or never. Each was found by
+//! reading, and each test fails without its remedy.
+//!
+//! Needs the extension installed into the PostgreSQL that `pg_config` names.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use pg_query_cache_harness::{Cluster, postgres::Client};
+
+const TABLES: &str = "
+    CREATE EXTENSION pg_query_cache;
+    CREATE TABLE t (k int, v int);
+    INSERT INTO t VALUES (1, 10), (2, 20);
+    SELECT cache_track_table('t');";
+
+fn cluster(name: &str, sql: &str) -> Cluster {
+    let cluster = Cluster::builder(name)
+        .preload(true)
+        .setting("deadlock_timeout", "400ms")
+        .build()
+        .unwrap();
+    let mut client = cluster.connect("postgres").unwrap();
+    client.batch_execute(TABLES).unwrap();
+    client.batch_execute(sql).unwrap();
+    cluster
+}
+
+fn number(client: &mut Client, sql: &str) -> Option<i32> {
+    client.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// The function catches an error of a cached function inside it: that there was one rests on what that had read.
+#[test]
+fn what_a_failed_inner_call_read_counts() {
+    let cluster = cluster(
+        "paths-failed-inner",
+        "CREATE FUNCTION inner_value(n int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+             DECLARE found_v int;
+             BEGIN SELECT v INTO STRICT found_v FROM t WHERE k = n; RETURN found_v; END $$;
+         SELECT cache_function('inner_value(int)');
+         CREATE FUNCTION outer_value(n int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+             BEGIN RETURN inner_value_cached(n); EXCEPTION WHEN no_data_found THEN RETURN -1; END $$;
+         SELECT cache_function('outer_value(int)');",
+    );
+    let mut client = cluster.connect("postgres").unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            number(&mut client, "SELECT outer_value_cached(3)"),
+            Some(-1)
+        );
+    }
+    client
+        .batch_execute("INSERT INTO t VALUES (3, 30)")
+        .unwrap();
+    assert_eq!(
+        number(&mut client, "SELECT outer_value_cached(3)"),
+        Some(30)
+    );
+}
+
+/// Planning `CREATE TEMP TABLE … AS` calls the function before there is a temporary table, which then hides the one it reads.
+#[test]
+fn a_temporary_table_that_hides_another_is_noticed() {
+    let cluster = cluster(
+        "paths-temporary",
+        "CREATE FUNCTION total(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS
+             'BEGIN RETURN (SELECT sum(v) FROM t WHERE k = n); END';
+         SELECT cache_function('total(int)');
+         ANALYZE t;",
+    );
+    let mut client = cluster.connect("postgres").unwrap();
+    client
+        .query("SELECT total_cached(1), total_cached(1)", &[])
+        .unwrap();
+    client
+        .batch_execute(
+            "BEGIN; CREATE TEMP TABLE t AS SELECT k, v + 1 AS v FROM t WHERE v = total_cached(1)",
+        )
+        .unwrap();
+    let row = client
+        .query_one("SELECT total(1), total_cached(1)", &[])
+        .unwrap();
+    assert_eq!(row.get::<_, Option<i64>>(0), row.get::<_, Option<i64>>(1));
+    assert_eq!(row.get::<_, Option<i64>>(0), Some(11));
+}
+
+/// A call site that lives as long as its transaction (an expression in PL/pgSQL) follows a new body of the base function.
+#[test]
+fn an_expression_follows_a_new_function_body() {
+    let cluster = cluster(
+        "paths-body",
+        "CREATE FUNCTION version(n int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1 FROM (SELECT count(*) FROM t) AS c';
+         SELECT cache_function('version(int)');
+         CREATE FUNCTION ask(n int) RETURNS int LANGUAGE plpgsql STABLE AS 'DECLARE x int; BEGIN x := version_cached(n); RETURN x; END';",
+    );
+    let mut client = cluster.connect("postgres").unwrap();
+    let mut other = cluster.connect("postgres").unwrap();
+    client.batch_execute("BEGIN").unwrap();
+    assert_eq!(number(&mut client, "SELECT ask(1)"), Some(1));
+    other
+        .batch_execute("CREATE OR REPLACE FUNCTION version(n int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 2 FROM (SELECT count(*) FROM t) AS c'")
+        .unwrap();
+    assert_eq!(number(&mut client, "SELECT ask(1)"), Some(2));
+    assert_eq!(number(&mut other, "SELECT version_cached(1)"), Some(2));
+    client.batch_execute("COMMIT").unwrap();
+    assert_eq!(number(&mut client, "SELECT version_cached(1)"), Some(2));
+}
+
+/// A plan that the server itself keeps until the transaction ends is this session's affair: nobody else gets its results.
+#[test]
+fn plans_of_an_older_definition_are_not_published() {
+    let cluster = cluster(
+        "paths-plans",
+        "CREATE FUNCTION part(n int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+         -- Not inlined itself, because it groups; its own plan inlines part().
+         CREATE FUNCTION middle(n int) RETURNS bigint LANGUAGE sql STABLE AS
+             'SELECT part(n) * count(*) FROM t WHERE k = n GROUP BY k LIMIT 1';
+         CREATE FUNCTION top(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN middle(n); END';
+         SELECT cache_function('top(int)');",
+    );
+    let mut client = cluster.connect("postgres").unwrap();
+    let mut other = cluster.connect("postgres").unwrap();
+    client.batch_execute("BEGIN").unwrap();
+    client.query("SELECT top(1)", &[]).unwrap();
+    other
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION part(n int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 2'",
+        )
+        .unwrap();
+    client.query("SELECT top_cached(1)", &[]).unwrap();
+    let row = other
+        .query_one("SELECT top(1), top_cached(1)", &[])
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
+    assert_eq!(row.get::<_, i64>(1), 2);
+}
+
+/// A writer of a grandchild has marked the old top of the tree; the tree gets a new top before the writer commits.
+#[test]
+fn a_new_top_of_an_inheritance_tree_waits_for_writers_below() {
+    let cluster = cluster(
+        "paths-inheritance",
+        "CREATE TABLE m () INHERITS (t);
+         ALTER TABLE m NO INHERIT t;
+         CREATE TABLE leaf () INHERITS (m);
+         INSERT INTO leaf VALUES (1, 1);
+         SELECT cache_track_table('m');
+         SELECT cache_track_table('t');
+         CREATE FUNCTION total(n int) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM t WHERE k = n';
+         SELECT cache_function('total(int)');",
+    );
+    let mut writer = cluster.connect("postgres").unwrap();
+    let mut ddl = cluster.connect("postgres").unwrap();
+    let mut reader = cluster.connect("postgres").unwrap();
+    let compare = |reader: &mut Client| {
+        for _ in 0..2 {
+            let row = reader
+                .query_one("SELECT total(1), total_cached(1)", &[])
+                .unwrap();
+            assert_eq!(row.get::<_, i64>(0), row.get::<_, i64>(1));
+        }
+    };
+    compare(&mut reader);
+    writer
+        .batch_execute("BEGIN; UPDATE leaf SET v = v + 100")
+        .unwrap();
+    ddl.batch_execute("SET lock_timeout = '300ms'").unwrap();
+    let early = ddl.batch_execute("ALTER TABLE m INHERIT t");
+    compare(&mut reader);
+    writer.batch_execute("COMMIT").unwrap();
+    compare(&mut reader);
+    if early.is_err() {
+        ddl.batch_execute("ALTER TABLE m INHERIT t").unwrap();
+    }
+    compare(&mut reader);
+}
+
+/// The bytes of a row without a named type mean something else in each session.
+#[test]
+fn anonymous_rows_are_no_keys() {
+    let cluster = cluster(
+        "paths-anonymous",
+        "CREATE FUNCTION shown(a anyelement) RETURNS text LANGUAGE sql STABLE AS 'SELECT a::text FROM (SELECT count(*) FROM t) AS c';
+         SELECT cache_function('shown(anyelement)');",
+    );
+    let mut one = cluster.connect("postgres").unwrap();
+    let mut other = cluster.connect("postgres").unwrap();
+    for _ in 0..2 {
+        let row = one
+            .query_one("SELECT shown_cached(ROW(1, 2))", &[])
+            .unwrap();
+        assert_eq!(row.get::<_, &str>(0), "(1,2)");
+        let row = other
+            .query_one("SELECT shown_cached(ROW(1::int, '2000-01-03'::date))", &[])
+            .unwrap();
+        assert_eq!(row.get::<_, &str>(0), "(1,2000-01-03)");
+    }
+    let refused = one.batch_execute(
+        "CREATE FUNCTION rows() RETURNS TABLE (r record) LANGUAGE sql STABLE AS 'SELECT ROW(1, 2)';
+         SELECT cache_function('rows()')",
+    );
+    assert!(refused.is_err());
+}
+
+/// A trigger with a condition does not mark every write.
+#[test]
+fn a_conditional_trigger_does_not_track() {
+    let cluster = cluster(
+        "paths-condition",
+        "CREATE TABLE u (k int, v int);
+         INSERT INTO u VALUES (1, 1);
+         SELECT cache_track_table('u');
+         DROP TRIGGER pg_query_cache_write ON u;
+         CREATE TRIGGER pg_query_cache_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON u
+             FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION cache_tracker();
+         ALTER TABLE u ENABLE ALWAYS TRIGGER pg_query_cache_write;
+         CREATE FUNCTION total(n int) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM u WHERE k = n';
+         SELECT cache_function('total(int)');",
+    );
+    let mut client = cluster.connect("postgres").unwrap();
+    for _ in 0..3 {
+        let row = client
+            .query_one("SELECT total(1), total_cached(1)", &[])
+            .unwrap();
+        assert_eq!(row.get::<_, i64>(0), row.get::<_, i64>(1));
+        client.batch_execute("UPDATE u SET v = v + 1").unwrap();
+    }
+}
