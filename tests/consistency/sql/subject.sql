@@ -46,6 +46,7 @@ ALTER TABLE orders_extra ADD CHECK (region = 3);
 
 CREATE TABLE things (id bigserial, kind int NOT NULL, label text);
 CREATE TABLE things_special (extra int) INHERITS (things);
+CREATE TABLE things_rare () INHERITS (things_special);
 
 CREATE UNLOGGED TABLE scratch (k int PRIMARY KEY, v bigint NOT NULL);
 
@@ -209,6 +210,27 @@ BEGIN
                               'accounts', (SELECT count(*) FROM accounts));
 END $$;
 
+-- A cached function that fails, and others that make a result of that, with and without the cache.
+CREATE FUNCTION strict_name(k int) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    answer text;
+BEGIN
+    SELECT name INTO STRICT answer FROM accounts WHERE id = k;
+    RETURN answer;
+END $$;
+CREATE FUNCTION caught(k int) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN strict_name_cached(k);
+EXCEPTION WHEN no_data_found THEN
+    RETURN 'nobody';
+END $$;
+CREATE FUNCTION caught_uncached(k int) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN strict_name(k);
+EXCEPTION WHEN no_data_found THEN
+    RETURN 'nobody';
+END $$;
+
 -- Writes that happen inside a function, half of them in a subtransaction that fails.
 CREATE FUNCTION write_entries(k int, value int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -232,6 +254,7 @@ INSERT INTO orders (account_id, region, day, amount)
 INSERT INTO orders_extra (account_id, region, day, amount) SELECT n % 8 + 1, 3, n, n FROM generate_series(1, 10) AS n;
 INSERT INTO things (kind, label) SELECT n % 8 + 1, 'thing ' || n FROM generate_series(1, 24) AS n;
 INSERT INTO things_special (kind, label, extra) SELECT n % 8 + 1, 'special ' || n, n FROM generate_series(1, 16) AS n;
+INSERT INTO things_rare (kind, label, extra) SELECT n, 'rare ' || n, n FROM generate_series(1, 8) AS n;
 INSERT INTO scratch SELECT k, k FROM generate_series(1, 8) AS k;
 INSERT INTO swap_a SELECT k, k FROM generate_series(1, 8) AS k;
 INSERT INTO swap_b SELECT k, 1000 + k FROM generate_series(1, 8) AS k;

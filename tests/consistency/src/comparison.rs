@@ -24,6 +24,8 @@ pub(crate) enum Way {
     Execute,
     /// Through `check_…` in PL/pgSQL.
     PlPgSql,
+    /// Through `express_…` in PL/pgSQL, where there is one.
+    Expressions,
 }
 
 /// A session and what is prepared in it.
@@ -39,6 +41,7 @@ pub(crate) struct Session {
 enum Extended {
     Direct,
     PlPgSql,
+    Expressions,
 }
 
 impl Session {
@@ -66,6 +69,10 @@ impl Session {
         let rows = match way {
             Way::Prepared => self.prepared(question, Extended::Direct),
             Way::PlPgSql => self.prepared(question, Extended::PlPgSql),
+            Way::Expressions if question.subject.has_expression_check() => {
+                self.prepared(question, Extended::Expressions)
+            }
+            Way::Expressions => self.prepared(question, Extended::Direct),
             Way::Simple => {
                 let sql = question
                     .subject
@@ -99,6 +106,9 @@ impl Session {
                 Extended::Direct => question.subject.comparison(question.form, "$1::int[]"),
                 Extended::PlPgSql => {
                     format!("SELECT * FROM check_{}($1::int[])", question.subject.name)
+                }
+                Extended::Expressions => {
+                    format!("SELECT * FROM express_{}($1::int[])", question.subject.name)
                 }
             };
             let statement = self.client.prepare(&sql)?;

@@ -5,7 +5,7 @@ use pg_query_cache_harness::Cluster;
 use postgres::Client;
 
 use crate::options::Cache;
-use crate::subject::{SUBJECTS, TRACKED};
+use crate::subject::{HELPERS, SUBJECTS, TRACKED};
 
 /// The database that the oracle works in.
 pub(crate) const DATABASE: &str = "oracle";
@@ -50,6 +50,15 @@ pub(crate) fn install(cluster: &Cluster, cache: Cache) -> Result<()> {
             ),
         )?;
         execute(&mut client, &subject.plpgsql_check())?;
+        if subject.has_expression_check() {
+            execute(&mut client, &subject.expression_check())?;
+        }
+    }
+    for helper in HELPERS {
+        execute(
+            &mut client,
+            &format!("SELECT cache_function('{helper}(int)'::regprocedure)"),
+        )?;
     }
     if cache == Cache::Classical {
         for subject in SUBJECTS {

@@ -45,7 +45,13 @@ pub struct Operation {
     pub steps: fn(&mut Rng) -> Vec<Step>,
 }
 
-const ACCOUNTS: &[&str] = &["account_summary", "account_card", "rich_total", "overview"];
+const ACCOUNTS: &[&str] = &[
+    "account_summary",
+    "account_card",
+    "rich_total",
+    "overview",
+    "caught",
+];
 const ENTRIES: &[&str] = &[
     "account_total",
     "account_entries",
@@ -61,6 +67,7 @@ const FAMILY: &[&str] = &[
     "account_card",
     "rich_total",
     "overview",
+    "caught",
 ];
 const ORDERS: &[&str] = &["orders_by_region", "order_sum"];
 const THINGS: &[&str] = &["things_of"];
@@ -379,7 +386,11 @@ pub static OPERATIONS: &[Operation] = &[
     }),
     any("inheritance", THINGS, |r| {
         let k = key(r);
-        sql(match r.between(1, 6) {
+        sql(match r.between(1, 7) {
+            7 => format!(
+                "UPDATE things_rare SET label = 'rare {}' WHERE kind = {k}",
+                value(r)
+            ),
             1 => format!(
                 "INSERT INTO things (kind, label) VALUES ({k}, 'thing {}')",
                 value(r)

@@ -28,6 +28,8 @@ pub enum Mode {
     Serializable,
     /// Inside a PL/pgSQL function, one statement for each key.
     PlPgSql,
+    /// In PL/pgSQL expressions, several statements in a transaction.
+    Expressions,
     /// A cursor, fetched bit by bit between other statements.
     Cursor,
     /// As a role that may only read.
@@ -44,6 +46,7 @@ pub const MODES: &[(Mode, i32)] = &[
     (Mode::ReadOnly, 8),
     (Mode::Serializable, 3),
     (Mode::PlPgSql, 7),
+    (Mode::Expressions, 6),
     (Mode::Cursor, 6),
     (Mode::OtherRole, 4),
 ];

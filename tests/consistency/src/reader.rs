@@ -48,7 +48,7 @@ impl Reader<'_, '_> {
             Mode::Simple => self.single(&reading.questions[0], Way::Simple),
             Mode::Execute => self.single(&reading.questions[0], Way::Execute),
             Mode::PlPgSql => self.single(&reading.questions[0], Way::PlPgSql),
-            Mode::ReadCommitted => self.several("BEGIN", false, reading),
+            Mode::ReadCommitted | Mode::Expressions => self.several("BEGIN", false, reading),
             Mode::OtherRole => self.several("BEGIN; SET LOCAL ROLE oracle_reader", false, reading),
             Mode::RepeatableRead => {
                 self.several("BEGIN ISOLATION LEVEL REPEATABLE READ", true, reading)
@@ -96,11 +96,16 @@ impl Reader<'_, '_> {
         let mut acknowledged = self.shared.acknowledged();
         let mut snapshot = Repeatable::default();
         self.session.client.batch_execute(begin)?;
+        let way = if reading.mode == Mode::Expressions {
+            Way::Expressions
+        } else {
+            Way::Prepared
+        };
         for (number, question) in reading.questions.iter().enumerate() {
             if !one_snapshot {
                 acknowledged = self.shared.acknowledged();
             }
-            let rows = self.session.ask(question, Way::Prepared)?;
+            let rows = self.session.ask(question, way)?;
             let context = format!("statement {} of {}", number + 1, reading.questions.len());
             self.examine(question, &rows, &context, true, &acknowledged, "");
             if one_snapshot {
