@@ -1,2 +1,58 @@
-//! pg_query_cache_bench
-fn main() {}
+//! `make bench`: what cached calls cost, compared within one run in private clusters.
+//!
+//! Shows the figures beside their goals and writes them into `docs/benchmarks.md`. The exit status is 0 however slow the machine
+//! is, unless `--check` asks for a verdict.
+
+mod environment;
+mod figure;
+mod measure;
+mod options;
+mod report;
+mod sample;
+mod server;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::options::{Command, Options};
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    let done = match options::parse(env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            print!("{}", options::HELP);
+            Ok(true)
+        }
+        Ok(Command::Run(options)) => run(&options),
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures and shows; false if a goal was to be met and is clearly missed.
+fn run(options: &Options) -> Result<bool> {
+    let report = Report {
+        environment: environment::describe(options)?,
+        sections: measure::all(options)?,
+        margin: options.margin(),
+    };
+    print!("{}", report.text());
+    if !options.quick && options.only.is_none() {
+        report.write_page()?;
+        println!("\nwritten to docs/benchmarks.md");
+    }
+    let missed = report.missed();
+    if missed > 0 {
+        println!("\n{missed} of the goals clearly missed");
+    }
+    Ok(missed == 0 || !options.check)
+}

@@ -1,0 +1,46 @@
+//! A server that has the extension preloaded and caches nothing, beside one without it.
+
+use anyhow::Result;
+
+use crate::figure::{Figure, Goal, Unit};
+use crate::options::Options;
+use crate::report::Section;
+use crate::sample::{Sample, in_turns};
+use crate::server::{self, Load};
+
+pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
+    let clusters = [
+        server::start("bench-without", false)?,
+        server::start("bench", true)?,
+    ];
+    for cluster in &clusters {
+        let status = cluster
+            .program("pgbench")
+            .args(["--initialize", "--quiet", "--scale=5", "postgres"])
+            .stderr(std::process::Stdio::null())
+            .status()?;
+        anyhow::ensure!(status.success(), "pgbench --initialize failed");
+    }
+    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds(), |candidate, _| {
+        Load {
+            cluster: &clusters[candidate],
+            database: "postgres",
+            script: "@select-only",
+            clients: 2,
+            seconds: if options.quick { 1 } else { 2 },
+        }
+        .tps()
+    })?;
+    Ok(vec![Section {
+        title: "Preloaded and unused: pgbench select-only, 2 sessions".into(),
+        figures: vec![
+            Figure::new("without the extension", &without, Unit::Tps),
+            Figure::new(
+                "preloaded ÷ without",
+                &preloaded.over(&without),
+                Unit::Ratio,
+            )
+            .goal(Goal::AtLeast(0.99)),
+        ],
+    }])
+}

@@ -1,0 +1,131 @@
+//! The private cluster, its programs and its sessions.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use pg_query_cache_harness::Cluster;
+use pg_query_cache_harness::postgres::Client;
+
+/// The database of the subject.
+pub(crate) const DATABASE: &str = "bench";
+
+/// The settings of both clusters, where they differ from the harness's.
+pub(crate) const SETTINGS: &[(&str, &str)] = &[
+    ("shared_buffers", "256MB"),
+    ("max_wal_size", "4GB"),
+    ("checkpoint_timeout", "1h"),
+    ("autovacuum", "off"),
+    ("jit", "off"),
+];
+
+/// Starts a cluster, with the extension preloaded or not.
+pub(crate) fn start(name: &str, preload: bool) -> Result<Cluster> {
+    SETTINGS
+        .iter()
+        .fold(Cluster::builder(name), |builder, (name, value)| {
+            builder.setting(name, value)
+        })
+        .preload(preload)
+        .build()
+}
+
+/// Makes a database with what the scripts put into it.
+pub(crate) fn create_database(cluster: &Cluster, name: &str, scripts: &[&str]) -> Result<()> {
+    cluster
+        .connect("postgres")?
+        .batch_execute(&format!("CREATE DATABASE {name}"))?;
+    for script in scripts {
+        cluster.psql(name, script)?;
+    }
+    Ok(())
+}
+
+/// A load that `pgbench` drives.
+#[derive(Clone, Debug)]
+pub(crate) struct Load<'a> {
+    /// The cluster.
+    pub(crate) cluster: &'a Cluster,
+    /// The database.
+    pub(crate) database: &'a str,
+    /// The transaction; the built-in one of this name if it begins with `@`.
+    pub(crate) script: &'a str,
+    /// Sessions.
+    pub(crate) clients: usize,
+    /// How long.
+    pub(crate) seconds: u32,
+}
+
+impl Load<'_> {
+    /// Transactions per second through prepared statements.
+    pub(crate) fn tps(&self) -> Result<f64> {
+        let (file, text) = match self.script.strip_prefix('@') {
+            Some(builtin) => (format!("--builtin={builtin}"), ""),
+            None => ("--file=-".to_owned(), self.script),
+        };
+        let threads = self.clients.min(cores());
+        let mut child = self
+            .cluster
+            .program("pgbench")
+            .args(["--no-vacuum", "--protocol=prepared"])
+            .arg(file)
+            .arg(format!("--client={}", self.clients))
+            .arg(format!("--jobs={threads}"))
+            .arg(format!("--time={}", self.seconds))
+            .arg(self.database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run pgbench")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(text.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let tps = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("tps = "))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok());
+        match tps {
+            Some(tps) if output.status.success() => Ok(tps),
+            _ => bail!(
+                "pgbench: {printed}{}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        }
+    }
+}
+
+/// How many processors there are.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs a statement and returns how long it took, in microseconds.
+pub(crate) fn timed(client: &mut Client, sql: &str) -> Result<f64> {
+    let begin = Instant::now();
+    client.simple_query(sql).with_context(|| sql.to_owned())?;
+    Ok(begin.elapsed().as_secs_f64() * 1e6)
+}
+
+/// The first column of the first row, as text.
+pub(crate) fn ask(client: &mut Client, sql: &str) -> Result<String> {
+    use pg_query_cache_harness::postgres::SimpleQueryMessage;
+    let messages = client.simple_query(sql).with_context(|| sql.to_owned())?;
+    messages
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+            _ => None,
+        })
+        .with_context(|| format!("no answer to {sql}"))
+}
+
+/// One of the totals of `cache_stats()`.
+pub(crate) fn total(client: &mut Client, column: &str) -> Result<f64> {
+    Ok(ask(client, &format!("SELECT {column} FROM cache_stats()"))?.parse()?)
+}
