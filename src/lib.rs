@@ -9,6 +9,7 @@ mod compat;
 mod dependencies;
 mod error;
 mod language;
+mod numbers;
 mod server;
 mod settings;
 mod store;

@@ -16,6 +16,7 @@ use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// A fill in progress.
@@ -82,10 +83,14 @@ thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether `FRAMES` holds any. Asked on each hit and for each query of every session, hence without the detour to the thread's
+/// own memory.
+static FILLING: AtomicBool = AtomicBool::new(false);
+
 /// Whether this backend is filling an entry.
 #[inline(always)]
 pub fn filling() -> bool {
-    FRAMES.with_borrow(|frames| !frames.is_empty())
+    FILLING.load(Ordering::Relaxed)
 }
 
 /// Begins a fill.
@@ -122,6 +127,7 @@ pub fn begin(
         nest_level,
         parallel_reads: area().map_or(0, |area| area.parallel_reads()),
     };
+    FILLING.store(true, Ordering::Relaxed);
     FRAMES.with_borrow_mut(|frames| frames.push(frame));
 }
 
@@ -134,6 +140,7 @@ pub fn end() -> Option<Frame> {
 fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
     FRAMES.with_borrow_mut(|frames| {
         let mut frame = frames.pop_if(|frame| wanted(frame))?;
+        FILLING.store(!frames.is_empty(), Ordering::Relaxed);
         if area().is_some_and(|area| area.parallel_reads() != frame.parallel_reads) {
             frame.refused = frame.refused.or(Some(Reason::ParallelReads));
         }

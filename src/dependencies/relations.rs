@@ -9,10 +9,10 @@
 #![allow(unsafe_code)]
 
 use crate::compat::{self, catalog};
+use crate::numbers::{NumberMap, number_map};
 use crate::server;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 
 /// What is known of a relation that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Triggers {
 }
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<u32, Tracking>> = RefCell::new(HashMap::new());
-    static ROOTS: RefCell<HashMap<u32, Vec<pg_sys::Oid>>> = RefCell::new(HashMap::new());
+    static KNOWN: RefCell<NumberMap<u32, Tracking>> = const { RefCell::new(number_map()) };
+    static ROOTS: RefCell<NumberMap<u32, Vec<pg_sys::Oid>>> = const { RefCell::new(number_map()) };
     static CHANGES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -63,7 +63,7 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, _: pg_sys::Oid) {
 
 /// Remembers in `cache` what `find` finds, unless a definition changed meanwhile; forgets everything after a change.
 fn remembered<T: Clone>(
-    cache: &'static std::thread::LocalKey<RefCell<HashMap<u32, T>>>,
+    cache: &'static std::thread::LocalKey<RefCell<NumberMap<u32, T>>>,
     relation: pg_sys::Oid,
     find: impl FnOnce() -> T,
 ) -> T {
@@ -72,8 +72,8 @@ fn remembered<T: Clone>(
     }
     if SEEN.get() != CHANGES.get() {
         SEEN.set(CHANGES.get());
-        KNOWN.with_borrow_mut(HashMap::clear);
-        ROOTS.with_borrow_mut(HashMap::clear);
+        KNOWN.with_borrow_mut(NumberMap::clear);
+        ROOTS.with_borrow_mut(NumberMap::clear);
     }
     if let Some(known) = cache.with_borrow(|known| known.get(&relation.to_u32()).cloned()) {
         return known;

@@ -6,10 +6,11 @@ use super::body::{Binding, Body, Consistency, Scope};
 use super::signature::{self, Signature};
 use crate::compat;
 use crate::error::{Error, OrRaise};
+use crate::numbers::{NumberMap, number_map};
 use crate::settings;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -104,7 +105,7 @@ impl CachedFunction {
 }
 
 thread_local! {
-    static FUNCTIONS: RefCell<HashMap<u32, Rc<CachedFunction>>> = RefCell::new(HashMap::new());
+    static FUNCTIONS: RefCell<NumberMap<u32, Rc<CachedFunction>>> = const { RefCell::new(number_map()) };
 }
 static STALE: AtomicBool = AtomicBool::new(false);
 static EPOCH: AtomicU64 = AtomicU64::new(1);
@@ -136,7 +137,7 @@ pub fn get(oid: pg_sys::Oid) -> Rc<CachedFunction> {
 #[cold]
 fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
     if STALE.swap(false, Ordering::Relaxed) {
-        FUNCTIONS.with_borrow_mut(HashMap::clear);
+        FUNCTIONS.with_borrow_mut(NumberMap::clear);
     }
     let function = Rc::new(read(oid).or_raise());
     FUNCTIONS.with_borrow_mut(|functions| functions.insert(oid.to_u32(), function.clone()));

@@ -22,7 +22,7 @@ const BLOCK_OVERHEAD: usize = 12;
 pub struct Layout {
     /// Bytes of the whole area.
     pub total: usize,
-    /// Number of validity slots.
+    /// Number of validity slots, a power of two.
     pub slots: u32,
     /// Offset of the slots.
     pub slots_at: usize,

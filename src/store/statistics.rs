@@ -11,9 +11,9 @@ use super::area::{Area, lock_functions};
 use super::insert::amend;
 use super::lookup::EntryId;
 use crate::call::outcome::{Outcome, REASONS, Reason};
+use crate::numbers::{NumberMap, number_map};
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Counts are handed over at most this often, in microseconds.
@@ -219,16 +219,22 @@ impl FunctionRow {
 }
 
 /// What this backend has counted and not handed over yet.
-#[derive(Default)]
 struct Pending {
     calls: u64,
     functions: Vec<(u32, Counts)>,
-    entries: HashMap<EntryId, u32>,
+    entries: NumberMap<EntryId, u32>,
     handed_over_at: i64,
 }
 
 thread_local! {
-    static PENDING: RefCell<Pending> = RefCell::new(Pending::default());
+    static PENDING: RefCell<Pending> = const {
+        RefCell::new(Pending {
+            calls: 0,
+            functions: Vec::new(),
+            entries: number_map(),
+            handed_over_at: 0,
+        })
+    };
 }
 
 /// Counts a hit of an entry.

@@ -4,10 +4,11 @@
 //! these slots nor publishes one. The list belongs to the top-level transaction (a rolled-back savepoint leaves it as it is,
 //! which bypasses more than it must) and ends with it.
 
+use crate::numbers::{NumberMap, number_map};
 use crate::validity::slots::Slots;
 use pg_query_cache_validity::{Effect, FullXid};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is known about one slot in the present transaction.
 #[derive(Clone, Copy, Default)]
@@ -17,11 +18,15 @@ struct Mark {
 }
 
 thread_local! {
-    static MARKS: RefCell<HashMap<u32, Mark>> = RefCell::new(HashMap::new());
+    static MARKS: RefCell<NumberMap<u32, Mark>> = const { RefCell::new(number_map()) };
 }
+
+/// Whether `MARKS` holds any. Asked for each dependency of each hit, hence without the detour to the thread's own memory.
+static MARKED: AtomicBool = AtomicBool::new(false);
 
 /// Notes an own write under `slot` for this backend alone: other sessions learn of it by other slots.
 pub fn note(slot: u32) {
+    MARKED.store(true, Ordering::Relaxed);
     MARKS.with_borrow_mut(|marks| {
         marks.entry(slot).or_default();
     });
@@ -36,6 +41,7 @@ pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
     if known.registered && (known.at_commit || !at_commit) {
         return;
     }
+    MARKED.store(true, Ordering::Relaxed);
     slots.register(slot, xid, effect);
     MARKS.with_borrow_mut(|marks| {
         marks.insert(
@@ -51,19 +57,22 @@ pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
 /// Whether the present transaction has written under `slot`.
 #[inline(always)]
 pub fn wrote(slot: u32) -> bool {
-    MARKS.with_borrow(|marks| !marks.is_empty() && marks.contains_key(&slot))
+    MARKED.load(Ordering::Relaxed) && MARKS.with_borrow(|marks| marks.contains_key(&slot))
 }
 
 /// Number of slots that the present transaction has marked.
 pub fn count() -> usize {
-    MARKS.with_borrow(HashMap::len)
+    MARKS.with_borrow(NumberMap::len)
 }
 
 /// The transaction committed or was prepared: its registrations stay, the next transaction starts with none.
 pub fn forget() {
+    if !MARKED.swap(false, Ordering::Relaxed) {
+        return;
+    }
     MARKS.with_borrow_mut(|marks| {
         if marks.capacity() > 4096 {
-            *marks = HashMap::new()
+            *marks = number_map()
         } else {
             marks.clear()
         }

@@ -43,7 +43,7 @@ impl Slots {
     /// The slots at `base`.
     ///
     /// # Safety
-    /// `base` points to `count` slots in shared memory that live as long as the process; zeroed memory is a valid slot.
+    /// `base` points to `count` slots, a power of two, in shared memory that live as long as the process; zeroed memory is a valid slot.
     pub unsafe fn at(base: *const SharedSlot, count: u32) -> Self {
         Slots { base, count }
     }
@@ -56,8 +56,8 @@ impl Slots {
     #[inline(always)]
     fn slot(&self, index: u32) -> &SharedSlot {
         debug_assert!(index < self.count);
-        // SAFETY: `at` promises `count` slots; an index read from an entry is clamped, so that no damage leads outside.
-        unsafe { &*self.base.add((index % self.count) as usize) }
+        // SAFETY: `at` promises `count` slots, a power of two; an index read from an entry is cut to it, so that no damage leads outside.
+        unsafe { &*self.base.add((index & (self.count - 1)) as usize) }
     }
 
     /// A consistent copy of a slot and its sequence number.
