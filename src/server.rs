@@ -32,6 +32,7 @@ mod declared {
         pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
         pub fn ActiveSnapshotSet() -> bool;
         pub fn RecoveryInProgress() -> bool;
+        pub fn PostmasterIsAliveInternal() -> bool;
         pub fn GetUserId() -> pg_sys::Oid;
         pub fn GetSessionUserId() -> pg_sys::Oid;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;

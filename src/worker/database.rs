@@ -94,15 +94,27 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
     }
     let worker = Worker { area, state };
     if worker.runs_without_extension() {
+        worker.give_place_back();
         return;
     }
     if state.warm.load(Ordering::Acquire) == 0 {
         worker.warm_up();
     }
-    worker.work();
-    if worker.stopping() {
-        worker.finish();
+    match worker.work() {
+        End::Stopped => worker.finish(),
+        End::SentAway => (),
+        End::ExtensionGone => worker.give_place_back(),
     }
+}
+
+/// Why the loop ended.
+enum End {
+    /// SIGTERM.
+    Stopped,
+    /// A command needs the database without this worker.
+    SentAway,
+    /// The extension is not there any more.
+    ExtensionGone,
 }
 
 /// Settings of the database or of the server that a worker must not inherit: it runs as a superuser, and it writes.
@@ -168,8 +180,16 @@ impl Worker {
                 }
             });
         }
-        self.state.only_in_table.store(0, Ordering::Release);
         true
+    }
+
+    /// The place of this database among those with a worker is free for another one. Who wants a worker later takes a new place.
+    fn give_place_back(&self) {
+        let database = self.state.database.load(Ordering::Acquire);
+        self.state.worker_pid.store(0, Ordering::Release);
+        if self.state.wanted.load(Ordering::Acquire) == 0 && !self.sent_away() {
+            self.area.forget_database(database.into());
+        }
     }
 
     /// Reads the table tier into memory, once in the life of the server.
@@ -189,22 +209,21 @@ impl Worker {
     }
 
     /// The loop: until the worker has to leave, or the extension is gone.
-    fn work(&self) {
+    fn work(&self) -> End {
         let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
         loop {
-            if self.leaving() {
-                return;
-            }
-            if !BackgroundWorker::wait_latch(Some(NAP)) {
-                STOP.store(true, Ordering::Relaxed);
-                return;
+            if self.stopping() || !BackgroundWorker::wait_latch(Some(NAP)) {
+                return End::Stopped;
             }
             if BackgroundWorker::sighup_received() {
                 // SAFETY: the usual reaction to SIGHUP.
                 unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             }
-            if self.sent_away() || self.runs_without_extension() {
-                return;
+            if self.sent_away() {
+                return End::SentAway;
+            }
+            if self.runs_without_extension() {
+                return End::ExtensionGone;
             }
             step("tracking", || tracking::run(self.area));
             if due(&mut flushed, settings::flush_interval_s()) {
@@ -227,8 +246,11 @@ impl Worker {
     /// last hits first.
     fn finish(&self) {
         let began = Instant::now();
-        // SAFETY: counts entries of shared memory; a short sleep.
+        // SAFETY: asks the system; counts entries of shared memory; a short sleep.
         unsafe {
+            if !crate::server::PostmasterIsAliveInternal() {
+                return;
+            }
             while pg_sys::CountDBConnections(pg_sys::MyDatabaseId) > 0
                 && began.elapsed() < OTHERS_END
             {

@@ -138,7 +138,9 @@ pub fn transaction_ended(area: Area, committed: bool) {
     if let Some(held) = HELD.take()
         && let Some(state) = area.database(held.database)
     {
-        state.held.fetch_sub(1, Ordering::AcqRel);
+        let _ = state
+            .held
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
         if committed && held.dropped {
             for partition in area.partitions() {
                 sweep(partition, |head, _| {

@@ -58,7 +58,9 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
             }
         }
         if !BackgroundWorker::wait_latch(Some(nap)) {
-            break;
+            // With 0 the postmaster would not start it again after a pg_terminate_backend.
+            // SAFETY: no value with a destructor that matters is alive.
+            unsafe { pg_sys::proc_exit(1) };
         }
     }
 }
