@@ -40,15 +40,16 @@ RETURNS TABLE (function regprocedure, cache_key text, hit_count bigint, size_byt
                saved_ms double precision, age interval, expires_in interval, in_memory boolean)
     LANGUAGE sql VOLATILE
 BEGIN ATOMIC
+    WITH m AS MATERIALIZED (SELECT * FROM cache_memory_entries())
     SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.hit_count * e.cost_ms,
            pg_catalog.clock_timestamp() - e.created_at, e.expires_at - pg_catalog.clock_timestamp(), e.in_memory
     FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms, m.created_at, m.expires_at, true
-          FROM cache_memory_entries() AS m
+          FROM m
           WHERE NOT m.dead
           UNION ALL
           SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms, t.created_at, t.expires_at, false
           FROM query_cache AS t
-          WHERE NOT EXISTS (SELECT FROM cache_memory_entries() AS m WHERE m.cache_key = t.cache_key)
+          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key = t.cache_key)
          ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, created_at, expires_at, in_memory)
     WHERE e.expires_at > pg_catalog.clock_timestamp()
     ORDER BY e.hit_count DESC, e.hit_count * e.cost_ms DESC, e.cache_key
