@@ -282,8 +282,8 @@ fn by_function(functions: &[(pg_sys::Oid, Counts)], findings: &mut Findings) {
         (
             Reason::Untracked,
             "results not stored: reads an untracked relation",
-            "cache_explain names the relation. Call cache_track_table() for it, or give the function's owner the TRIGGER privilege \
-             on it; for foreign tables only \"consistency\": \"ttl\" helps.",
+            "Call cache_track_table() for the tables that it reads, or give the function's owner the TRIGGER privilege on them; for \
+             foreign tables only \"consistency\": \"ttl\" helps.",
         ),
         (
             Reason::TooLarge,
