@@ -8,6 +8,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
+	@echo '  BENCH="--quick"              only checks ratios, with wide margins; --help lists more'
 	@echo '  SUITES="regress cluster"      runs only these of: validity eviction regress isolation cluster consistency'
 
 setup: ## install what is missing: Debian packages, Rust toolchain, cargo-pgrx
@@ -35,7 +36,7 @@ audit: ## look for known vulnerabilities in the dependencies (downloads the advi
 	cargo deny --workspace check advisories
 
 bench: setup install ## measure, and compare within the same run
-	@scripts/run bench
+	@scripts/run bench $(BENCH)
 
 clean: ## stop the private clusters and remove everything built
 	@scripts/stop-clusters

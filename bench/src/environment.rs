@@ -12,7 +12,7 @@ pub(crate) fn describe(options: &Options) -> Result<Vec<(&'static str, String)>>
     let cluster = server::start("bench", true)?;
     let mut client = cluster.connect("postgres")?;
     let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
-    settings.push(("fsync", "off"));
+    settings.push(("fsync", "off (through a client: on)"));
     let settings = settings
         .iter()
         .map(|(name, value)| format!("{name} = {value}"))

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use pg_query_cache_harness::Cluster;
 use pg_query_cache_harness::postgres::Client;
+use pg_query_cache_harness::{Builder, Cluster};
 
 /// The database of the subject.
 pub(crate) const DATABASE: &str = "bench";
@@ -23,13 +23,20 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
 
 /// Starts a cluster, with the extension preloaded or not.
 pub(crate) fn start(name: &str, preload: bool) -> Result<Cluster> {
+    describe(name).preload(preload).build()
+}
+
+/// Starts a cluster that waits for the disk at each commit, as a server does whose data matter.
+pub(crate) fn start_durable(name: &str) -> Result<Cluster> {
+    describe(name).setting("fsync", "on").build()
+}
+
+fn describe(name: &str) -> Builder {
     SETTINGS
         .iter()
         .fold(Cluster::builder(name), |builder, (name, value)| {
             builder.setting(name, value)
         })
-        .preload(preload)
-        .build()
 }
 
 /// Makes a database with what the scripts put into it.
@@ -56,6 +63,8 @@ pub(crate) struct Load<'a> {
     pub(crate) clients: usize,
     /// How long.
     pub(crate) seconds: u32,
+    /// Settings of the sessions, as `PGOPTIONS` has them.
+    pub(crate) settings: &'a str,
 }
 
 impl Load<'_> {
@@ -75,6 +84,7 @@ impl Load<'_> {
             .arg(format!("--jobs={threads}"))
             .arg(format!("--time={}", self.seconds))
             .arg(self.database)
+            .env("PGOPTIONS", self.settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

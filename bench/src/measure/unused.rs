@@ -28,6 +28,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             script: "@select-only",
             clients: 2,
             seconds: if options.quick { 1 } else { 2 },
+            settings: "",
         }
         .tps()
     })?;

@@ -65,6 +65,7 @@ fn tpcb(cluster: &Cluster, options: &Options) -> Result<Section> {
             script: "@tpcb-like",
             clients: 2,
             seconds: if options.quick { 1 } else { 3 },
+            settings: "",
         }
         .tps()
     })?;
