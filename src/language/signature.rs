@@ -214,6 +214,19 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
                 .into(),
         ));
     }
+    if own.kind != b'f' {
+        return Err(Error::InvalidDeclaration(
+            "only plain functions can be cached functions".into(),
+            "Declare it with CREATE FUNCTION, without WINDOW.".into(),
+        ));
+    }
+    if own.strict && (!base.strict || own.arguments.len() > base.arguments.len()) {
+        return Err(Error::InvalidDeclaration(
+            "cached function must not be declared STRICT".into(),
+            "Leave it out: the base function decides what a NULL means, and NULL as cache_duration means the time to live of the function."
+                .into(),
+        ));
+    }
     let mismatch = |what: String| {
         Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()))
     };

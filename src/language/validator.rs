@@ -23,19 +23,19 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     let Some(own) = Signature::of(function) else {
         return;
     };
+    // What needs no other object is always checked: the view cached_functions reads every body.
+    let body = Body::parse(&own.source).or_raise();
+    if let Some(ttl) = &body.ttl {
+        signature::parse_ttl(ttl).or_raise();
+    }
     if !check {
         // A dump restores functions in the order of their dependencies, so the base function is there if it can be.
-        if let Ok(body) = Body::parse(&own.source)
-            && body.binding == Binding::Early
+        if body.binding == Binding::Early
             && let Some(base) = signature::find(&body.function)
         {
             depend(function, base.oid);
         }
         return;
-    }
-    let body = Body::parse(&own.source).or_raise();
-    if let Some(ttl) = &body.ttl {
-        signature::parse_ttl(ttl).or_raise();
     }
     if body.binding == Binding::Late && signature::find(&body.function).is_none() {
         return;

@@ -2,14 +2,14 @@
 \set ECHO errors
 \getenv testdir PG_ABS_SRCDIR
 \set outcomes :testdir '/lib/outcomes.sql'
-SET client_min_messages = warning;
 CREATE SCHEMA arguments_test;
 SET search_path = arguments_test, public;
 \i :outcomes
 \set ECHO all
 CREATE TYPE pair AS (a integer, b text);
 
--- Defaults, named and mixed notation: the same call, however it is written.
+-- Defaults, named and mixed notation: the same call, however it is written (one without any text has no collation, and an entry of
+-- its own).
 CREATE FUNCTION describe(a integer, b text DEFAULT 'x', c boolean DEFAULT NULL) RETURNS text LANGUAGE sql STABLE
     AS $$SELECT concat_ws(' ', a, b, coalesce(c::text, 'unknown'))$$;
 SELECT cache_function('describe(int,text,bool)');
@@ -41,7 +41,7 @@ SELECT outcomes();
 
 -- A strict function is not run for NULL: no entry.
 CREATE FUNCTION careful(a integer, b integer) RETURNS integer LANGUAGE plpgsql STABLE STRICT
-    AS $$BEGIN RAISE NOTICE 'runs'; RETURN a + b; END$$;
+    AS $$BEGIN RAISE NOTICE 'runs with % and %', a, b; RETURN a + b; END$$;
 SELECT cache_function('careful(int,int)');
 SELECT careful_cached(1, NULL), careful_cached(NULL, 1), careful_cached(1, 2), careful_cached(1, 2);
 CREATE FUNCTION careful_set(a integer) RETURNS SETOF integer LANGUAGE sql STABLE STRICT AS $$SELECT generate_series(1, a)$$;
@@ -93,7 +93,7 @@ SELECT cache_function('first_of(anyarray)');
 SELECT first_of_cached(1, 2), first_of_cached('a'::text, 'b'), first_of_cached(VARIADIC ARRAY[true]), first_of_cached(1, 2);
 CREATE FUNCTION spread(v anyelement, OUT same anyelement, OUT list anyarray) LANGUAGE sql STABLE AS $$SELECT v, ARRAY[v, v]$$;
 SELECT cache_function('spread(anyelement)');
-SELECT * FROM spread_cached(1), spread_cached('x'::text), spread_cached(1);
+SELECT * FROM spread_cached(1) AS a, spread_cached('x'::text) AS b, spread_cached(1) AS c;
 CREATE FUNCTION each(v anyarray) RETURNS SETOF anyelement LANGUAGE sql STABLE AS $$SELECT unnest(v)$$;
 SELECT cache_function('each(anyarray)');
 SELECT each_cached(ARRAY[1, 2]), each_cached(ARRAY['a', 'b']), each_cached(ARRAY[1, 2]);

@@ -2,7 +2,6 @@
 \set ECHO errors
 \getenv testdir PG_ABS_SRCDIR
 \set outcomes :testdir '/lib/outcomes.sql'
-SET client_min_messages = warning;
 CREATE SCHEMA values_test;
 SET search_path = values_test, public;
 \i :outcomes
