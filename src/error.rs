@@ -48,7 +48,7 @@ impl Error {
                 ERRCODE_UNDEFINED_FUNCTION,
                 format!("function {name} does not exist"),
                 None,
-                Some(hint),
+                Some(hint).filter(|hint| !hint.is_empty()),
             ),
             Error::Mismatch(what, hint) => (
                 ERRCODE_INVALID_FUNCTION_DEFINITION,

@@ -6,7 +6,7 @@ use crate::compat;
 use crate::dependencies::{declared, relations, tracking};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
-use crate::language::signature::Signature;
+use crate::language::signature::{self, Signature};
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value, json};
@@ -18,22 +18,23 @@ fn language() -> pg_sys::Oid {
 }
 
 /// The signature of a function that must be in `LANGUAGE cached`.
-fn cached(function: pg_sys::Oid) -> Result<Signature, Error> {
+pub fn cached(function: pg_sys::Oid) -> Result<Signature, Error> {
     match Signature::of(function) {
         Some(signature) if signature.language == language() => Ok(signature),
         Some(_) => Err(Error::NotCached(compat::regprocedure(function))),
-        None => Err(Error::NoSuchFunction(
-            function.to_u32().to_string(),
-            "It was dropped meanwhile.".into(),
-        )),
+        None => Err(no_such_oid(function)),
     }
+}
+
+fn no_such_oid(function: pg_sys::Oid) -> Error {
+    Error::NoSuchFunction(format!("with OID {}", function.to_u32()), String::new())
 }
 
 /// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern(sql = false)]
 fn cache_function(
-    function: pg_sys::Oid,
+    function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
     depends_on: Option<JsonB>,
     tags: Option<Vec<Option<String>>>,
@@ -43,13 +44,16 @@ fn cache_function(
     priority: Option<i32>,
     name: Option<String>,
 ) -> pg_sys::Oid {
-    let base = Signature::of(function)
+    let function = function
         .ok_or_else(|| {
-            Error::NoSuchFunction(
-                function.to_u32().to_string(),
-                "It was dropped meanwhile.".into(),
+            Error::InvalidParameter(
+                "function must not be null".into(),
+                "It is the function whose results are to be cached.".into(),
             )
         })
+        .or_raise();
+    let base = Signature::of(function)
+        .ok_or_else(|| no_such_oid(function))
         .or_raise();
     let mut body = Map::new();
     body.insert(
@@ -82,9 +86,7 @@ fn cache_function(
     }
     let source = Value::Object(body).to_string();
     let parsed = Body::parse(&source).or_raise();
-    if let Err(error) = crate::language::signature::resolve(&parsed) {
-        error.raise();
-    }
+    signature::check_base(&base, &parsed).or_raise();
     let command = declaration(&base, name.as_deref(), &source);
     if let Err(problem) = Spi::run(&command) {
         ereport!(
@@ -136,12 +138,25 @@ fn qualified(depends_on: Value) -> Value {
 }
 
 fn interval_text(interval: pgrx::datum::Interval) -> String {
-    format!(
-        "{} months {} days {} microseconds",
-        interval.months(),
-        interval.days(),
-        interval.micros()
-    )
+    let (micros, second) = (interval.micros(), 1_000_000);
+    let (time, unit) = match micros % second {
+        0 => (micros / second, "seconds"),
+        _ => (micros, "microseconds"),
+    };
+    let parts: Vec<String> = [
+        (i64::from(interval.months()), "months"),
+        (i64::from(interval.days()), "days"),
+        (time, unit),
+    ]
+    .iter()
+    .filter(|(number, _)| *number != 0)
+    .map(|(number, unit)| format!("{number} {unit}"))
+    .collect();
+    if parts.is_empty() {
+        "0".into()
+    } else {
+        parts.join(" ")
+    }
 }
 
 /// Schema and name of the cached function of `base`.

@@ -49,6 +49,7 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
 #[allow(unsafe_code)]
 fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
     let area = preloaded();
+    super::caching::cached(function).or_raise();
     // SAFETY: a variable of the backend.
     let slot = slot_of(
         unsafe { pg_sys::MyDatabaseId },

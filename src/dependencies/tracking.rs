@@ -51,7 +51,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
     }
     if !relations::can_be_tracked(relation) || kind == pg_sys::RELKIND_MATVIEW {
         return Err(Error::NotTrackable(
-            format!("{name} cannot be tracked"),
+            format!("relation \"{name}\" cannot be tracked"),
             "Only permanent and unlogged tables, partitioned or not, can be tracked.".into(),
         ));
     }
@@ -86,7 +86,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
         .any(|member| !relations::can_be_tracked(*member))
     {
         return Err(Error::NotTrackable(
-            format!("{name} cannot be tracked"),
+            format!("relation \"{name}\" cannot be tracked"),
             "A table of its partition or inheritance tree is a foreign or temporary table.".into(),
         ));
     }

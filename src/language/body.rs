@@ -66,7 +66,7 @@ pub struct Body {
     pub consistency: Consistency,
     /// How long an entry is spared by eviction: 0 (default) to 3.
     #[serde(default)]
-    pub priority: u8,
+    pub priority: i64,
     /// See [`Binding`].
     #[serde(default)]
     pub binding: Binding,
@@ -79,18 +79,18 @@ impl Body {
     pub fn parse(source: &str) -> Result<Self, Error> {
         let body: Body = serde_json::from_str(source).map_err(|problem| {
             Error::InvalidBody(
-                problem.to_string(),
+                wording(&problem),
                 format!("The body is a JSON object with the keys {KEYS}."),
             )
         })?;
-        if body.function.trim().is_empty() {
+        if !body.function.contains('(') {
             return Err(Error::InvalidBody(
-                "\"function\" is empty".into(),
+                format!("\"function\" is \"{}\"", body.function),
                 "Name the base function with its argument types, for example \"f(integer)\"."
                     .into(),
             ));
         }
-        if body.priority > pg_query_cache_eviction::MAX_CREDIT {
+        if !(0..=pg_query_cache_eviction::MAX_CREDIT.into()).contains(&body.priority) {
             return Err(Error::InvalidBody(
                 format!("\"priority\" is {}", body.priority),
                 "The priority lies between 0 and 3.".into(),
@@ -135,6 +135,38 @@ impl Body {
         }
         Ok(body)
     }
+}
+
+/// What the parser says, in words of JSON instead of Rust. A position helps only where the text itself is no JSON.
+fn wording(problem: &serde_json::Error) -> String {
+    let text = problem.to_string();
+    if !problem.is_data() {
+        return text;
+    }
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(text, _)| text);
+    if text.contains("struct Body") {
+        return "the body is not an object".into();
+    }
+    let text = match text.split_once(", expected one of") {
+        // The hint lists the keys.
+        Some((unknown, _)) if text.starts_with("unknown field") => unknown,
+        _ => text,
+    };
+    [
+        ("`", "\""),
+        ("field", "key"),
+        ("unknown variant", "unknown value"),
+        ("a sequence", "an array"),
+        ("sequence", "array"),
+        ("a map", "an object"),
+        ("map", "object"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (rust, json)| {
+        text.replace(rust, json)
+    })
 }
 
 /// Longest tag, in bytes.

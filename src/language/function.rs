@@ -146,8 +146,9 @@ fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
 
 /// Reads a cached function from the catalog.
 fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
-    let own = Signature::of(oid)
-        .ok_or_else(|| Error::NoSuchFunction(oid.to_u32().to_string(), String::new()))?;
+    let own = Signature::of(oid).ok_or_else(|| {
+        Error::NoSuchFunction(format!("with OID {}", oid.to_u32()), String::new())
+    })?;
     let body = Body::parse(&own.source)?;
     let base = signature::resolve(&body)?;
     let has_duration = signature::check(&own, &base, &body)?;
@@ -187,7 +188,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         ttl,
         scope: body.scope,
         consistency: body.consistency,
-        priority: body.priority,
+        priority: body.priority as u8,
         tags: body.tags,
         depends_on: body.depends_on,
         found_under,

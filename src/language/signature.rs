@@ -129,19 +129,12 @@ pub fn find(name: &str) -> Option<Signature> {
     Signature::of(oid)
 }
 
-/// Checks that `own` can be a cached function of `base`. Returns whether it has the additional argument `cache_duration`.
-pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
+/// Checks that the results of `base` can be cached at all.
+pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
     let base_name = compat::regprocedure(base.oid);
     let not_cacheable = |what: String, detail: &str, hint: &str| {
         Err(Error::NotCacheable(what, detail.into(), hint.into()))
     };
-    if base.oid == own.oid {
-        return not_cacheable(
-            format!("function {base_name} cannot cache itself"),
-            "The body names the cached function as its own base function.",
-            "Name the function whose results are to be cached.",
-        );
-    }
     if base.kind != b'f' {
         return not_cacheable(
             format!("{base_name} is not a plain function"),
@@ -201,6 +194,20 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             "Declare it STABLE if it only reads, or give \"consistency\": \"ttl\" if its age alone decides.",
         );
     }
+    Ok(())
+}
+
+/// Checks that `own` can be a cached function of `base`. Returns whether it has the additional argument `cache_duration`.
+pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
+    let base_name = compat::regprocedure(base.oid);
+    if base.oid == own.oid {
+        return Err(Error::NotCacheable(
+            format!("function {base_name} cannot cache itself"),
+            "The body names the cached function as its own base function.".into(),
+            "Name the function whose results are to be cached.".into(),
+        ));
+    }
+    check_base(base, body)?;
     if own.volatility == pg_sys::PROVOLATILE_IMMUTABLE {
         return Err(Error::InvalidDeclaration(
             "cached function must not be declared IMMUTABLE".into(),
@@ -274,7 +281,7 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             if super::body::argument_number(argument).is_none_or(|i| i >= n) {
                 return Err(Error::InvalidBody(
                     format!("{argument} is not an argument of the base function {base_name}"),
-                    format!("It has {n} arguments."),
+                    "Arguments are numbered from $1; cache_duration is not one of them.".into(),
                 ));
             }
         }
