@@ -41,7 +41,8 @@ SELECT p.oid::pg_catalog.regprocedure                                    AS func
        body.json -> 'tags'                                               AS tags
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-CROSS JOIN LATERAL (SELECT p.prosrc::pg_catalog.jsonb) AS body (json)
+-- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as JSON.
+CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached' THEN p.prosrc::pg_catalog.jsonb END) AS body (json)
 WHERE l.lanname OPERATOR(pg_catalog.=) 'cached';
 COMMENT ON VIEW cached_functions IS 'the cached functions of this database and what their bodies say';
 

@@ -10,6 +10,7 @@ use crate::language::signature::{self, Signature};
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value, json};
+use std::ffi::CString;
 
 /// Oid of `LANGUAGE cached` in this database.
 fn language() -> pg_sys::Oid {
@@ -87,7 +88,8 @@ fn cache_function(
     let source = Value::Object(body).to_string();
     let parsed = Body::parse(&source).or_raise();
     signature::check_base(&base, &parsed).or_raise();
-    let command = declaration(&base, name.as_deref(), &source);
+    let target = target(&base, name.as_deref());
+    let command = declaration(&base, &target, &source);
     if let Err(problem) = Spi::run(&command) {
         ereport!(
             ERROR,
@@ -96,7 +98,7 @@ fn cache_function(
         );
     }
     track_declared(&parsed);
-    new_function(&base, name.as_deref()).unwrap_or(pg_sys::InvalidOid)
+    new_function(&base, &target).unwrap_or(pg_sys::InvalidOid)
 }
 
 /// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already.
@@ -159,23 +161,40 @@ fn interval_text(interval: pgrx::datum::Interval) -> String {
     }
 }
 
-/// Schema and name of the cached function of `base`.
+/// Schema and name of the cached function of `base`: its own schema, or that in which new objects are made if that is the catalog,
+/// which no dump holds.
 fn target(base: &Signature, name: Option<&str>) -> (String, String) {
+    const SUFFIX: &str = "_cached";
+    const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
     // SAFETY: syscache lookups of an existing function.
-    unsafe {
-        let schema = compat::text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(
-            base.oid,
-        )));
-        let own = compat::text(pg_sys::get_func_name(base.oid));
+    let (schema, own) = unsafe {
+        let schema = pg_sys::get_func_namespace(base.oid);
         (
-            schema,
-            name.map_or_else(|| format!("{own}_cached"), str::to_owned),
+            (schema != pg_sys::PG_CATALOG_NAMESPACE.into())
+                .then(|| compat::text(pg_sys::get_namespace_name(schema))),
+            compat::text(pg_sys::get_func_name(base.oid)),
         )
-    }
+    };
+    let schema = schema
+        .or_else(|| {
+            Spi::get_one::<String>("SELECT pg_catalog.current_schema()::pg_catalog.text")
+                .ok()
+                .flatten()
+        })
+        .unwrap_or_default();
+    let name = match name {
+        Some(name) => clip(name, LONGEST).to_owned(),
+        None => clip(&own, LONGEST - SUFFIX.len()).to_owned() + SUFFIX,
+    };
+    (schema, name)
 }
 
-fn declaration(base: &Signature, name: Option<&str>, body: &str) -> String {
-    let (schema, name) = target(base, name);
+/// The beginning of `name` that fits into so many bytes.
+fn clip(name: &str, bytes: usize) -> &str {
+    &name[..name.floor_char_boundary(bytes)]
+}
+
+fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) -> String {
     let ask = |question: &str| {
         Spi::get_one_with_args::<String>(question, &[base.oid.into()])
             .ok()
@@ -193,24 +212,24 @@ fn declaration(base: &Signature, name: Option<&str>, body: &str) -> String {
     }
     format!(
         "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS '{}'",
-        compat::quote_identifier(&schema),
-        compat::quote_identifier(&name),
+        compat::quote_identifier(schema),
+        compat::quote_identifier(name),
         body.replace('\'', "''")
     )
 }
 
 /// The function that [`declaration`] has created.
-fn new_function(base: &Signature, name: Option<&str>) -> Option<pg_sys::Oid> {
-    let (_, name) = target(base, name);
+fn new_function(base: &Signature, (schema, name): &(String, String)) -> Option<pg_sys::Oid> {
     let mut types = base.arguments.clone();
     if base.variadic == pg_sys::InvalidOid {
         types.push(pg_sys::INTERVALOID);
     }
-    let name = std::ffi::CString::new(name).ok()?;
-    // SAFETY: the catalog row of the command before becomes visible; a syscache lookup of an existing function.
+    let (schema, name) = (CString::new(schema.as_str()), CString::new(name.as_str()));
+    let (schema, name) = (schema.ok()?, name.ok()?);
+    // SAFETY: the catalog row of the command before becomes visible; a syscache lookup that allows for its absence.
     let schema = unsafe {
         pg_sys::CommandCounterIncrement();
-        pg_sys::get_func_namespace(base.oid)
+        pg_sys::get_namespace_oid(schema.as_ptr(), true)
     };
     compat::find_function(schema, &name, &types)
 }
