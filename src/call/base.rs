@@ -141,7 +141,7 @@ unsafe fn fresh(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_
 }
 
 /// The caller needs EXECUTE on the base function, as if it had called it.
-unsafe fn check_execute(base: pg_sys::Oid) {
+pub unsafe fn check_execute(base: pg_sys::Oid) {
     // SAFETY: a catalog lookup; aclcheck_error raises.
     unsafe {
         let result = pg_sys::pg_proc_aclcheck(base, server::GetUserId(), pg_sys::ACL_EXECUTE as _);

@@ -27,7 +27,7 @@ mod publish;
 pub mod scope;
 mod value;
 
-use crate::language::body::Consistency;
+use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
 use crate::language::signature::interval_us;
 use crate::server::{self, guarded};
@@ -93,6 +93,10 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
             Ok(admitted) => admitted,
             Err(reason) => return bypass(&function, reason),
         };
+        // A shared entry was made with the rights of somebody else.
+        if function.scope == Scope::Shared {
+            base::check_execute(function.base);
+        }
         let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let max_age = max_age(&function, fcinfo);
         let mut key = KEY.take();
