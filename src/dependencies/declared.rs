@@ -177,20 +177,28 @@ pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) 
         .tags
         .iter()
         .map(|template| {
-            let mut tag = template.clone();
-            // From the last argument to the first, so that $1 does not match the beginning of $12.
-            for number in (0..function.arguments.len()).rev() {
-                let placeholder = format!("${}", number + 1);
-                if tag.contains(&placeholder) {
-                    // SAFETY: the caller's fcinfo.
-                    tag = tag.replace(&placeholder, &unsafe {
-                        argument_text(function, fcinfo, number)
-                    });
-                }
-            }
-            cut(tag)
+            // SAFETY: the caller's fcinfo.
+            cut(filled_in(template, |number| {
+                (number < function.arguments.len())
+                    .then(|| unsafe { argument_text(function, fcinfo, number) })
+            }))
         })
         .collect()
+}
+
+/// `template` with each `$n` replaced by its argument; what is filled in is not looked at again. One that names no argument stays.
+fn filled_in(template: &str, argument: impl Fn(usize) -> Option<String>) -> String {
+    let mut parts = template.split('$');
+    let mut tag = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let number = part[..digits].parse::<usize>().ok();
+        match number.and_then(|n| n.checked_sub(1)).and_then(&argument) {
+            Some(text) => tag.push_str(&(text + &part[digits..])),
+            None => tag.push_str(&format!("${part}")),
+        }
+    }
+    tag
 }
 
 unsafe fn argument_text(
