@@ -220,4 +220,15 @@ pub fn define(preloading: bool) {
         c"Sets the time to live of entries of class department.",
         &TTL_DEPARTMENT_S,
     );
+    if preloading {
+        // Elsewhere not all of the settings exist, and those in the server's file would be complained about in each session.
+        reserve_prefix();
+    }
+}
+
+/// A setting that does not exist is an error from here on.
+#[allow(unsafe_code)]
+fn reserve_prefix() {
+    // SAFETY: a C string.
+    unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"pg_query_cache".as_ptr()) };
 }

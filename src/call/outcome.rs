@@ -123,7 +123,7 @@ impl Reason {
     /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
     pub fn is_bypass(self) -> bool {
         (self as u8) <= Reason::Crowded as u8
-            || matches!(self, Reason::NoAge | Reason::Damaged | Reason::AnonymousRow)
+            || matches!(self, Reason::Damaged | Reason::AnonymousRow)
     }
 }
 
