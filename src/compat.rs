@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use pgrx::{FromDatum, pg_sys};
+use pgrx::pg_sys;
 use std::ffi::CStr;
 
 /// Syscache of functions by oid.
@@ -11,8 +11,6 @@ pub const PROC_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
 pub const PROC_NAME_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32;
 /// Syscache of schemas by oid.
 pub const NAMESPACE_CACHE: i32 = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
-/// Syscache of tables by oid.
-pub const CLASS_CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
 
 /// Catalogs and columns that pgrx does not bind; the numbers are fixed in the server's catalog headers.
 pub mod catalog {
@@ -83,6 +81,13 @@ pub fn lock_group_leader_number() -> Option<i32> {
         let leader = (*pg_sys::MyProc).lockGroupLeader;
         (!leader.is_null()).then(|| (*leader).pgprocno)
     }
+}
+
+/// The present database.
+#[inline(always)]
+pub fn database() -> pg_sys::Oid {
+    // SAFETY: a variable of the backend, set once when it connects.
+    unsafe { pg_sys::MyDatabaseId }
 }
 
 /// Whether this is a parallel worker.
@@ -312,24 +317,5 @@ pub unsafe fn oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
         let oids = cells.iter().map(|cell| cell.oid_value).collect();
         pg_sys::list_free(list);
         oids
-    }
-}
-
-/// A text column of a catalog row.
-///
-/// # Safety
-/// `tuple` is a row described by `description`, `column` one of its text columns.
-pub unsafe fn text_column(
-    tuple: pg_sys::HeapTuple,
-    description: pg_sys::TupleDesc,
-    column: u32,
-) -> Option<String> {
-    let mut is_null = false;
-    // SAFETY: the caller's.
-    unsafe {
-        String::from_datum(
-            pg_sys::heap_getattr(tuple, column as _, description, &mut is_null),
-            is_null,
-        )
     }
 }

@@ -22,8 +22,6 @@ pub enum Error {
     InvalidParameter(String, String),
     /// A relation cannot be tracked: message, detail.
     NotTrackable(String, String),
-    /// No right to do it: message, hint.
-    NoPrivilege(String, String),
     /// The library is not preloaded.
     NotPreloaded,
     /// A column does not exist: column, relation.
@@ -79,9 +77,6 @@ impl Error {
             }
             Error::NotTrackable(message, detail) => {
                 (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None)
-            }
-            Error::NoPrivilege(message, hint) => {
-                (ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, Some(hint))
             }
             Error::NotPreloaded => (
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

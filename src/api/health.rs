@@ -113,8 +113,7 @@ fn analyze_cache_health() -> TableIterator<
 
 fn examine(area: Area, findings: &mut Findings) {
     statistics::hand_over(area);
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let functions = area.functions().read_all(database);
     let mut total = Counts::default();
     functions.iter().for_each(|(_, counts)| total.add(counts));

@@ -26,8 +26,7 @@ fn concerned(area: Area, slots: &[u32]) -> i64 {
 #[allow(unsafe_code)]
 fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
     let area = preloaded();
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let tags: Vec<String> = tags.into_iter().flatten().collect();
     let slots: Vec<u32> = tags
         .iter()
@@ -50,9 +49,8 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
 fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
     let area = preloaded();
     super::caching::cached(function).or_raise();
-    // SAFETY: a variable of the backend.
     let slot = slot_of(
-        unsafe { pg_sys::MyDatabaseId },
+        crate::compat::database(),
         Tag::Function(function),
         area.layout.slots,
     );
@@ -66,8 +64,7 @@ fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
 #[allow(unsafe_code)]
 fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
     let area = preloaded();
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let slots: Vec<u32> = crate::dependencies::relations::roots(relation)
         .into_iter()
         .flat_map(|root| {

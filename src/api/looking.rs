@@ -16,8 +16,7 @@ use std::sync::atomic::Ordering;
 
 /// Entries of this database.
 fn entries_of_database(area: Area) -> Vec<Seen> {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    let database = crate::compat::database().to_u32();
     area.partitions()
         .flat_map(|partition| insert::survey(partition, |head| head.database == database))
         .collect()
@@ -62,8 +61,7 @@ fn cache_stats() -> TableIterator<
     ),
 > {
     let area = preloaded();
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let mut total = Counts::default();
     for (_, counts) in area.functions().read_all(database) {
         total.add(&counts);
@@ -127,8 +125,7 @@ fn cache_function_stats() -> TableIterator<
     ),
 > {
     let area = preloaded();
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let seen = entries_of_database(area);
     let rows: Vec<_> = area
         .functions()

@@ -27,8 +27,8 @@ pub struct Frame {
     pub hash: u64,
     /// The key.
     pub key: Vec<u8>,
-    /// The flight that it leads; ends with the frame.
-    pub lead: Option<Lead>,
+    /// The flight that it leads: held for its end, which comes with that of the frame.
+    _lead: Option<Lead>,
     /// Relations read, each once.
     pub relations: Vec<pg_sys::Oid>,
     /// Slots that inner cached calls depended on, each once.
@@ -114,7 +114,7 @@ pub fn begin(
         function: function.clone(),
         hash,
         key: key.to_vec(),
-        lead,
+        _lead: lead,
         relations: Vec::new(),
         inherited: Vec::new(),
         oldest: now,

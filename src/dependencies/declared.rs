@@ -178,9 +178,9 @@ pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) 
         .iter()
         .map(|template| {
             // SAFETY: the caller's fcinfo.
+            let text = |number| unsafe { argument_text(function, fcinfo, number) };
             cut(filled_in(template, |number| {
-                (number < function.arguments.len())
-                    .then(|| unsafe { argument_text(function, fcinfo, number) })
+                (number < function.arguments.len()).then(|| text(number))
             }))
         })
         .collect()

@@ -31,11 +31,7 @@ thread_local! {
 }
 
 fn slots() -> [u32; 2] {
-    // SAFETY: a variable of the backend.
-    [
-        CLUSTER_SLOT,
-        definitions_slot(unsafe { pg_sys::MyDatabaseId }),
-    ]
+    [CLUSTER_SLOT, definitions_slot(compat::database())]
 }
 
 /// A query begins: if it is the first of its transaction, notes how definitions are now.

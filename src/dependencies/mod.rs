@@ -6,11 +6,13 @@
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
 //! * `tracking`: adding and removing its triggers
-//! * `utility`: DDL and other commands that change what functions mean
+//! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
+//!   change partition and inheritance trees
 //! * `temporary`: temporary objects of the session, which names may mean
 
 #![allow(unsafe_code)]
 
+mod commands;
 pub mod declared;
 pub mod definitions;
 pub mod executor;
@@ -18,6 +20,7 @@ pub mod relations;
 pub mod temporary;
 pub mod tracker;
 pub mod tracking;
+mod trees;
 pub mod utility;
 
 use crate::call::frames::Frame;
@@ -38,8 +41,7 @@ pub unsafe fn slots_of(
     frame: &Frame,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Vec<u32>, Reason> {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let count = area.layout.slots;
     let mut slots = vec![
         CLUSTER_SLOT,

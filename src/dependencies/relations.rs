@@ -255,10 +255,9 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
                     return;
                 }
                 let kind = row.tgtype;
-                let always = row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS as u8;
+                let always = row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS;
                 if kind & ROW != 0 {
-                    let fires =
-                        always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA as u8;
+                    let fires = always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA;
                     found.replica |= fires && kind & BEFORE == 0 && kind & WRITES == WRITES;
                 } else if kind & BEFORE != 0 {
                     found.statement |= always && kind & ALL == ALL;

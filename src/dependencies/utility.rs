@@ -5,11 +5,12 @@
 //! on (a policy of a table under a view, an operator of a type, a schema in the search path …) is a long list, and an entry served
 //! after one of them changed would be a wrong answer. DDL is rare and a cache refills.
 //!
-//! The list below names the commands that cannot change a result; everything else marks. A command that a later version adds marks.
+//! `commands` says which command changes what.
 
 #![allow(unsafe_code)]
 
-use super::{declared, relations, temporary, tracking};
+use super::commands::{self, Change};
+use super::{declared, relations, temporary, trees};
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::server::{self, guarded};
@@ -20,62 +21,11 @@ use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
 use std::cell::Cell;
-use std::ffi::CStr;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
 thread_local! {
     static QUIET: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether a command adds a table to a partition or inheritance tree.
-unsafe fn grows_tree(statement: *mut pg_sys::Node) -> bool {
-    // SAFETY: the tag tells the struct.
-    unsafe {
-        match (*statement).type_ {
-            pg_sys::NodeTag::T_CreateStmt => !(*statement.cast::<pg_sys::CreateStmt>())
-                .inhRelations
-                .is_null(),
-            pg_sys::NodeTag::T_AlterTableStmt => {
-                let commands = (*statement.cast::<pg_sys::AlterTableStmt>()).cmds;
-                !commands.is_null()
-                    && std::slice::from_raw_parts((*commands).elements, (*commands).length as usize)
-                        .iter()
-                        .any(|cell| {
-                            let kind = (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype;
-                            kind == pg_sys::AlterTableType::AT_AttachPartition
-                                || kind == pg_sys::AlterTableType::AT_AddInherit
-                        })
-            }
-            _ => false,
-        }
-    }
-}
-
-/// A tree that was tracked stays tracked when it gets a new member. If that cannot be (a foreign table), the tree is not tracked any
-/// more and its readers are no longer stored.
-unsafe fn track_new_member(statement: *mut pg_sys::Node) {
-    // SAFETY: the parse tree of the command, one of the two kinds.
-    let relation = unsafe {
-        match (*statement).type_ {
-            pg_sys::NodeTag::T_CreateStmt => {
-                range_var((*statement.cast::<pg_sys::CreateStmt>()).relation)
-            }
-            _ => range_var((*statement.cast::<pg_sys::AlterTableStmt>()).relation),
-        }
-    };
-    let Some(relation) = relation else { return };
-    // SAFETY: the catalog rows of the command become visible.
-    unsafe { pg_sys::CommandCounterIncrement() };
-    let key_columns: Vec<Vec<String>> = relations::roots(relation)
-        .into_iter()
-        .map(relations::triggers)
-        .filter(|triggers| triggers.statement)
-        .map(|triggers| triggers.key_columns)
-        .collect();
-    for columns in key_columns {
-        let _ = tracking::track(relation, &columns);
-    }
 }
 
 /// Runs `body`, whose commands do not mark the definitions: what they concern is marked by the caller.
@@ -140,33 +90,17 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// What a command changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    /// Nothing that a cached result could rest on.
-    Nothing,
-    /// Temporary objects of this session only.
-    Temporary,
-    /// Definitions in this database.
-    Definitions,
-    /// Roles and memberships.
-    Roles,
-    /// The name or owner of something that the cluster shares, or of anything else.
-    Names,
-    /// The contents of one materialized view.
-    Contents(pg_sys::Oid),
-}
-
 unsafe fn before(statement: *mut pg_sys::Node) -> Change {
     // SAFETY: the parse tree of the command.
-    let (change, looks_only) = unsafe { (change(statement), looks_only(statement)) };
+    let (change, looks_only) =
+        unsafe { (commands::change(statement), commands::looks_only(statement)) };
     if !looks_only {
         frames::refuse(Reason::Writes);
     }
     if change != Change::Nothing {
         temporary::command_ran();
         // SAFETY: the parse tree of the command.
-        unsafe { keep_writers_away(statement) };
+        unsafe { trees::keep_writers_away(statement) };
         register(change);
     }
     change
@@ -180,77 +114,21 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
     if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
+    if change == Change::Definitions && !own::wrote(definitions_slot(crate::compat::database())) {
+        // The command has committed on its way (DETACH PARTITION CONCURRENTLY), and changed more in the transaction after that.
+        register(change);
+    }
     if let Change::Contents(_) = change {
         // SAFETY: the parse tree of the command. REFRESH still holds its lock, so the name means what was refreshed.
-        let refreshed = unsafe { self::change(statement) };
+        let refreshed = unsafe { commands::change(statement) };
         if refreshed != change {
             register(refreshed);
         }
     }
     // SAFETY: the parse tree of the command.
     unsafe {
-        if grows_tree(statement) {
-            track_new_member(statement);
-        }
-    }
-}
-
-/// A change of inheritance changes the tops of trees, under which writes are marked, for all that lies below. The server locks the
-/// table alone; writers of the tables below it, which have marked the old tops, have to end first. (For partitions the server
-/// itself locks all that lies below.)
-unsafe fn keep_writers_away(statement: *mut pg_sys::Node) {
-    // SAFETY: the tag tells the struct; the list holds commands of ALTER TABLE.
-    unsafe {
-        if (*statement).type_ != pg_sys::NodeTag::T_AlterTableStmt {
-            return;
-        }
-        let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
-        if alter.cmds.is_null() {
-            return;
-        }
-        let cells =
-            std::slice::from_raw_parts((*alter.cmds).elements, (*alter.cmds).length as usize);
-        let concerned = cells.iter().any(|cell| {
-            matches!(
-                (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype,
-                pg_sys::AlterTableType::AT_AddInherit | pg_sys::AlterTableType::AT_DropInherit
-            )
-        });
-        if !concerned {
-            return;
-        }
-        let table = pg_sys::RangeVarGetRelidExtended(
-            alter.relation,
-            pg_sys::AccessExclusiveLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            Some(must_own),
-            std::ptr::null_mut(),
-        );
-        if table != pg_sys::InvalidOid {
-            server::find_all_inheritors(
-                table,
-                pg_sys::ShareRowExclusiveLock as i32,
-                std::ptr::null_mut(),
-            );
-        }
-    }
-}
-
-/// Refuses to lock somebody else's table, in the server's words.
-unsafe extern "C-unwind" fn must_own(
-    range: *const pg_sys::RangeVar,
-    table: pg_sys::Oid,
-    _before: pg_sys::Oid,
-    _argument: *mut std::ffi::c_void,
-) {
-    // SAFETY: called by the server while it looks the name up; aclcheck_error raises.
-    unsafe {
-        if table != pg_sys::InvalidOid && !pg_sys::pg_class_ownercheck(table, server::GetUserId()) {
-            pg_sys::aclcheck_error(
-                pg_sys::AclResult::ACLCHECK_NOT_OWNER,
-                pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(table)),
-                (*range).relname,
-            );
+        if trees::grows_tree(statement) {
+            trees::track_new_member(statement);
         }
     }
 }
@@ -263,8 +141,7 @@ fn register(change: Change) {
         return;
     }
     let Some(area) = area() else { return };
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     match change {
         Change::Definitions => mark(area, &[definitions_slot(database)]),
         // Memberships decide what a role may do in every database.
@@ -292,149 +169,7 @@ fn mark(area: Area, slots: &[u32]) {
 
 /// Marks all results of the present database as invalid from the commit of this transaction on.
 pub fn mark_database(area: Area) {
-    // SAFETY: a variable of the backend.
-    mark(area, &[definitions_slot(unsafe { pg_sys::MyDatabaseId })]);
-}
-
-/// Whether a command does nothing but look, so that a function that runs it can be cached.
-unsafe fn looks_only(statement: *mut pg_sys::Node) -> bool {
-    use pg_sys::NodeTag::*;
-    // SAFETY: every node has a tag.
-    matches!(
-        unsafe { (*statement).type_ },
-        T_ExplainStmt | T_FetchStmt | T_VariableShowStmt
-    )
-}
-
-unsafe fn change(statement: *mut pg_sys::Node) -> Change {
-    use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells the struct.
-    unsafe {
-        match (*statement).type_ {
-            T_TransactionStmt
-            | T_DeclareCursorStmt
-            | T_ClosePortalStmt
-            | T_FetchStmt
-            | T_PrepareStmt
-            | T_ExecuteStmt
-            | T_DeallocateStmt
-            | T_CopyStmt
-            | T_ExplainStmt
-            | T_VariableSetStmt
-            | T_VariableShowStmt
-            | T_LockStmt
-            | T_ListenStmt
-            | T_UnlistenStmt
-            | T_NotifyStmt
-            | T_CheckPointStmt
-            | T_VacuumStmt
-            | T_LoadStmt
-            | T_DoStmt
-            | T_CallStmt
-            | T_ConstraintsSetStmt
-            | T_TruncateStmt
-            | T_IndexStmt
-            | T_ReindexStmt
-            | T_ClusterStmt
-            | T_CommentStmt
-            | T_CreateStatsStmt
-            | T_AlterStatsStmt
-            | T_AlterSystemStmt
-            | T_CreatedbStmt
-            | T_DropdbStmt
-            | T_ReplicaIdentityStmt
-            | T_CreatePublicationStmt
-            | T_AlterPublicationStmt
-            | T_CreateSubscriptionStmt
-            | T_AlterSubscriptionStmt
-            | T_DropSubscriptionStmt
-            | T_CreateTableSpaceStmt
-            | T_DropTableSpaceStmt => Change::Nothing,
-            T_DiscardStmt => Change::Temporary,
-            T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
-            | T_GrantRoleStmt => Change::Roles,
-            T_RenameStmt | T_AlterOwnerStmt | T_AlterDatabaseStmt | T_AlterDatabaseSetStmt => {
-                Change::Names
-            }
-            T_RefreshMatViewStmt => {
-                let view = &*statement.cast::<pg_sys::RefreshMatViewStmt>();
-                range_var(view.relation).map_or(Change::Definitions, Change::Contents)
-            }
-            T_CreateStmt => {
-                let create = &*statement.cast::<pg_sys::CreateStmt>();
-                temporary_or_definitions(&(*create.relation))
-            }
-            T_CreateTableAsStmt => {
-                let create = &*statement.cast::<pg_sys::CreateTableAsStmt>();
-                temporary_or_definitions(&*(*create.into).rel)
-            }
-            T_CreateSeqStmt => {
-                let create = &*statement.cast::<pg_sys::CreateSeqStmt>();
-                temporary_or_definitions(&*create.sequence)
-            }
-            T_ViewStmt => temporary_or_definitions(&*(*statement.cast::<pg_sys::ViewStmt>()).view),
-            T_AlterTableStmt => {
-                let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
-                if range_var(alter.relation).is_some_and(is_temporary) {
-                    Change::Temporary
-                } else {
-                    Change::Definitions
-                }
-            }
-            T_DropStmt => {
-                let drop = &*statement.cast::<pg_sys::DropStmt>();
-                if drop.removeType == pg_sys::ObjectType::OBJECT_TABLE && drops_temporary_only(drop)
-                {
-                    Change::Temporary
-                } else {
-                    Change::Definitions
-                }
-            }
-            _ => Change::Definitions,
-        }
-    }
-}
-
-unsafe fn temporary_or_definitions(relation: &pg_sys::RangeVar) -> Change {
-    let in_temporary_schema = !relation.schemaname.is_null()
-        // SAFETY: a C string of the parse tree.
-        && unsafe { CStr::from_ptr(relation.schemaname) } == c"pg_temp";
-    if relation.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP || in_temporary_schema {
-        Change::Temporary
-    } else {
-        Change::Definitions
-    }
-}
-
-unsafe fn range_var(relation: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
-    // SAFETY: a name of the parse tree, looked up without a lock; may be missing.
-    let oid = unsafe {
-        pg_sys::RangeVarGetRelidExtended(
-            relation,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        )
-    };
-    (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-fn is_temporary(relation: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache lookup of an existing relation.
-    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP }
-}
-
-unsafe fn drops_temporary_only(drop: &pg_sys::DropStmt) -> bool {
-    // SAFETY: a list of names, each a list of strings.
-    unsafe {
-        let cells =
-            std::slice::from_raw_parts((*drop.objects).elements, (*drop.objects).length as usize);
-        cells.iter().all(|cell| {
-            let name = pg_sys::makeRangeVarFromNameList(cell.ptr_value.cast());
-            range_var(name).is_some_and(is_temporary)
-        })
-    }
+    mark(area, &[definitions_slot(crate::compat::database())]);
 }
 
 /// A statement that changes rows of a system catalog directly: the definitions change without any command.
@@ -447,8 +182,7 @@ pub fn catalog_written() {
 
 /// Roots under which `relation`'s writes are marked, by name; for `invalidate_cache_table`.
 pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let slot = |tag| slot_of(database, tag, area.layout.slots);
     let slots: Vec<u32> = relations::roots(relation)
         .into_iter()
@@ -459,8 +193,7 @@ pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
 
 /// Marks all results of a cached function as invalid.
 pub fn mark_function(area: Area, function: pg_sys::Oid) {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     mark(
         area,
         &[slot_of(
@@ -473,8 +206,7 @@ pub fn mark_function(area: Area, function: pg_sys::Oid) {
 
 /// Marks all results with one of the tags as invalid.
 pub fn mark_tags(area: Area, tags: impl Iterator<Item = String>) {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let slots: Vec<u32> = tags
         .map(|tag| slot_of(database, Tag::Named(&declared::cut(tag)), area.layout.slots))
         .collect();

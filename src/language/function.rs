@@ -33,8 +33,6 @@ pub struct Argument {
 pub struct ResultShape {
     /// `SETOF` or `TABLE`.
     pub set: bool,
-    /// Declared type.
-    pub type_id: pg_sys::Oid,
     /// Length of the type; meaningless for polymorphic ones.
     pub length: i16,
     /// Whether it is passed by value; meaningless for polymorphic ones.
@@ -179,7 +177,6 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         has_duration,
         result: ResultShape {
             set: own.returns_set,
-            type_id: own.result,
             length,
             by_value,
             polymorphic: compat::is_polymorphic(own.result),

@@ -66,7 +66,7 @@ impl Layout {
         let partitions_at = align(flights_at + FLIGHTS_BYTES);
         let room = total - partitions_at;
         let partitions = previous_power_of_two(room / PARTITION_MIN_BYTES).clamp(1, MAX_PARTITIONS);
-        let partition_bytes = room / partitions & !(BLOCK - 1);
+        let partition_bytes = (room / partitions) & !(BLOCK - 1);
 
         let estimate = (partition_bytes - PARTITION_HEAD_BYTES) / (BLOCK + BLOCK_OVERHEAD);
         let buckets = previous_power_of_two(estimate / 4).max(64);

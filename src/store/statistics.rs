@@ -179,13 +179,6 @@ impl Functions {
         &rows[0]
     }
 
-    /// Counts of a function.
-    pub fn read(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> Counts {
-        self.row_of(database.to_u32(), function.to_u32())
-            .map(FunctionRow::read)
-            .unwrap_or_default()
-    }
-
     /// Counts of all functions of a database, by function.
     pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Counts)> {
         let mine = |row: &&FunctionRow| {
@@ -312,8 +305,7 @@ pub fn hand_over(area: Area) {
             std::mem::take(&mut pending.entries),
         )
     });
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     for (function, counts) in functions {
         area.functions()
             .row_or_new(database.to_u32(), function)

@@ -36,8 +36,7 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
         "DELETE FROM {schema}.query_cache AS q WHERE q.expires_at <= $1 OR q.incarnation <> $2 OR q.database <> $3 \
          OR {schema}.cache_row_is_dead(q.dependencies)"
     );
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = compat::database();
     let incarnation = area.header().incarnation.load(Ordering::Relaxed) as i64;
     let removed = Spi::connect_mut(|client| {
         let now = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();

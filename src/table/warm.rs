@@ -59,8 +59,7 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
                 return Ok(None);
             }
         }
-        // SAFETY: a variable of the backend.
-        if let Some(state) = area.database(unsafe { pg_sys::MyDatabaseId }) {
+        if let Some(state) = area.database(crate::compat::database()) {
             state.left_memory(left);
         }
         Ok(Some(loaded))
@@ -71,8 +70,7 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
 
 /// Removes the rows of other databases and of other lives of the slots.
 fn remove_foreign(table: &str, incarnation: u64) {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let removed = Spi::run_with_args(
         &format!("DELETE FROM {table} WHERE incarnation <> $1 OR database <> $2"),
         &[(incarnation as i64).into(), database.into()],
@@ -134,8 +132,7 @@ pub fn try_load(area: Area, hash: u64, key: &[u8]) -> bool {
 /// Whether the table may have entries that memory has not.
 #[inline(always)]
 fn may_have(area: Area) -> bool {
-    // SAFETY: a variable of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
+    let database = crate::compat::database();
     let state = area.database(database);
     if state.is_none_or(|state| state.wanted.load(Ordering::Relaxed) == 0) {
         // The extension came with a template or a restore, so nobody has asked for a worker yet.
@@ -199,8 +196,7 @@ unsafe fn read_one(area: Area, function: u32, hash: u64, key: &[u8]) -> bool {
         // Another call with the same hash may have the row: only the very same bytes will do.
         Some(Ok(row)) if row.key == key => {
             let kept = keep(area, &row);
-            // SAFETY: a variable of the backend.
-            if let (true, Some(state)) = (kept, area.database(unsafe { pg_sys::MyDatabaseId })) {
+            if let (true, Some(state)) = (kept, area.database(crate::compat::database())) {
                 state.came_back();
             }
             kept

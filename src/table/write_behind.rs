@@ -45,8 +45,7 @@ thread_local! {
 
 /// The transaction committed: what it wrote is written.
 pub fn committed(area: Area) {
-    // SAFETY: a variable of the backend.
-    let state = area.database(unsafe { pg_sys::MyDatabaseId });
+    let state = area.database(crate::compat::database());
     for (entry, hits) in WRITTEN.take() {
         let here = amend(area, entry, |head| {
             head.persisted = 1;
@@ -211,8 +210,7 @@ impl Rows {
                         std::mem::take(&mut self.keys).into(),
                         std::mem::take(&mut self.values).into(),
                         std::mem::take(&mut self.dependencies).into(),
-                        // SAFETY: a variable of the backend.
-                        unsafe { pg_sys::MyDatabaseId }.into(),
+                        crate::compat::database().into(),
                         (self.incarnation as i64).into(),
                         std::mem::take(&mut self.checksums).into(),
                     ],

@@ -48,11 +48,6 @@ impl Slots {
         Slots { base, count }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
     #[inline(always)]
     fn slot(&self, index: u32) -> &SharedSlot {
         debug_assert!(index < self.count);
@@ -140,6 +135,16 @@ impl Slots {
         self.read(index).0.generation
     }
 
+    /// Settles all slots with a snapshot taken now, so that what was invalidated can be told from what was not, and so that no slot
+    /// waits for a reader with writers that ended long ago.
+    pub fn settle_all(&self) {
+        for index in 0..self.count {
+            if !self.read(index).0.is_quiet() {
+                self.settle_latest(index);
+            }
+        }
+    }
+
     /// The generation of a slot that `snapshot` sees.
     ///
     /// # Safety
@@ -155,9 +160,8 @@ impl Slots {
         }
         let (rules, _) = self.read(index);
         // SAFETY: the caller's snapshot.
-        if rules.is_quiet()
-            && (rules.generation == 0 || unsafe { surely_before(rules.newest_settled(), snapshot) })
-        {
+        let seen = || unsafe { surely_before(rules.newest_settled(), snapshot) };
+        if rules.is_quiet() && (rules.generation == 0 || seen()) {
             return Ok(rules.generation);
         }
         // SAFETY: the caller's snapshot.

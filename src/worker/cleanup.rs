@@ -50,6 +50,7 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
         )
     };
     let mut removed = Removed::default();
+    area.slots().settle_all();
     for partition in area.partitions() {
         sweep(partition, |head, dependencies| {
             if head.database != database {

@@ -157,7 +157,6 @@ pub fn transaction_ended(area: Area, committed: bool) {
         }
     }
     if WAKE.take() && committed {
-        // SAFETY: a variable of the backend.
-        super::wake(area, unsafe { pg_sys::MyDatabaseId });
+        super::wake(area, compat::database());
     }
 }

@@ -13,8 +13,7 @@ use pgrx::{PgTryBuilder, pg_sys};
 
 /// Serves the requests of this database.
 pub fn run(area: Area) {
-    // SAFETY: a variable of the backend.
-    let requests = area.take_requests(unsafe { pg_sys::MyDatabaseId });
+    let requests = area.take_requests(crate::compat::database());
     if requests.is_empty() || !settings::auto_track() {
         return;
     }

@@ -1,0 +1,176 @@
+//! What each command of SQL can change of the results of functions.
+//!
+//! The list names the commands that cannot change a result; everything else changes definitions. A command that a later version of
+//! PostgreSQL adds is therefore taken for one that does.
+
+#![allow(unsafe_code)]
+
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// What a command changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that a cached result could rest on.
+    Nothing,
+    /// Temporary objects of this session only.
+    Temporary,
+    /// Definitions in this database.
+    Definitions,
+    /// Roles and memberships.
+    Roles,
+    /// The name or owner of something that the cluster shares, or of anything else.
+    Names,
+    /// The contents of one materialized view.
+    Contents(pg_sys::Oid),
+}
+
+/// Whether a command does nothing but look, so that a function that runs it can be cached.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn looks_only(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    let tag = unsafe { (*statement).type_ };
+    matches!(tag, T_ExplainStmt | T_FetchStmt | T_VariableShowStmt)
+}
+
+/// What a command changes.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        match (*statement).type_ {
+            T_TransactionStmt
+            | T_DeclareCursorStmt
+            | T_ClosePortalStmt
+            | T_FetchStmt
+            | T_PrepareStmt
+            | T_ExecuteStmt
+            | T_DeallocateStmt
+            | T_CopyStmt
+            | T_ExplainStmt
+            | T_VariableSetStmt
+            | T_VariableShowStmt
+            | T_LockStmt
+            | T_ListenStmt
+            | T_UnlistenStmt
+            | T_NotifyStmt
+            | T_CheckPointStmt
+            | T_VacuumStmt
+            | T_LoadStmt
+            | T_DoStmt
+            | T_CallStmt
+            | T_ConstraintsSetStmt
+            | T_TruncateStmt
+            | T_IndexStmt
+            | T_ReindexStmt
+            | T_ClusterStmt
+            | T_CommentStmt
+            | T_CreateStatsStmt
+            | T_AlterStatsStmt
+            | T_AlterSystemStmt
+            | T_CreatedbStmt
+            | T_DropdbStmt
+            | T_ReplicaIdentityStmt
+            | T_CreatePublicationStmt
+            | T_AlterPublicationStmt
+            | T_CreateSubscriptionStmt
+            | T_AlterSubscriptionStmt
+            | T_DropSubscriptionStmt
+            | T_CreateTableSpaceStmt
+            | T_DropTableSpaceStmt => Change::Nothing,
+            T_DiscardStmt => Change::Temporary,
+            T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
+            | T_GrantRoleStmt => Change::Roles,
+            T_RenameStmt | T_AlterOwnerStmt | T_AlterDatabaseStmt | T_AlterDatabaseSetStmt => {
+                Change::Names
+            }
+            T_RefreshMatViewStmt => {
+                let view = &*statement.cast::<pg_sys::RefreshMatViewStmt>();
+                range_var(view.relation).map_or(Change::Definitions, Change::Contents)
+            }
+            T_CreateStmt => {
+                let create = &*statement.cast::<pg_sys::CreateStmt>();
+                temporary_or_definitions(&(*create.relation))
+            }
+            T_CreateTableAsStmt => {
+                let create = &*statement.cast::<pg_sys::CreateTableAsStmt>();
+                temporary_or_definitions(&*(*create.into).rel)
+            }
+            T_CreateSeqStmt => {
+                let create = &*statement.cast::<pg_sys::CreateSeqStmt>();
+                temporary_or_definitions(&*create.sequence)
+            }
+            T_ViewStmt => temporary_or_definitions(&*(*statement.cast::<pg_sys::ViewStmt>()).view),
+            T_AlterTableStmt => {
+                let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
+                if range_var(alter.relation).is_some_and(is_temporary) {
+                    Change::Temporary
+                } else {
+                    Change::Definitions
+                }
+            }
+            T_DropStmt => {
+                let drop = &*statement.cast::<pg_sys::DropStmt>();
+                if drop.removeType == pg_sys::ObjectType::OBJECT_TABLE && drops_temporary_only(drop)
+                {
+                    Change::Temporary
+                } else {
+                    Change::Definitions
+                }
+            }
+            _ => Change::Definitions,
+        }
+    }
+}
+
+unsafe fn temporary_or_definitions(relation: &pg_sys::RangeVar) -> Change {
+    let in_temporary_schema = !relation.schemaname.is_null()
+        // SAFETY: a C string of the parse tree.
+        && unsafe { CStr::from_ptr(relation.schemaname) } == c"pg_temp";
+    if relation.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP || in_temporary_schema {
+        Change::Temporary
+    } else {
+        Change::Definitions
+    }
+}
+
+/// The relation that a name means now, without a lock.
+///
+/// # Safety
+/// `relation` is a name of a parse tree.
+pub unsafe fn range_var(relation: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    // SAFETY: a name of the parse tree, looked up without a lock; may be missing.
+    let oid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            relation,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+fn is_temporary(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup of an existing relation.
+    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP }
+}
+
+unsafe fn drops_temporary_only(drop: &pg_sys::DropStmt) -> bool {
+    // SAFETY: a list of names, each a list of strings.
+    unsafe {
+        let cells =
+            std::slice::from_raw_parts((*drop.objects).elements, (*drop.objects).length as usize);
+        cells.iter().all(|cell| {
+            let name = pg_sys::makeRangeVarFromNameList(cell.ptr_value.cast());
+            range_var(name).is_some_and(is_temporary)
+        })
+    }
+}

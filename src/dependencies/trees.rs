@@ -1,0 +1,127 @@
+//! Commands that change partition and inheritance trees, whose tops are what writes are marked under.
+
+#![allow(unsafe_code)]
+
+use super::commands::range_var;
+use super::{relations, tracking};
+use crate::server;
+use pgrx::pg_sys;
+
+/// Whether a command adds a table to a partition or inheritance tree.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn grows_tree(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_CreateStmt => !(*statement.cast::<pg_sys::CreateStmt>())
+                .inhRelations
+                .is_null(),
+            pg_sys::NodeTag::T_AlterTableStmt => {
+                let commands = (*statement.cast::<pg_sys::AlterTableStmt>()).cmds;
+                !commands.is_null()
+                    && std::slice::from_raw_parts((*commands).elements, (*commands).length as usize)
+                        .iter()
+                        .any(|cell| {
+                            let kind = (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype;
+                            kind == pg_sys::AlterTableType::AT_AttachPartition
+                                || kind == pg_sys::AlterTableType::AT_AddInherit
+                        })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A tree that was tracked stays tracked when it gets a new member. If that cannot be (a foreign table), the tree is not tracked any
+/// more and its readers are no longer stored.
+///
+/// # Safety
+/// `statement` is the parse tree of a command for which [`grows_tree`] is true.
+pub unsafe fn track_new_member(statement: *mut pg_sys::Node) {
+    // SAFETY: the parse tree of the command, one of the two kinds.
+    let relation = unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_CreateStmt => {
+                range_var((*statement.cast::<pg_sys::CreateStmt>()).relation)
+            }
+            _ => range_var((*statement.cast::<pg_sys::AlterTableStmt>()).relation),
+        }
+    };
+    let Some(relation) = relation else { return };
+    // SAFETY: the catalog rows of the command become visible.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    let key_columns: Vec<Vec<String>> = relations::roots(relation)
+        .into_iter()
+        .map(relations::triggers)
+        .filter(|triggers| triggers.statement)
+        .map(|triggers| triggers.key_columns)
+        .collect();
+    for columns in key_columns {
+        let _ = tracking::track(relation, &columns);
+    }
+}
+
+/// A change of inheritance changes the tops of trees, under which writes are marked, for all that lies below. The server locks the
+/// table alone; writers of the tables below it, which have marked the old tops, have to end first. (For partitions the server
+/// itself locks all that lies below.)
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn keep_writers_away(statement: *mut pg_sys::Node) {
+    // SAFETY: the tag tells the struct; the list holds commands of ALTER TABLE.
+    unsafe {
+        if (*statement).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return;
+        }
+        let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
+        if alter.cmds.is_null() {
+            return;
+        }
+        let cells =
+            std::slice::from_raw_parts((*alter.cmds).elements, (*alter.cmds).length as usize);
+        let concerned = cells.iter().any(|cell| {
+            matches!(
+                (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype,
+                pg_sys::AlterTableType::AT_AddInherit | pg_sys::AlterTableType::AT_DropInherit
+            )
+        });
+        if !concerned {
+            return;
+        }
+        let table = pg_sys::RangeVarGetRelidExtended(
+            alter.relation,
+            pg_sys::AccessExclusiveLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            Some(must_own),
+            std::ptr::null_mut(),
+        );
+        if table != pg_sys::InvalidOid {
+            server::find_all_inheritors(
+                table,
+                pg_sys::ShareRowExclusiveLock as i32,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+}
+
+/// Refuses to lock somebody else's table, in the server's words.
+unsafe extern "C-unwind" fn must_own(
+    range: *const pg_sys::RangeVar,
+    table: pg_sys::Oid,
+    _before: pg_sys::Oid,
+    _argument: *mut std::ffi::c_void,
+) {
+    // SAFETY: called by the server while it looks the name up; aclcheck_error raises.
+    unsafe {
+        if table != pg_sys::InvalidOid && !pg_sys::pg_class_ownercheck(table, server::GetUserId()) {
+            pg_sys::aclcheck_error(
+                pg_sys::AclResult::ACLCHECK_NOT_OWNER,
+                pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(table)),
+                (*range).relname,
+            );
+        }
+    }
+}
