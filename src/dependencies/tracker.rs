@@ -86,10 +86,6 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
         if event & pg_sys::TRIGGER_EVENT_ROW != 0 {
             marker.rows();
-            if may_change_later(data) {
-                // The values that are stored are not known yet.
-                return marker.everything(Effect::Rows);
-            }
             let keys = Keys::of_relation(data.tg_relation, relations::tracking(relation));
             for tuple in [data.tg_trigtuple, data.tg_newtuple] {
                 if !tuple.is_null() {
@@ -108,29 +104,6 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
                 }
             }
         }
-    }
-}
-
-/// Whether a row can still change on its way from this BEFORE ROW trigger to the table: by another trigger, or because columns are
-/// computed.
-unsafe fn may_change_later(data: &pg_sys::TriggerData) -> bool {
-    const BEFORE_ROW: i16 = (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE) as i16;
-    // SAFETY: the open relation's triggers and description.
-    unsafe {
-        let triggers = (*data.tg_relation).trigdesc;
-        let constraints = (*(*data.tg_relation).rd_att).constr;
-        let computed = !constraints.is_null() && (*constraints).has_generated_stored;
-        computed
-            || !triggers.is_null()
-                && std::slice::from_raw_parts(
-                    (*triggers).triggers,
-                    (*triggers).numtriggers as usize,
-                )
-                .iter()
-                .any(|trigger| {
-                    trigger.tgtype & BEFORE_ROW == BEFORE_ROW
-                        && trigger.tgfoid != (*data.tg_trigger).tgfoid
-                })
     }
 }
 
