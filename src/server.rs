@@ -28,6 +28,7 @@ mod declared {
     use super::*;
     unsafe extern "C-unwind" {
         pub fn palloc(size: usize) -> *mut c_void;
+        pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;
         pub fn pfree(pointer: *mut c_void);
         pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
         pub fn ActiveSnapshotSet() -> bool;

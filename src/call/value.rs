@@ -305,8 +305,8 @@ unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: O
             let (mut value, mut null) = (datum, is_null);
             return put_row(&mut value, &mut null, target, rows);
         }
-        let values = server::palloc(columns * size_of::<pg_sys::Datum>()).cast::<pg_sys::Datum>();
-        let nulls = server::palloc(columns).cast::<bool>();
+        let values = pg_sys::palloc(columns * size_of::<pg_sys::Datum>()).cast::<pg_sys::Datum>();
+        let nulls = pg_sys::palloc(columns).cast::<bool>();
         if is_null {
             nulls.write_bytes(1, columns);
             values.write_bytes(0, columns);

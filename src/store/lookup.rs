@@ -6,6 +6,7 @@ use super::area::Area;
 use super::partition::{EntryHead, Kind, Partition};
 use crate::server;
 use crate::validity::Dependency;
+use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
 /// The most dependencies an entry can have; a result with more is not stored.
@@ -114,11 +115,11 @@ impl Found {
             .then_some(copied)
     }
 
-    /// Copies the value into memory of the current memory context; `None` if the entry went away meanwhile.
+    /// Copies the value into memory of the current memory context; `None` if the entry went away meanwhile,
+    /// or if there is no memory to be had.
     ///
     /// # Safety
-    /// On the backend's main thread; no value with a destructor is alive in a frame up to the server (running out of memory
-    /// raises an ERROR).
+    /// On the backend's main thread.
     #[inline(always)]
     pub unsafe fn value(&self) -> Option<*mut u8> {
         let length = self.head.value_length as usize;
@@ -127,9 +128,13 @@ impl Found {
             self.head.dependencies as usize * size_of::<Dependency>()
                 + self.head.key_length as usize,
         );
-        // SAFETY: `palloc` returns room for `length` bytes or raises.
+        // SAFETY: room for `length` bytes, which are fewer than the most that may be asked for, or NULL: no ERROR is raised here.
         unsafe {
-            let value = server::palloc(length.max(1)).cast::<u8>();
+            let value = server::palloc_extended(length.max(1), pg_sys::MCXT_ALLOC_NO_OOM as i32)
+                .cast::<u8>();
+            if value.is_null() {
+                return None;
+            }
             if cursor.copy_out(value, length) && self.partition.unchanged(self.block, self.state) {
                 return Some(value);
             }
