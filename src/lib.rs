@@ -1,7 +1,7 @@
 //! pg_query_cache: caches the results of SQL functions inside PostgreSQL, exact by snapshot.
 //!
 //! A call flows downwards once: `language → call → store, validity`; a write `dependencies → validity`; the worker
-//! `table → store`. Start reading at [`call`].
+//! `table → store`. Start reading at `call`.
 
 mod api;
 mod call;

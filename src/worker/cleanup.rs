@@ -78,7 +78,7 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     };
     removed.rows = table::cleanup::run(area, now, by_hand);
     if by_hand || removed.expired + removed.dead + removed.rows > 0 {
-        table::cleanup::log(&removed, name, began.elapsed().as_secs_f64() * 1000.0);
+        table::cleanup::log(&removed, name, began.elapsed().as_micros() as f64 / 1000.0);
     }
     removed
 }

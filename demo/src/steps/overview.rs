@@ -18,7 +18,9 @@ pub(crate) fn look(tour: &mut Tour<'_>) -> Result<()> {
         &inside,
     );
 
-    let entries = tour.table("SELECT function, hit_count, size_bytes, cost_ms, saved_ms FROM get_top_cache_entries(5)")?;
+    let entries = tour.table(
+        "SELECT function, hit_count, size_bytes, cost_ms, saved_ms FROM get_top_cache_entries(5)",
+    )?;
     tour.screen.check(
         "the most used entries",
         (1..=5).contains(&entries),
