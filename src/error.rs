@@ -123,6 +123,18 @@ impl<T> OrRaise<T> for Result<T, Error> {
     }
 }
 
+/// The message of an error that was caught, for the log.
+pub fn message_of(error: &pgrx::pg_sys::panic::CaughtError) -> String {
+    use pgrx::pg_sys::panic::CaughtError::*;
+    match error {
+        PostgresError(report)
+        | ErrorReport(report)
+        | RustPanic {
+            ereport: report, ..
+        } => report.message().to_owned(),
+    }
+}
+
 /// Warns, once per session, that cached functions do not cache because the library is not preloaded.
 pub fn warn_not_preloaded() {
     use std::sync::atomic::{AtomicBool, Ordering};

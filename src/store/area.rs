@@ -7,21 +7,13 @@
 
 use super::flights::Flights;
 use super::layout::Layout;
+use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
 use super::statistics::Functions;
 use crate::settings;
 use crate::validity::slots::Slots;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-
-/// Name of the shared memory segment and of the lock tranche, as `pg_shmem_allocations` and wait events show them.
-pub const NAME: &std::ffi::CStr = c"pg_query_cache";
-
-/// Number of locks: one per partition and one for the flights, the statistics and the requests each.
-pub const LOCKS: usize = super::layout::MAX_PARTITIONS + 3;
-const FLIGHTS_LOCK: usize = super::layout::MAX_PARTITIONS;
-const FUNCTIONS_LOCK: usize = FLIGHTS_LOCK + 1;
-const REQUESTS_LOCK: usize = FLIGHTS_LOCK + 2;
 
 /// Databases that can have a worker at the same time.
 pub const DATABASES: usize = 64;
@@ -254,7 +246,7 @@ impl Area {
         if let Some(state) = self.database(database) {
             return Some(state);
         }
-        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let _guard = lock_requests();
         self.database(database).or_else(|| {
             let state = self.database(pg_sys::InvalidOid)?;
             state.database.store(database.to_u32(), Ordering::Release);
@@ -264,7 +256,7 @@ impl Area {
 
     /// The database is gone: its place is free again.
     pub fn forget_database(&self, database: pg_sys::Oid) {
-        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let _guard = lock_requests();
         let Some(state) = self.database(database) else {
             return;
         };
@@ -301,7 +293,7 @@ impl Area {
 
     /// Hands a tracking request to the worker of its database. `false` if there is no room; a later call asks again.
     pub fn request_tracking(&self, request: TrackingRequest) -> bool {
-        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let _guard = lock_requests();
         let header = self.header();
         let count = header.request_count.load(Ordering::Relaxed) as usize;
         // SAFETY: `count` of REQUESTS are in use; the lock is held.
@@ -323,7 +315,7 @@ impl Area {
     /// Takes the waiting requests of `database`.
     pub fn take_requests(&self, database: pg_sys::Oid) -> Vec<TrackingRequest> {
         let mut taken = Vec::with_capacity(REQUESTS);
-        let _guard = lock_exclusive(REQUESTS_LOCK);
+        let _guard = lock_requests();
         let header = self.header();
         let mut count = header.request_count.load(Ordering::Relaxed) as usize;
         let mut i = 0;
@@ -343,51 +335,4 @@ impl Area {
         header.request_count.store(count as u32, Ordering::Relaxed);
         taken
     }
-}
-
-/// A held lock of the tranche; released when dropped. If an ERROR passes by, the server releases it.
-pub struct LockGuard(*mut pg_sys::LWLock);
-
-impl Drop for LockGuard {
-    fn drop(&mut self) {
-        // SAFETY: the lock was acquired by this guard. An ERROR has released all locks before a panic drops the guard.
-        unsafe {
-            if pg_sys::LWLockHeldByMe(self.0) {
-                pg_sys::LWLockRelease(self.0);
-            }
-        }
-    }
-}
-
-fn lock(index: usize, mode: pg_sys::LWLockMode::Type) -> LockGuard {
-    // SAFETY: the tranche was requested with LOCKS locks; `index` is one of ours.
-    unsafe {
-        let lock = &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr()).add(index)).lock;
-        pg_sys::LWLockAcquire(lock, mode);
-        LockGuard(lock)
-    }
-}
-
-fn lock_exclusive(index: usize) -> LockGuard {
-    lock(index, pg_sys::LWLockMode::LW_EXCLUSIVE)
-}
-
-/// The lock of a partition, for changing it.
-pub fn lock_partition(index: u32) -> LockGuard {
-    lock_exclusive(index as usize)
-}
-
-/// The lock of a partition, for walking through it.
-pub fn lock_partition_shared(index: u32) -> LockGuard {
-    lock(index as usize, pg_sys::LWLockMode::LW_SHARED)
-}
-
-/// The lock of the flights.
-pub fn lock_flights() -> LockGuard {
-    lock_exclusive(FLIGHTS_LOCK)
-}
-
-/// The lock that guards the assignment of functions to rows of statistics.
-pub fn lock_functions() -> LockGuard {
-    lock_exclusive(FUNCTIONS_LOCK)
 }

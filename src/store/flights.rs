@@ -11,7 +11,7 @@
 
 #![allow(unsafe_code)]
 
-use super::area::lock_flights;
+use super::locks::lock_flights;
 use crate::compat;
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};

@@ -6,8 +6,9 @@
 
 #![allow(unsafe_code)]
 
-use super::area::{Area, lock_partition, lock_partition_shared};
+use super::area::Area;
 use super::layout::BLOCK;
+use super::locks::{lock_partition, lock_partition_shared};
 use super::lookup::{EntryId, MAX_DEPENDENCIES};
 use super::partition::{ENTRY_HEAD, EntryHead, Partition, blocks_for};
 use crate::validity::Dependency;

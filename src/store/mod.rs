@@ -8,6 +8,7 @@
 //!
 //! * `layout`: sizes and offsets, computed once from `pg_query_cache.memory`
 //! * `area`: attaching to it, at start and after a crash; `hooks`: when that happens
+//! * `locks`: what there is to be locked
 //! * `partition`: blocks, chains, buckets; what is guarded by what
 //! * `lookup`: reading an entry without a lock
 //! * `insert`: adding and removing entries, eviction
@@ -19,6 +20,7 @@ pub mod flights;
 pub mod hooks;
 pub mod insert;
 pub mod layout;
+mod locks;
 pub mod lookup;
 pub mod partition;
 pub mod statistics;

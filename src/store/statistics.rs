@@ -7,8 +7,9 @@
 
 #![allow(unsafe_code)]
 
-use super::area::{Area, lock_functions};
+use super::area::Area;
 use super::insert::amend;
+use super::locks::lock_functions;
 use super::lookup::EntryId;
 use crate::call::outcome::{Outcome, REASONS, Reason};
 use crate::numbers::{NumberMap, number_map};

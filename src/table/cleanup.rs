@@ -7,11 +7,30 @@ use super::{done, lock_for_writing, qualified};
 use crate::compat;
 use crate::store::area::{Area, area};
 use crate::store::insert::survey;
-use crate::worker::cleanup::Removed;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
+
+/// What a clean-up removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removed {
+    /// Entries in memory that were too old.
+    pub expired: u64,
+    /// Entries in memory that had been invalidated.
+    pub dead: u64,
+    /// Rows of the table tier.
+    pub rows: u64,
+    /// Entries in memory that the table tier did not have.
+    pub only_in_memory: u64,
+}
+
+impl Removed {
+    /// Entries, those in both tiers counted once.
+    pub fn entries(&self) -> u64 {
+        self.only_in_memory + self.rows
+    }
+}
 
 /// How long a line of the log is kept.
 const LOG_KEPT: &str = "90 days";

@@ -6,28 +6,9 @@ use crate::settings;
 use crate::store::area::Area;
 use crate::store::insert::{Verdict, sweep};
 use crate::table;
+use crate::table::cleanup::Removed;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
-
-/// What a clean-up removed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Removed {
-    /// Entries in memory that were too old.
-    pub expired: u64,
-    /// Entries in memory that had been invalidated.
-    pub dead: u64,
-    /// Rows of the table tier.
-    pub rows: u64,
-    /// Entries in memory that the table tier did not have.
-    only_in_memory: u64,
-}
-
-impl Removed {
-    /// Entries, those in both tiers counted once.
-    pub fn entries(&self) -> u64 {
-        self.only_in_memory + self.rows
-    }
-}
 
 /// Who cleans up.
 #[derive(Clone, Copy, Debug)]

@@ -297,13 +297,7 @@ fn step(name: &str, body: impl FnOnce()) {
             pg_sys::CommitTransactionCommand();
         })
         .catch_others(|error| {
-            let message = match &error {
-                pg_sys::panic::CaughtError::PostgresError(report)
-                | pg_sys::panic::CaughtError::ErrorReport(report)
-                | pg_sys::panic::CaughtError::RustPanic {
-                    ereport: report, ..
-                } => report.message().to_owned(),
-            };
+            let message = crate::error::message_of(&error);
             pg_sys::AbortCurrentTransaction();
             log!("pg_query_cache: step \"{name}\" failed: {message}");
         })

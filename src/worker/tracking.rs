@@ -53,13 +53,7 @@ fn serve(request: &TrackingRequest) {
             pg_sys::ReleaseCurrentSubTransaction();
         })
         .catch_others(|error| {
-            let message = match &error {
-                pg_sys::panic::CaughtError::PostgresError(report)
-                | pg_sys::panic::CaughtError::ErrorReport(report)
-                | pg_sys::panic::CaughtError::RustPanic {
-                    ereport: report, ..
-                } => report.message().to_owned(),
-            };
+            let message = crate::error::message_of(&error);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             log!(
                 "pg_query_cache: could not track relation {}: {message}",
