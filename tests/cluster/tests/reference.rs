@@ -1,0 +1,119 @@
+//! The reference page and the catalog say the same: every object of the extension is on the page with its arguments, every setting in
+//! the README, and everything has a comment or a description.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use pg_query_cache_cluster_tests::{DATABASE, quiet, with_extension};
+use pg_query_cache_harness::postgres::Client;
+
+const REFERENCE: &str = include_str!("../../../docs/reference.md");
+const README: &str = include_str!("../../../README.md");
+
+fn texts(client: &mut Client, sql: &str) -> Result<BTreeSet<String>> {
+    Ok(client
+        .query(sql, &[])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect())
+}
+
+/// Objects of a catalog that belong to the extension.
+fn members(client: &mut Client, catalog: &str, name: &str) -> Result<BTreeSet<String>> {
+    texts(
+        client,
+        &format!(
+            "SELECT o.{name}::text FROM pg_depend AS d
+             JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+             JOIN {catalog} AS o ON d.classid = '{catalog}'::regclass AND d.objid = o.oid
+             WHERE e.extname = 'pg_query_cache'"
+        ),
+    )
+}
+
+#[test]
+fn every_function_is_in_the_reference() -> Result<()> {
+    let cluster = with_extension(quiet("reference_functions"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let functions = members(&mut client, "pg_proc", "proname")?;
+    ensure!(functions.len() >= 15, "only {} functions", functions.len());
+    for function in &functions {
+        ensure!(
+            REFERENCE.contains(&format!("`{function}(")),
+            "{function} is not in docs/reference.md"
+        );
+    }
+    for relation in members(&mut client, "pg_class", "relname")? {
+        ensure!(
+            relation.ends_with("_seq") || REFERENCE.contains(&format!("`{relation}`")),
+            "{relation} is not in docs/reference.md"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_function_of_the_reference_exists() -> Result<()> {
+    let cluster = with_extension(quiet("reference_names"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let functions = members(&mut client, "pg_proc", "proname")?;
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let named: BTreeSet<&str> = REFERENCE
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('(')?.0))
+        .filter(is_name)
+        .collect();
+    ensure!(
+        named.len() >= 15,
+        "only {} functions are named",
+        named.len()
+    );
+    for name in named {
+        ensure!(
+            functions.contains(name),
+            "{name} is in docs/reference.md but not in the extension"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn everything_has_a_comment() -> Result<()> {
+    let cluster = with_extension(quiet("reference_comments"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let silent = texts(
+        &mut client,
+        "SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend AS d
+         JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+         LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+         WHERE e.extname = 'pg_query_cache' AND c.relkind IS DISTINCT FROM 'S'
+           AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_language'::regclass)
+           AND obj_description(d.objid, d.classid::regclass::name) IS NULL",
+    )?;
+    ensure!(silent.is_empty(), "without a comment: {silent:?}");
+    Ok(())
+}
+
+#[test]
+fn every_setting_is_in_the_readme() -> Result<()> {
+    let cluster = with_extension(quiet("reference_settings"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let settings = client.query(
+        "SELECT name, short_desc FROM pg_settings WHERE name LIKE 'pg\\_query\\_cache.%'",
+        &[],
+    )?;
+    ensure!(settings.len() >= 10, "only {} settings", settings.len());
+    for row in settings {
+        let (name, description): (String, String) = (row.get(0), row.get(1));
+        let short = name.trim_start_matches("pg_query_cache.");
+        ensure!(
+            README.contains(&format!("`{name}`")) || README.contains(&format!("`{short}`")),
+            "{name} is not in the README"
+        );
+        ensure!(
+            description.ends_with('.'),
+            "{name}: the description is no sentence: {description}"
+        );
+    }
+    Ok(())
+}
