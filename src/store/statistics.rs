@@ -22,6 +22,10 @@ const BATCH_US: i64 = 10_000;
 /// … unless so many calls have come together.
 const BATCH_CALLS: u64 = 10_000;
 
+/// Hits are counted for so many different entries between two times, 1 MB of memory; one statement can hit any number of them.
+/// More count for their function only.
+const BATCH_ENTRIES: usize = 1 << 15;
+
 /// Counters of a function: plain numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -239,7 +243,11 @@ pub fn count_hit(function: pg_sys::Oid, entry: EntryId, cost_us: u32) {
         let counts = pending.of(function);
         counts.hits += 1;
         counts.saved_us += u64::from(cost_us);
-        *pending.entries.entry(entry).or_insert(0) += 1;
+        if let Some(hits) = pending.entries.get_mut(&entry) {
+            *hits += 1;
+        } else if pending.entries.len() < BATCH_ENTRIES {
+            pending.entries.insert(entry, 1);
+        }
     });
 }
 
