@@ -63,5 +63,6 @@ fn load() -> String {
 
 fn system() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} {}", std::env::consts::OS, release.trim())
+    let version = release.trim().split('-').next().unwrap_or_default();
+    format!("{} {version}", std::env::consts::OS)
 }
