@@ -130,6 +130,20 @@ impl Slots {
         }
     }
 
+    /// Settles all slots with a snapshot taken now, so that entries whose writers have ended are known to be dead. For clean-up: an
+    /// entry that nobody asks for is settled by nobody else.
+    pub fn settle_all(&self) {
+        // SAFETY: inside a transaction. The snapshot is registered, so that it stays valid while it is used.
+        unsafe {
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            let view = PgView::new(snapshot);
+            for index in (0..self.count).filter(|index| !self.read(*index).0.is_quiet()) {
+                self.update(index, |rules| (rules.settle(&view), ()));
+            }
+            pg_sys::UnregisterSnapshot(snapshot);
+        }
+    }
+
     /// The generation that a slot has, whoever sees it.
     pub fn generation(&self, index: u32) -> u64 {
         self.read(index).0.generation
