@@ -34,26 +34,29 @@ pub const NOT_KNOWN_YET: u64 = u64::MAX;
 /// `snapshot` is the active MVCC snapshot.
 #[inline(always)]
 pub unsafe fn knows_all_writers(area: Area, snapshot: pg_sys::Snapshot) -> bool {
-    let known_from = &area.header().known_from;
-    let from = match known_from.load(Ordering::Relaxed) {
+    let from = match area.header().known_from.load(Ordering::Relaxed) {
         0 => return true,
-        NOT_KNOWN_YET => {
-            // SAFETY: inside a transaction. Whatever was prepared before the start has a smaller id.
-            let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
-            match known_from.compare_exchange(
-                NOT_KNOWN_YET,
-                next,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => next,
-                Err(present) => present,
-            }
-        }
+        NOT_KNOWN_YET => known_from_now_on(area),
         from => from,
     };
     // SAFETY: the caller's snapshot.
     unsafe { super::view::sees_all_before(from, snapshot) }
+}
+
+/// Notes that transactions from now on are known, unless an earlier moment was noted. The earlier after a start the better: what runs
+/// at this moment is waited for. Returns the id of the first known transaction; any time after recovery.
+pub fn known_from_now_on(area: Area) -> u64 {
+    // SAFETY: reads a shared variable. Whatever was prepared before the start has a smaller id.
+    let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
+    match area.header().known_from.compare_exchange(
+        NOT_KNOWN_YET,
+        next,
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    ) {
+        Ok(_) => next,
+        Err(present) => present,
+    }
 }
 
 fn path() -> PathBuf {

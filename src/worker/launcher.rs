@@ -6,6 +6,7 @@
 
 use super::database;
 use crate::store::area::{Area, DatabaseState, area};
+use crate::validity::saved;
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
 };
@@ -45,6 +46,7 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
         pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
     }
     let Some(area) = area() else { return };
+    saved::known_from_now_on(area);
     // SAFETY: a variable of the process.
     let pid = unsafe { pg_sys::MyProcPid };
     if area.header().launcher_pid.swap(pid, Ordering::AcqRel) == 0 {
@@ -63,6 +65,9 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
             unsafe { pg_sys::proc_exit(1) };
         }
     }
+    // With 0 the postmaster would never start another one, and whoever terminates the launcher would end all workers for good.
+    // SAFETY: the end of the process, as the server's own launchers end.
+    unsafe { pg_sys::proc_exit(1) }
 }
 
 /// Asks for a worker in every database that allows connections.
