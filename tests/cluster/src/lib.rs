@@ -108,13 +108,22 @@ pub fn answers_are_right(client: &mut Client) -> Result<i64> {
     number(client, "SELECT total()")
 }
 
-/// Waits until a statement returns true, each time asked in a new session.
+/// Waits until a statement returns true, each time asked in a new session; an error with the last answer and the end of the server's
+/// log if it never does.
 pub fn wait_for(cluster: &Cluster, what: &str, sql: &str) -> Result<()> {
-    wait_until(what, PATIENCE, || {
-        cluster
+    let mut last = String::new();
+    let asked = wait_until(what, PATIENCE, || {
+        let answer = cluster
             .connect(DATABASE)
-            .and_then(|mut client| holds(&mut client, sql))
-            .unwrap_or(false)
+            .and_then(|mut client| holds(&mut client, sql));
+        last = format!("{answer:?}");
+        matches!(answer, Ok(true))
+    });
+    asked.with_context(|| {
+        let log = cluster.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(20)..].join("\n");
+        format!("{sql}\n{last}\n{end}")
     })
 }
 

@@ -1,0 +1,196 @@
+//! Dump and restore bring everything back; dropping the extension leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+use pg_query_cache_cluster_tests::{
+    DATABASE, answers_are_right, holds, number, quiet, with_accounts,
+};
+use pg_query_cache_harness::Cluster;
+use pg_query_cache_harness::postgres::Client;
+
+/// What a restored database must have as the first one has it.
+const INVENTORY: &str = "
+    SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+        SELECT concat_ws(' ', 'function', function, base_function, class, ttl, scope, consistency, priority, depends_on, tags)
+        FROM cached_functions
+        UNION ALL
+        SELECT concat_ws(' ', 'trigger', tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(t.oid), d.deptype)
+        FROM pg_trigger AS t
+        LEFT JOIN pg_depend AS d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass
+        WHERE NOT tgisinternal
+        UNION ALL
+        SELECT concat_ws(' ', 'dependency', d.objid::regprocedure, d.refobjid::regprocedure)
+        FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid JOIN pg_language AS l ON l.oid = p.prolang
+        WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_proc'::regclass AND l.lanname = 'cached'
+        UNION ALL
+        SELECT concat_ws(' ', 'right', p.oid::regprocedure, p.proacl, pg_get_userbyid(p.proowner), obj_description(p.oid))
+        FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang WHERE l.lanname = 'cached'
+    ) AS all_of_it (line)";
+
+/// Pipes `pg_dump` of one database into another, new one.
+fn copy(cluster: &Cluster, to: &str, options: &[&str]) -> Result<()> {
+    cluster
+        .connect(DATABASE)?
+        .batch_execute(&format!("CREATE DATABASE {to} TEMPLATE template0"))?;
+    let mut dump = cluster
+        .program("pg_dump")
+        .args(options)
+        .arg(DATABASE)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = cluster
+        .program("psql")
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to])
+        .stdin(dump.stdout.take().unwrap())
+        .output()?;
+    ensure!(dump.wait()?.success(), "pg_dump failed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && errors.is_empty(), "{errors}");
+    Ok(())
+}
+
+#[test]
+fn a_restored_database_caches_as_the_first_one() -> Result<()> {
+    let cluster = with_accounts(quiet("dump-restore"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE ROLE owner_of_more;
+         CREATE SCHEMA more AUTHORIZATION owner_of_more;
+         CREATE TABLE more.lines (id integer, account integer, kind text) PARTITION BY LIST (kind);
+         CREATE TABLE more.lines_a PARTITION OF more.lines FOR VALUES IN ('a');
+         CREATE TABLE more.\"Lines B\" PARTITION OF more.lines FOR VALUES IN ('b');
+         INSERT INTO more.lines VALUES (1, 1, 'a'), (2, 1, 'b'), (3, 2, 'b');
+         CREATE FUNCTION more.lines_of(account integer) RETURNS SETOF more.lines LANGUAGE sql STABLE
+             AS 'SELECT * FROM more.lines AS l WHERE l.account = $1 ORDER BY id';
+         SELECT cache_function('more.lines_of(integer)', ttl => '1 hour', depends_on => '{\"more.lines\": {\"account\": \"$1\"}}',
+                               tags => '{lines,account:$1}', class => 'analytics', scope => 'shared', priority => 2);
+         ALTER FUNCTION more.lines_of_cached(integer, interval) OWNER TO owner_of_more;
+         REVOKE EXECUTE ON FUNCTION more.lines_of_cached(integer, interval) FROM PUBLIC;
+         COMMENT ON FUNCTION more.lines_of_cached(integer, interval) IS 'what is dumped';
+         -- In the order of their names the cached function would come before what it caches.
+         CREATE FUNCTION zzz(a accounts) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT a.balance';
+         SELECT cache_function('zzz(accounts)', name => 'aaa');
+         CREATE VIEW uses_it AS SELECT total_cached() AS total;
+         SELECT flush_cache();",
+    )?;
+    answers_are_right(&mut client)?;
+    let first: String = client.query_one(INVENTORY, &[])?.get(0);
+    ensure!(first.lines().count() > 20, "{first}");
+
+    for (name, options) in [
+        ("plain", &[][..]),
+        ("clean", &["--clean", "--if-exists"][..]),
+        ("inserts", &["--inserts"][..]),
+    ] {
+        copy(&cluster, name, options)?;
+        let mut restored = cluster.connect(name)?;
+        let second: String = restored.query_one(INVENTORY, &[])?.get(0);
+        assert_eq!(first, second);
+        assert_eq!(
+            number(&mut restored, "SELECT count(*) FROM query_cache")?,
+            0
+        );
+        let total = answers_are_right(&mut restored)?;
+        restored.batch_execute(
+            "UPDATE accounts SET balance = balance + 1 WHERE id = 1;
+             SELECT (SELECT count(*) FROM more.lines_of_cached(1)), (SELECT count(*) FROM more.lines_of_cached(2))",
+        )?;
+        assert_eq!(answers_are_right(&mut restored)?, total + 1);
+        restored.batch_execute("INSERT INTO more.lines VALUES (9, 1, 'a')")?;
+        assert!(holds(
+            &mut restored,
+            "SELECT (SELECT count(*) FROM more.lines_of_cached(1)) = 3 AND (SELECT count(*) FROM more.lines_of_cached(2)) = 1"
+        )?);
+        assert!(holds(
+            &mut restored,
+            "SELECT hits > 100 FROM cache_stats()"
+        )?);
+        // The first database has not noticed.
+        assert_eq!(answers_are_right(&mut client)?, total);
+    }
+    Ok(())
+}
+
+#[test]
+fn dropping_the_extension_leaves_nothing_behind() -> Result<()> {
+    let cluster = with_accounts(quiet("dump-drop"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let objects = "
+        SELECT string_agg(o.name, ' ' ORDER BY o.name) FROM (
+            SELECT proname FROM pg_proc WHERE oid >= 16384
+            UNION ALL SELECT relname FROM pg_class WHERE oid >= 16384
+            UNION ALL SELECT tgname FROM pg_trigger WHERE oid >= 16384
+            UNION ALL SELECT evtname FROM pg_event_trigger
+            UNION ALL SELECT lanname FROM pg_language WHERE oid >= 16384
+            UNION ALL SELECT typname FROM pg_type WHERE oid >= 16384
+            UNION ALL SELECT polname FROM pg_policy
+            UNION ALL SELECT 'default acl' FROM pg_default_acl
+            UNION ALL SELECT 'a dependency' FROM pg_depend WHERE objid >= 16384 OR refobjid >= 16384
+        ) AS o (name)";
+    client.batch_execute("CREATE DATABASE pristine")?;
+    let mut pristine = cluster.connect("pristine")?;
+    pristine.batch_execute(
+        "CREATE TABLE accounts (id integer PRIMARY KEY, owner integer, balance bigint);
+         CREATE FUNCTION total() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(balance)::bigint FROM accounts';
+         CREATE FUNCTION balance(id integer) RETURNS bigint LANGUAGE sql STABLE
+             AS 'SELECT a.balance FROM accounts AS a WHERE a.id = $1'",
+    )?;
+    answers_are_right(&mut client)?;
+    client.batch_execute("SELECT cache_track_table('accounts', '{owner}'), flush_cache()")?;
+
+    // As long as cached functions of the user's depend on it, the usual error.
+    let error = client
+        .batch_execute("DROP EXTENSION pg_query_cache")
+        .unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "2BP01");
+    assert!(
+        error
+            .detail()
+            .unwrap()
+            .contains("function total_cached(interval) depends on language cached")
+    );
+    answers_are_right(&mut client)?;
+
+    client.batch_execute(
+        "SELECT uncache_function('total_cached(interval)'), uncache_function('balance_cached(integer,interval)');
+         DROP EXTENSION pg_query_cache",
+    )?;
+    let left =
+        |client: &mut Client| -> Result<String> { Ok(client.query_one(objects, &[])?.get(0)) };
+    assert_eq!(left(&mut client)?, left(&mut pristine)?);
+    client.batch_execute(
+        "UPDATE accounts SET balance = 0; TRUNCATE accounts; INSERT INTO accounts VALUES (2, 2, 0)",
+    )?;
+
+    // It can come back, also in the same session and in the same transaction, and begins with nothing.
+    client.batch_execute(
+        "BEGIN; CREATE EXTENSION pg_query_cache;
+         SELECT cache_track_table('accounts'), cache_function('total()'), cache_function('balance(integer)');
+         SELECT total_cached(); COMMIT",
+    )?;
+    answers_are_right(&mut client)?;
+    client.batch_execute("INSERT INTO accounts VALUES (1, 1, 5)")?;
+    assert_eq!(answers_are_right(&mut client)?, 5);
+    client.batch_execute(
+        "BEGIN; DROP EXTENSION pg_query_cache CASCADE; CREATE EXTENSION pg_query_cache; ROLLBACK",
+    )?;
+    assert_eq!(answers_are_right(&mut client)?, 5);
+
+    // In a schema of its own, which is then not in the search path.
+    client.batch_execute(
+        "DROP EXTENSION pg_query_cache CASCADE; CREATE SCHEMA caching; CREATE EXTENSION pg_query_cache SCHEMA caching;
+         SELECT caching.cache_track_table('accounts', '{id}'), caching.cache_function('total()'), caching.cache_function('balance(integer)', depends_on => '{\"accounts\": {\"id\": \"$1\"}}');",
+    )?;
+    assert_eq!(answers_are_right(&mut client)?, 5);
+    client.batch_execute("UPDATE accounts SET balance = 6 WHERE id = 1")?;
+    assert_eq!(answers_are_right(&mut client)?, 6);
+    assert!(holds(&mut client, "SELECT caching.flush_cache() > 0")?);
+    assert!(holds(
+        &mut client,
+        "SELECT hits > 0 FROM caching.cache_stats()"
+    )?);
+    Ok(())
+}

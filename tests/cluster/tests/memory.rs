@@ -1,0 +1,162 @@
+//! The memory tier stays inside its area, whatever is asked for.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use pg_query_cache_cluster_tests::{DATABASE, counters, holds, number, quiet, with_extension};
+use pg_query_cache_harness::postgres::Client;
+
+const LIMIT: i64 = 8 * 1024 * 1024;
+
+/// Memory of a session that is its own, in bytes.
+fn own_memory(client: &mut Client) -> Result<u64> {
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .context("no RssAnon")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
+
+fn inside(client: &mut Client) -> Result<()> {
+    let row = client.query_one(
+        "SELECT memory_bytes, memory_limit_bytes, damaged FROM cache_stats()",
+        &[],
+    )?;
+    let (bytes, limit, damaged): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    assert!(bytes <= limit && limit <= LIMIT, "{bytes} of {limit}");
+    assert_eq!(damaged, 0);
+    Ok(())
+}
+
+#[test]
+fn a_million_keys_fit_into_eight_megabytes() -> Result<()> {
+    let cluster = with_extension(quiet("memory-million").setting("pg_query_cache.memory", "8MB"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN RETURN n * 2; END';
+         SELECT cache_function('twice(integer)');",
+    )?;
+    // A hot key, asked for all the time.
+    number(&mut client, "SELECT twice_cached(-1)::bigint")?;
+    let before = own_memory(&mut client)?;
+    for batch in 0..10 {
+        let wrong = number(
+            &mut client,
+            &format!(
+                "SELECT count(*) FILTER (WHERE twice_cached(n) <> n * 2 OR n % 10 = 0 AND twice_cached(-1) <> -2)
+                 FROM generate_series({batch} * 100000, {batch} * 100000 + 99999) AS n"
+            ),
+        )?;
+        assert_eq!(wrong, 0);
+        inside(&mut client)?;
+    }
+    let grown = own_memory(&mut client)?.saturating_sub(before);
+    assert!(
+        grown < 32 * 1024 * 1024,
+        "the session grew by {grown} bytes"
+    );
+    assert!(holds(
+        &mut client,
+        "SELECT evictions > 900000 AND entries BETWEEN 1000 AND 100000 FROM cache_stats()"
+    )?);
+    let now = counters(&mut client, "twice_cached")?;
+    assert!(now.fills > 900_000, "{now:?}");
+    // The hot key was spared.
+    assert!(now.hits > 90_000, "{now:?}");
+    Ok(())
+}
+
+#[test]
+fn results_of_all_sizes_come_and_go() -> Result<()> {
+    let cluster = with_extension(quiet("memory-sizes").setting("pg_query_cache.memory", "8MB"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION block(n integer, bytes integer) RETURNS text LANGUAGE sql STABLE
+             AS $$SELECT rpad(n::text || ':', bytes, 'x')$$;
+         SELECT cache_function('block(integer,integer)');
+         SET pg_query_cache.max_entry_size = '512MB';",
+    )?;
+    // Sizes from a few bytes to more than all there is, in an order that leaves holes.
+    for round in 0..5 {
+        let wrong = number(
+            &mut client,
+            &format!(
+                "SELECT count(*) FROM (SELECT n, (n * 7919 + {round}) % 24 AS power FROM generate_series(1, 400) AS n) AS s
+                 WHERE block_cached(n, 1 << power) IS DISTINCT FROM block(n, 1 << power)
+                    OR length(block_cached(n, 1 << power)) <> 1 << power"
+            ),
+        )?;
+        assert_eq!(wrong, 0);
+        inside(&mut client)?;
+    }
+    assert!(holds(
+        &mut client,
+        "SELECT entries > 10 AND hits > 1000 FROM cache_stats()"
+    )?);
+    // Too large for the area: answered, counted, and never an error.
+    for _ in 0..2 {
+        assert_eq!(
+            number(
+                &mut client,
+                "SELECT length(block_cached(1, 16000000))::bigint"
+            )?,
+            16_000_000
+        );
+    }
+    assert!(holds(
+        &mut client,
+        "SELECT (reasons ->> 'no_room')::int + COALESCE((reasons ->> 'too_large')::int, 0) >= 2 OR (reasons ->> 'too_large')::int >= 2
+         FROM cache_function_stats WHERE function::text LIKE 'block%'"
+    )?);
+    // What is cleared gives its memory back.
+    client.batch_execute("SELECT clear_cache()")?;
+    client.batch_execute("SELECT cleanup_expired_cache()")?;
+    assert_eq!(number(&mut client, "SELECT entries FROM cache_stats()")?, 0);
+    assert_eq!(
+        number(&mut client, "SELECT memory_bytes FROM cache_stats()")?,
+        0
+    );
+    Ok(())
+}
+
+/// Sets are collected while they are computed: no more of them than can be stored.
+#[test]
+fn a_large_set_does_not_grow_the_session() -> Result<()> {
+    let cluster = with_extension(quiet("memory-set"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION many(n integer) RETURNS SETOF text LANGUAGE sql STABLE
+             AS $$SELECT repeat(i::text, 20) FROM generate_series(1, n) AS i$$;
+         SELECT cache_function('many(integer)');
+         SET work_mem = '1MB';",
+    )?;
+    let count = "SELECT count(*) FROM many_cached(500000)";
+    for _ in 0..3 {
+        assert_eq!(number(&mut client, count)?, 500_000);
+    }
+    let before = own_memory(&mut client)?;
+    for _ in 0..6 {
+        assert_eq!(number(&mut client, count)?, 500_000);
+    }
+    let grown = own_memory(&mut client)?.saturating_sub(before);
+    assert!(grown < 8 * 1024 * 1024, "the session grew by {grown} bytes");
+    // Many small ones in one statement.
+    let before = own_memory(&mut client)?;
+    assert_eq!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM generate_series(1, 200000) AS i, LATERAL many_cached(i % 10 + 1) AS m"
+        )?,
+        1_100_000
+    );
+    let grown = own_memory(&mut client)?.saturating_sub(before);
+    assert!(
+        grown < 32 * 1024 * 1024,
+        "the session grew by {grown} bytes"
+    );
+    Ok(())
+}

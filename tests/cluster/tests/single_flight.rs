@@ -1,0 +1,260 @@
+//! One computation for all who ask for the same at the same time; and nobody waits for it longer than they want to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use pg_query_cache_cluster_tests::{
+    DATABASE, counters, in_background, number, quiet, wait_for, wait_for_gate, with_extension,
+};
+use pg_query_cache_harness::Cluster;
+
+/// `slow()` counts its computations in the sequence `computed`; `gated()` waits for whoever holds the advisory lock 1.
+fn cluster(name: &str) -> Result<Cluster> {
+    let cluster = with_extension(quiet(name))?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE SEQUENCE computed;
+         CREATE FUNCTION slow(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+         BEGIN PERFORM nextval('computed'), pg_sleep(0.5); RETURN n; END $$;
+         CREATE FUNCTION gated(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+         BEGIN
+             PERFORM nextval('computed');
+             -- Not a wait for a lock, behind which nobody would wait.
+             WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1) LOOP
+                 PERFORM pg_sleep(0.01);
+             END LOOP;
+             RETURN n;
+         END $$;
+         SELECT cache_function('slow(integer)'), cache_function('gated(integer)', consistency => 'ttl');",
+    )?;
+    Ok(cluster)
+}
+
+fn computed(cluster: &Cluster) -> Result<i64> {
+    number(
+        &mut cluster.connect(DATABASE)?,
+        "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM computed",
+    )
+}
+
+fn wait_for_waiters(cluster: &Cluster, count: usize) -> Result<()> {
+    wait_for(
+        cluster,
+        &format!("{count} sessions wait for the one that computes"),
+        &format!(
+            "SELECT count(*) = {count} FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_type = 'client backend'"
+        ),
+    )
+}
+
+#[test]
+fn fifty_sessions_ask_and_one_computes() -> Result<()> {
+    let cluster = cluster("flight-fifty")?;
+    let barrier = Arc::new(Barrier::new(50));
+    let sessions: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = cluster.connect(DATABASE)?;
+            let barrier = barrier.clone();
+            Ok(thread::spawn(move || -> Result<i32> {
+                client.batch_execute("SELECT 1")?;
+                barrier.wait();
+                Ok(client.query_one("SELECT slow_cached(7)", &[])?.get(0))
+            }))
+        })
+        .collect::<Result<_>>()?;
+    for session in sessions {
+        assert_eq!(session.join().unwrap()?, 7);
+    }
+    assert_eq!(computed(&cluster)?, 1);
+    let mut client = cluster.connect(DATABASE)?;
+    wait_for(
+        &cluster,
+        "all have handed their counts over",
+        "SELECT hits = 49 AND fills = 1 FROM cache_stats()",
+    )?;
+    assert_eq!(counters(&mut client, "slow_cached")?.fills, 1);
+    Ok(())
+}
+
+#[test]
+fn different_keys_do_not_wait_for_each_other() -> Result<()> {
+    let cluster = cluster("flight-keys")?;
+    let began = Instant::now();
+    let sessions: Vec<_> = (0..10)
+        .map(|n| in_background(&cluster, "", &format!("slow_cached({n})")))
+        .collect::<Result<_>>()?;
+    for (n, session) in sessions.into_iter().enumerate() {
+        assert_eq!(session.join().unwrap(), Ok(n.to_string()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert_eq!(computed(&cluster)?, 10);
+    Ok(())
+}
+
+/// Whatever ends the one that computes, the others go on: one of them computes.
+#[test]
+fn the_one_that_computes_ends() -> Result<()> {
+    let cluster = cluster("flight-ends")?;
+    for end in ["pg_terminate_backend", "pg_cancel_backend"] {
+        let mut gate = cluster.connect(DATABASE)?;
+        gate.batch_execute(
+            "SELECT clear_cache(), setval('computed', 1, false); SELECT pg_advisory_lock(1)",
+        )?;
+        let filler = in_background(
+            &cluster,
+            "SET application_name = 'filler'",
+            "gated_cached(1)",
+        )?;
+        wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+        let waiters: Vec<_> = (0..5)
+            .map(|_| in_background(&cluster, "", "gated_cached(1)"))
+            .collect::<Result<_>>()?;
+        wait_for_waiters(&cluster, 5)?;
+        assert_eq!(computed(&cluster)?, 1);
+        gate.execute(
+            &format!("SELECT {end}(pid) FROM pg_stat_activity WHERE application_name = 'filler'"),
+            &[],
+        )?;
+        assert!(filler.join().unwrap().is_err());
+        // The next one computes, while the gate is still closed; the others wait for that one.
+        wait_for(
+            &cluster,
+            "the next one computes",
+            "SELECT last_value >= 2 FROM computed",
+        )?;
+        gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Ok("1".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_error_of_the_one_that_computes_is_its_own() -> Result<()> {
+    let cluster = cluster("flight-error")?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE FUNCTION fails_once() RETURNS integer LANGUAGE plpgsql STABLE AS $$
+         BEGIN
+             PERFORM pg_sleep(0.5);
+             IF nextval('computed') = 1 THEN RAISE EXCEPTION 'the first one fails'; END IF;
+             RETURN 5;
+         END $$;
+         SELECT cache_function('fails_once()');",
+    )?;
+    let sessions: Vec<_> = (0..5)
+        .map(|_| in_background(&cluster, "", "fails_once_cached()"))
+        .collect::<Result<_>>()?;
+    let answers: Vec<_> = sessions.into_iter().map(|s| s.join().unwrap()).collect();
+    assert_eq!(
+        answers.iter().filter(|a| **a == Ok("5".into())).count(),
+        4,
+        "{answers:?}"
+    );
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|a| **a == Err("P0001".into()))
+            .count(),
+        1,
+        "{answers:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn who_waits_obeys_its_own_timeouts() -> Result<()> {
+    let cluster = cluster("flight-timeout")?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(1)")?;
+    let filler = in_background(&cluster, "", "gated_cached(1)")?;
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+
+    let began = Instant::now();
+    let waiter = in_background(
+        &cluster,
+        "SET statement_timeout = '300ms'; SET pg_query_cache.fill_wait = '1h'",
+        "gated_cached(1)",
+    )?;
+    assert_eq!(waiter.join().unwrap(), Err("57014".to_owned()));
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(computed(&cluster)?, 1);
+
+    // A cancel request, and the end of the session.
+    for (end, codes) in [
+        ("pg_cancel_backend", ["57014"; 2]),
+        ("pg_terminate_backend", ["57P01", "connection closed"]),
+    ] {
+        let waiter = in_background(
+            &cluster,
+            "SET application_name = 'waiter'; SET pg_query_cache.fill_wait = '1h'",
+            "gated_cached(1)",
+        )?;
+        wait_for_waiters(&cluster, 1)?;
+        gate.execute(
+            &format!("SELECT {end}(pid) FROM pg_stat_activity WHERE application_name = 'waiter'"),
+            &[],
+        )?;
+        let error = waiter.join().unwrap().unwrap_err();
+        assert!(codes.contains(&error.as_str()), "{error}");
+    }
+    assert_eq!(computed(&cluster)?, 1);
+
+    // fill_wait: after it, who waits computes by itself; 0 does not wait at all.
+    for wait in ["200ms", "0"] {
+        let before = computed(&cluster)?;
+        let waiter = in_background(
+            &cluster,
+            &format!("SET pg_query_cache.fill_wait = '{wait}'"),
+            "gated_cached(1)",
+        )?;
+        wait_for(
+            &cluster,
+            "it computes by itself",
+            &format!("SELECT last_value = {before} + 1 FROM computed"),
+        )?;
+        gate.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query_start =
+                 (SELECT max(query_start) FROM pg_stat_activity WHERE wait_event = 'PgSleep')",
+            &[],
+        )?;
+        assert!(waiter.join().unwrap().is_err());
+    }
+    gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(filler.join().unwrap(), Ok("1".to_owned()));
+    Ok(())
+}
+
+/// The one that computes waits for a lock: nobody waits for it, whoever has the lock.
+#[test]
+fn nobody_waits_behind_a_lock() -> Result<()> {
+    let cluster = cluster("flight-lock")?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE FUNCTION locked(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+         BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN n; END $$;
+         SELECT cache_function('locked(integer)');",
+    )?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SET pg_query_cache.fill_wait = '1h'; SELECT pg_advisory_lock(1)")?;
+    let filler = in_background(
+        &cluster,
+        "SET pg_query_cache.fill_wait = '1h'",
+        "locked_cached(1)",
+    )?;
+    wait_for_gate(&cluster, 1)?;
+    let other = in_background(
+        &cluster,
+        "SET pg_query_cache.fill_wait = '1h'",
+        "locked_cached(1)",
+    )?;
+    wait_for_gate(&cluster, 2)?;
+    let began = Instant::now();
+    assert_eq!(number(&mut gate, "SELECT locked_cached(1)::bigint")?, 1);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(filler.join().unwrap(), Ok("1".to_owned()));
+    assert_eq!(other.join().unwrap(), Ok("1".to_owned()));
+    Ok(())
+}
