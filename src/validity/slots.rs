@@ -149,16 +149,6 @@ impl Slots {
         self.read(index).0.generation
     }
 
-    /// Settles all slots with a snapshot taken now, so that what was invalidated can be told from what was not, and so that no slot
-    /// waits for a reader with writers that ended long ago.
-    pub fn settle_all(&self) {
-        for index in 0..self.count {
-            if !self.read(index).0.is_quiet() {
-                self.settle_latest(index);
-            }
-        }
-    }
-
     /// The generation of a slot that `snapshot` sees.
     ///
     /// # Safety

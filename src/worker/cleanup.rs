@@ -30,7 +30,6 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
             pg_sys::MyDatabaseId.to_u32(),
         )
     };
-    area.slots().settle_all();
     let mut removed = Removed::default();
     area.slots().settle_all();
     for partition in area.partitions() {

@@ -65,9 +65,6 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
             unsafe { pg_sys::proc_exit(1) };
         }
     }
-    // With 0 the postmaster would never start another one, and whoever terminates the launcher would end all workers for good.
-    // SAFETY: the end of the process, as the server's own launchers end.
-    unsafe { pg_sys::proc_exit(1) }
 }
 
 /// Asks for a worker in every database that allows connections.
