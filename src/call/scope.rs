@@ -107,13 +107,14 @@ pub fn format() -> Digest {
     FORMAT.with_borrow_mut(|format| {
         let (numbers, texts) = (numbers(), texts());
         // SAFETY: C strings or NULL, used at once.
+        let is = |text, known: &[u8]| unsafe { bytes(text) } == known;
         let same = format.numbers == numbers
             && format.texts.len() == texts.len()
             && format
                 .texts
                 .iter()
                 .zip(texts)
-                .all(|(known, text)| unsafe { bytes(text) } == known.as_slice());
+                .all(|(known, text)| is(text, known));
         if !same {
             format.numbers = numbers;
             // SAFETY: as above.
@@ -227,12 +228,10 @@ impl Custom {
 
     unsafe fn same_values(&self) -> bool {
         // SAFETY: as above.
+        let is = |place, known: &Option<Vec<u8>>| unsafe { Self::value(place) } == known.as_deref();
+        let mut pairs = self.places.iter().zip(&self.values);
         self.values.len() == self.places.len()
-            && self
-                .places
-                .iter()
-                .zip(&self.values)
-                .all(|((place, ..), known)| unsafe { Self::value(*place) } == known.as_deref())
+            && pairs.all(|((place, ..), known)| is(*place, known))
     }
 
     unsafe fn read(&mut self) {
