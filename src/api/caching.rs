@@ -10,7 +10,13 @@ use crate::language::signature::{self, Signature};
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value, json};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+
+/// On a standby: the server's own error, instead of one about transaction ids.
+fn not_during_recovery(command: &CStr) {
+    // SAFETY: a C string.
+    unsafe { pg_sys::PreventCommandDuringRecovery(command.as_ptr()) };
+}
 
 /// Oid of `LANGUAGE cached` in this database.
 fn language() -> pg_sys::Oid {
@@ -45,6 +51,7 @@ fn cache_function(
     priority: Option<i32>,
     name: Option<String>,
 ) -> pg_sys::Oid {
+    not_during_recovery(c"cache_function()");
     let function = function
         .ok_or_else(|| {
             Error::InvalidParameter(
@@ -237,6 +244,7 @@ fn new_function(base: &Signature, (schema, name): &(String, String)) -> Option<p
 /// Drops a cached function. Its base function stays.
 #[pg_extern(sql = false)]
 fn uncache_function(function: pg_sys::Oid) {
+    not_during_recovery(c"uncache_function()");
     cached(function).or_raise();
     let command = format!("DROP FUNCTION {}", compat::regprocedure_qualified(function));
     if let Err(problem) = Spi::run(&command) {
@@ -292,6 +300,7 @@ unsafe fn names(array: pg_sys::Datum) -> Vec<String> {
 /// Starts to track a table. Returns how many triggers were added or replaced.
 #[pg_extern(sql = false)]
 fn cache_track_table(relation: pg_sys::Oid, key_columns: pgrx::AnyArray) -> i32 {
+    not_during_recovery(c"cache_track_table()");
     relations::roots(relation)
         .into_iter()
         .for_each(check_trigger_right);
@@ -303,6 +312,7 @@ fn cache_track_table(relation: pg_sys::Oid, key_columns: pgrx::AnyArray) -> i32 
 /// Stops to track a table. Returns how many triggers were dropped.
 #[pg_extern(sql = false)]
 fn cache_untrack_table(relation: pg_sys::Oid) -> i32 {
+    not_during_recovery(c"cache_untrack_table()");
     relations::roots(relation)
         .into_iter()
         .for_each(check_trigger_right);

@@ -8,9 +8,15 @@ use crate::store::area::{Area, area};
 use crate::validity::tags::{Tag, slot_of};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::ffi::CStr;
 
-fn preloaded() -> Area {
-    area().ok_or(Error::NotPreloaded).or_raise()
+/// The area, if this server may write: what is invalidated is noted under the transaction's id, and a standby assigns none.
+#[allow(unsafe_code)]
+fn preloaded(command: &CStr) -> Area {
+    let area = area().ok_or(Error::NotPreloaded).or_raise();
+    // SAFETY: raises the server's own error.
+    unsafe { pg_sys::PreventCommandDuringRecovery(command.as_ptr()) };
+    area
 }
 
 /// Entries of this database that depend on one of the slots.
@@ -25,7 +31,7 @@ fn concerned(area: Area, slots: &[u32]) -> i64 {
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
-    let area = preloaded();
+    let area = preloaded(c"invalidate_cache()");
     let database = crate::compat::database();
     let tags: Vec<String> = tags.into_iter().flatten().collect();
     let slots: Vec<u32> = tags
@@ -47,7 +53,7 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
-    let area = preloaded();
+    let area = preloaded(c"invalidate_cache_function()");
     super::caching::cached(function).or_raise();
     let slot = slot_of(
         crate::compat::database(),
@@ -63,7 +69,7 @@ fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
-    let area = preloaded();
+    let area = preloaded(c"invalidate_cache_table()");
     let database = crate::compat::database();
     let slots: Vec<u32> = crate::dependencies::relations::roots(relation)
         .into_iter()
@@ -81,7 +87,7 @@ fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn clear_cache() -> i64 {
-    let area = preloaded();
+    let area = preloaded(c"clear_cache()");
     let found = looking::count_entries(area, |_| true);
     utility::mark_database(area);
     found

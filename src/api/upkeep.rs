@@ -9,9 +9,12 @@ use crate::table::write_behind::{self, Extent};
 use crate::worker::cleanup::{self, By};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::ffi::CStr;
 
-fn preloaded() -> Area {
+fn preloaded(command: &CStr) -> Area {
     let area = area().ok_or(Error::NotPreloaded).or_raise();
+    // SAFETY: raises the server's own error; the table tier cannot be written on a standby.
+    unsafe { pg_sys::PreventCommandDuringRecovery(command.as_ptr()) };
     crate::transaction::prepare(area);
     area
 }
@@ -19,7 +22,7 @@ fn preloaded() -> Area {
 /// Removes expired and invalidated entries from both tiers. Returns how many, those in both tiers counted once.
 #[pg_extern(sql = false)]
 fn cleanup_expired_cache() -> i32 {
-    let area = preloaded();
+    let area = preloaded(c"cleanup_expired_cache()");
     // SAFETY: the role outside of this SECURITY DEFINER function; NULL if it was dropped.
     let role = unsafe {
         let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), true);
@@ -36,5 +39,5 @@ fn cleanup_expired_cache() -> i32 {
 /// Writes everything in memory to the table tier. Returns how many entries were new there.
 #[pg_extern(sql = false)]
 fn flush_cache() -> i64 {
-    write_behind::flush(preloaded(), Extent::Everything, || false)
+    write_behind::flush(preloaded(c"flush_cache()"), Extent::Everything, || false)
 }

@@ -44,6 +44,25 @@ fn a_standby_answers_and_caches_once_it_is_promoted() -> Result<()> {
     assert!((counts.hits, counts.fills) == (0, 0), "{counts:?}");
     assert!(counts.bypasses > 0, "{counts:?}");
 
+    // What would write says so, in the server's own words.
+    for command in [
+        "invalidate_cache('{x}')",
+        "invalidate_cache_function('total_cached(interval)')",
+        "invalidate_cache_table('accounts')",
+        "clear_cache()",
+        "flush_cache()",
+        "cleanup_expired_cache()",
+        "cache_track_table('accounts')",
+        "cache_function('total()', name => 'another')",
+    ] {
+        let error = standby
+            .connect(DATABASE)?
+            .simple_query(&format!("SELECT {command}"))
+            .unwrap_err();
+        let code = error.code().map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("25006"), "{command}: {error:?}");
+    }
+
     // A snapshot that was taken in recovery and is used after it sees by other rules.
     on_standby.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT total_cached()")?;
     standby
