@@ -187,7 +187,7 @@ pub fn define(preloading: bool) {
         int(
             name,
             short,
-            c"Functions with a ttl of their own are not affected; a caller's cache_duration only shortens it.",
+            c"Functions with a ttl of their own are not affected; a call with a cache_duration accepts that age instead.",
             setting,
             1,
             86_400 * 365,

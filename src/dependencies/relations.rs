@@ -281,6 +281,30 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
     found
 }
 
+/// Names of the tracking triggers of a relation, whatever they are called now.
+pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<String> {
+    let Some(function) = tracker_function() else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    // SAFETY: pg_trigger and its index by tgrelid.
+    unsafe {
+        compat::catalog_rows(
+            pg_sys::TriggerRelationId,
+            pg_sys::Oid::from_u32(pg_sys::TriggerRelidNameIndexId),
+            pg_sys::Anum_pg_trigger_tgrelid,
+            relation,
+            |tuple, _| {
+                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
+                if row.tgfoid == function {
+                    names.push(pgrx::name_data_to_str(&row.tgname).to_owned());
+                }
+            },
+        );
+    }
+    names
+}
+
 /// The arguments of a trigger: C strings one after the other.
 unsafe fn arguments(
     tuple: pg_sys::HeapTuple,

@@ -177,14 +177,12 @@ pub fn untrack(relation: pg_sys::Oid) -> usize {
         let Some(table) = compat::relation_name(member) else {
             continue;
         };
-        for name in [WRITE, REPLICA]
-            .into_iter()
-            .chain(KEYS.map(|(name, ..)| name))
-        {
-            if trigger(member, name).is_some() {
-                run(&format!("DROP TRIGGER {name} ON {table}"));
-                dropped += 1;
-            }
+        for name in relations::tracker_triggers(member) {
+            run(&format!(
+                "DROP TRIGGER {} ON {table}",
+                compat::quote_identifier(&name)
+            ));
+            dropped += 1;
         }
     }
     dropped
