@@ -69,13 +69,11 @@ impl Pool {
         chown(&folder, Some(uid), Some(gid))?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
         // As the server's user: like PostgreSQL it refuses root.
-        let mut command = if uid == fs::metadata("/proc/self")?.uid() {
-            Command::new(program)
-        } else {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        };
+        let mut command = Command::new(program);
+        if uid != fs::metadata("/proc/self")?.uid() {
+            // It becomes that user by itself, in this process, so that ending the process ends it.
+            command.args(["-u", "postgres"]);
+        }
         let process = command
             .arg("-q")
             .arg(&settings)
