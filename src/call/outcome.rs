@@ -48,8 +48,6 @@ pub enum Reason {
     TooManyDependencies,
     /// The caller accepts no age at all.
     NoAge,
-    /// Bytes in shared memory did not make sense.
-    Damaged,
     /// Definitions have changed since the transaction began.
     DefinitionsChanged,
     /// An argument is a row without a named type.
@@ -57,7 +55,7 @@ pub enum Reason {
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 25;
+pub const REASONS: usize = 24;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -84,7 +82,6 @@ impl Reason {
         Reason::RestsOnAge,
         Reason::TooManyDependencies,
         Reason::NoAge,
-        Reason::Damaged,
         Reason::DefinitionsChanged,
         Reason::AnonymousRow,
     ];
@@ -114,7 +111,6 @@ impl Reason {
             Reason::RestsOnAge => "rests_on_age",
             Reason::TooManyDependencies => "too_many_dependencies",
             Reason::NoAge => "no_age",
-            Reason::Damaged => "damaged",
             Reason::DefinitionsChanged => "definitions_changed",
             Reason::AnonymousRow => "anonymous_row",
         }
@@ -122,8 +118,7 @@ impl Reason {
 
     /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
     pub fn is_bypass(self) -> bool {
-        (self as u8) <= Reason::Crowded as u8
-            || matches!(self, Reason::Damaged | Reason::AnonymousRow)
+        (self as u8) <= Reason::Crowded as u8 || self == Reason::AnonymousRow
     }
 }
 

@@ -9,9 +9,11 @@
 use super::base;
 use crate::language::function::{CachedFunction, ResultShape};
 use crate::server::{self, guarded};
+use crate::store::area::area;
 use crate::store::lookup::Found;
 use crate::store::partition::Kind;
 use pgrx::pg_sys;
+use std::sync::atomic::Ordering;
 
 /// Where the rows of a set go while a fill runs.
 pub type RowSink = fn(pg_sys::MinimalTuple);
@@ -92,11 +94,18 @@ pub unsafe fn read(
 ) -> Option<(pg_sys::Datum, bool)> {
     // SAFETY: the entry belongs to this function, so its bytes are those of its result type.
     unsafe {
-        match found.kind()? {
+        let Some(kind) = found.kind() else {
+            return damaged();
+        };
+        match kind {
             Kind::Null => Some((pg_sys::Datum::null(), true)),
             Kind::Scalar => {
                 let value = found.value()?;
-                let (_, by_value) = actual_length(&function.result, (*fcinfo).flinfo);
+                let (length, by_value) = actual_length(&function.result, (*fcinfo).flinfo);
+                if !is_scalar(value, found.head.value_length as usize, length, by_value) {
+                    server::pfree(value.cast());
+                    return damaged();
+                }
                 if by_value {
                     let datum = pg_sys::Datum::from(value.cast::<usize>().read_unaligned());
                     server::pfree(value.cast());
@@ -111,6 +120,10 @@ pub unsafe fn read(
             }
             Kind::Rows => {
                 let rows = found.value()?;
+                if !are_rows(rows, found.head.value_length as usize) {
+                    server::pfree(rows.cast());
+                    return damaged();
+                }
                 let store = begin_store(fcinfo, function);
                 let slot = pg_sys::MakeSingleTupleTableSlot(
                     store.description,
@@ -129,6 +142,52 @@ pub unsafe fn read(
             }
         }
     }
+}
+
+/// Bytes that make no sense are counted, and the call goes on as if there were no entry.
+#[cold]
+fn damaged<T>() -> Option<T> {
+    if let Some(area) = area() {
+        area.header().damaged.fetch_add(1, Ordering::Relaxed);
+    }
+    None
+}
+
+/// Whether `bytes` bytes at `value` can be one value of a type with this length and by-value mark.
+///
+/// # Safety
+/// `bytes` bytes lie at `value`.
+#[inline(always)]
+unsafe fn is_scalar(value: *const u8, bytes: usize, length: i16, by_value: bool) -> bool {
+    // SAFETY: only bytes of the value are looked at.
+    unsafe {
+        match length {
+            _ if by_value => bytes == size_of::<pg_sys::Datum>(),
+            -1 => bytes >= pg_sys::VARHDRSZ && pgrx::varsize_any(value.cast()) == bytes,
+            -2 => bytes > 0 && *value.add(bytes - 1) == 0,
+            length => bytes == length as usize,
+        }
+    }
+}
+
+/// Whether `bytes` bytes at `rows` are a sequence of rows, as [`append_row`] writes them.
+///
+/// # Safety
+/// `bytes` bytes lie at `rows`.
+unsafe fn are_rows(rows: *const u8, bytes: usize) -> bool {
+    let mut at = 0;
+    while at + ROW_PREFIX + size_of::<pg_sys::MinimalTupleData>() <= bytes {
+        // SAFETY: prefix and head of a row lie before the end.
+        let (length, says) = unsafe {
+            let row = rows.add(at + ROW_PREFIX).cast::<pg_sys::MinimalTupleData>();
+            (rows.add(at).cast::<u64>().read_unaligned(), (*row).t_len)
+        };
+        if length != u64::from(says) || length as usize > bytes - at - ROW_PREFIX {
+            return false;
+        }
+        at = (at + ROW_PREFIX + length as usize).next_multiple_of(8);
+    }
+    at == bytes
 }
 
 /// The result of a strict function for NULL: NULL, or the empty set.
