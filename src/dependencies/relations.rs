@@ -229,11 +229,60 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
         | pg_sys::TRIGGER_TYPE_UPDATE
         | pg_sys::TRIGGER_TYPE_DELETE) as i16;
     const ALL: i16 = WRITES | pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
-    let Some(function) = tracker_function() else {
-        return Triggers::default();
-    };
     let mut found = Triggers::default();
     let (mut keyed_events, mut keys): (i16, Option<Vec<String>>) = (0, None);
+    for trigger in tracker_triggers(relation) {
+        // One with a condition or for some columns only does not mark everything.
+        if trigger.partial {
+            continue;
+        }
+        let (kind, always) = (
+            trigger.kind,
+            trigger.enabled == pg_sys::TRIGGER_FIRES_ALWAYS,
+        );
+        if kind & ROW != 0 {
+            let fires = always || trigger.enabled == pg_sys::TRIGGER_FIRES_ON_REPLICA;
+            found.replica |= fires && kind & BEFORE == 0 && kind & WRITES == WRITES;
+        } else if kind & BEFORE != 0 {
+            found.statement |= always && kind & ALL == ALL;
+        } else if always {
+            keyed_events |= kind & WRITES;
+            let columns = trigger.arguments;
+            keys = Some(match keys.take() {
+                None => columns,
+                Some(known) => known
+                    .into_iter()
+                    .filter(|column| columns.contains(column))
+                    .collect(),
+            });
+        }
+    }
+    if keyed_events == WRITES {
+        found.key_columns = keys.unwrap_or_default();
+    }
+    found
+}
+
+/// A trigger that calls the trigger function which marks writes.
+pub struct TrackerTrigger {
+    /// Its name, whatever it is called now.
+    pub name: String,
+    /// `pg_trigger.tgtype`.
+    kind: i16,
+    /// `pg_trigger.tgenabled`.
+    enabled: u8,
+    /// It has a WHEN condition or a list of columns.
+    partial: bool,
+    /// Its arguments.
+    arguments: Vec<String>,
+}
+
+/// All triggers of a relation that mark writes.
+pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
+    let Some(function) = tracker_function() else {
+        return Vec::new();
+    };
+    let mut triggers = Vec::new();
     // SAFETY: pg_trigger and its index by tgrelid.
     unsafe {
         compat::catalog_rows(
@@ -243,66 +292,22 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
             relation,
             |tuple, description| {
                 let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
-                // One with a condition or for some columns only does not mark everything.
-                if row.tgfoid != function
-                    || row.tgattr.dim1 != 0
-                    || !pg_sys::heap_attisnull(
-                        tuple,
-                        pg_sys::Anum_pg_trigger_tgqual as i32,
-                        description,
-                    )
-                {
+                if row.tgfoid != function {
                     return;
                 }
-                let kind = row.tgtype;
-                let always = row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS;
-                if kind & ROW != 0 {
-                    let fires = always || row.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA;
-                    found.replica |= fires && kind & BEFORE == 0 && kind & WRITES == WRITES;
-                } else if kind & BEFORE != 0 {
-                    found.statement |= always && kind & ALL == ALL;
-                } else if always {
-                    keyed_events |= kind & WRITES;
-                    let columns = arguments(tuple, description, row.tgnargs as usize);
-                    keys = Some(match keys.take() {
-                        None => columns,
-                        Some(known) => known
-                            .into_iter()
-                            .filter(|column| columns.contains(column))
-                            .collect(),
-                    });
-                }
+                let condition = pg_sys::Anum_pg_trigger_tgqual as i32;
+                triggers.push(TrackerTrigger {
+                    name: pgrx::name_data_to_str(&row.tgname).to_owned(),
+                    kind: row.tgtype,
+                    enabled: row.tgenabled as u8,
+                    partial: row.tgattr.dim1 != 0
+                        || !pg_sys::heap_attisnull(tuple, condition, description),
+                    arguments: arguments(tuple, description, row.tgnargs as usize),
+                });
             },
         );
     }
-    if keyed_events == WRITES {
-        found.key_columns = keys.unwrap_or_default();
-    }
-    found
-}
-
-/// Names of the tracking triggers of a relation, whatever they are called now.
-pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<String> {
-    let Some(function) = tracker_function() else {
-        return Vec::new();
-    };
-    let mut names = Vec::new();
-    // SAFETY: pg_trigger and its index by tgrelid.
-    unsafe {
-        compat::catalog_rows(
-            pg_sys::TriggerRelationId,
-            pg_sys::Oid::from_u32(pg_sys::TriggerRelidNameIndexId),
-            pg_sys::Anum_pg_trigger_tgrelid,
-            relation,
-            |tuple, _| {
-                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
-                if row.tgfoid == function {
-                    names.push(pgrx::name_data_to_str(&row.tgname).to_owned());
-                }
-            },
-        );
-    }
-    names
+    triggers
 }
 
 /// The arguments of a trigger: C strings one after the other.

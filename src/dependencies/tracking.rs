@@ -177,10 +177,10 @@ pub fn untrack(relation: pg_sys::Oid) -> usize {
         let Some(table) = compat::relation_name(member) else {
             continue;
         };
-        for name in relations::tracker_triggers(member) {
+        for trigger in relations::tracker_triggers(member) {
             run(&format!(
                 "DROP TRIGGER {} ON {table}",
-                compat::quote_identifier(&name)
+                compat::quote_identifier(&trigger.name)
             ));
             dropped += 1;
         }
