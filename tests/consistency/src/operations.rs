@@ -73,47 +73,24 @@ const ORDERS: &[&str] = &["orders_by_region", "order_sum"];
 const THINGS: &[&str] = &["things_of"];
 const SCRATCH: &[&str] = &["scratch_value"];
 
-const fn any(
+const fn operation(
+    (company, weight): (Company, i32),
     name: &'static str,
     touches: &'static [&'static str],
     steps: fn(&mut Rng) -> Vec<Step>,
 ) -> Operation {
     Operation {
         name,
-        weight: 10,
-        company: Company::Any,
+        weight,
+        company,
         touches,
         steps,
     }
 }
 
-const fn alone(
-    name: &'static str,
-    touches: &'static [&'static str],
-    steps: fn(&mut Rng) -> Vec<Step>,
-) -> Operation {
-    Operation {
-        name,
-        weight: 3,
-        company: Company::Alone,
-        touches,
-        steps,
-    }
-}
-
-const fn guarded(
-    name: &'static str,
-    touches: &'static [&'static str],
-    steps: fn(&mut Rng) -> Vec<Step>,
-) -> Operation {
-    Operation {
-        name,
-        weight: 3,
-        company: Company::Guarded,
-        touches,
-        steps,
-    }
-}
+const ANY: (Company, i32) = (Company::Any, 10);
+const ALONE: (Company, i32) = (Company::Alone, 3);
+const GUARDED: (Company, i32) = (Company::Guarded, 3);
 
 fn sql(text: String) -> Vec<Step> {
     vec![Step::Sql(text)]
@@ -135,14 +112,14 @@ fn day(rng: &mut Rng) -> i32 {
 /// All operations. Within a transaction they come in this order, which keeps writers from deadlocking each other by
 /// themselves: a deadlock that remains has to be explained.
 pub static OPERATIONS: &[Operation] = &[
-    any("UPDATE", ACCOUNTS, |r| {
+    operation(ANY, "UPDATE", ACCOUNTS, |r| {
         sql(format!(
             "UPDATE accounts SET balance = balance + {} WHERE id = {}",
             value(r),
             key(r)
         ))
     }),
-    any("upsert", ACCOUNTS, |r| {
+    operation(ANY, "upsert", ACCOUNTS, |r| {
         sql(format!(
             "INSERT INTO accounts AS a VALUES ({}, 'account {}', 0) \
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, balance = a.balance + 1",
@@ -150,7 +127,7 @@ pub static OPERATIONS: &[Operation] = &[
             value(r)
         ))
     }),
-    any("MERGE", ACCOUNTS, |r| {
+    operation(ANY, "MERGE", ACCOUNTS, |r| {
         let first = key(r);
         sql(format!(
             "MERGE INTO accounts a USING (VALUES ({first}, 'merged {v}'), ({second}, 'merged {v}')) AS n (id, name) ON a.id = n.id \
@@ -161,7 +138,7 @@ pub static OPERATIONS: &[Operation] = &[
             v = value(r)
         ))
     }),
-    any("updatable view", ACCOUNTS, |r| {
+    operation(ANY, "updatable view", ACCOUNTS, |r| {
         let k = key(r);
         sql(match r.between(1, 3) {
             1 => format!(
@@ -179,7 +156,7 @@ pub static OPERATIONS: &[Operation] = &[
     }),
     Operation {
         weight: 4,
-        ..any("FK cascade and SET NULL", FAMILY, |r| {
+        ..operation(ANY, "FK cascade and SET NULL", FAMILY, |r| {
             let k = key(r);
             let mut steps = sql(format!("DELETE FROM accounts WHERE id = {k}"));
             if r.chance(75) {
@@ -196,7 +173,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
     Operation {
         weight: 4,
-        ..any("FK cascade of UPDATE", FAMILY, |r| {
+        ..operation(ANY, "FK cascade of UPDATE", FAMILY, |r| {
             let k = key(r);
             sql(if r.chance(50) {
                 format!("UPDATE accounts SET id = id + 1000 WHERE id = {k}")
@@ -205,7 +182,7 @@ pub static OPERATIONS: &[Operation] = &[
             })
         })
     },
-    any("INSERT", ENTRIES, |r| {
+    operation(ANY, "INSERT", ENTRIES, |r| {
         sql(format!(
             "INSERT INTO entries (account_id, amount, note) \
              SELECT id, {}, 'inserted' FROM accounts, generate_series(1, {}) WHERE id = {}",
@@ -214,7 +191,7 @@ pub static OPERATIONS: &[Operation] = &[
             key(r)
         ))
     }),
-    any("UPDATE of a key column", ENTRIES, |r| {
+    operation(ANY, "UPDATE of a key column", ENTRIES, |r| {
         sql(format!(
             "UPDATE entries SET account_id = {to} WHERE id = (SELECT min(id) FROM entries WHERE account_id = {from}) \
              AND EXISTS (SELECT FROM accounts WHERE id = {to})",
@@ -224,7 +201,7 @@ pub static OPERATIONS: &[Operation] = &[
     }),
     Operation {
         weight: 20,
-        ..any("DELETE", ENTRIES, |r| {
+        ..operation(ANY, "DELETE", ENTRIES, |r| {
             // Also what keeps the tables small.
             sql(format!(
                 "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE account_id = {} ORDER BY id DESC OFFSET {})",
@@ -233,7 +210,7 @@ pub static OPERATIONS: &[Operation] = &[
             ))
         })
     },
-    any("COPY", ENTRIES, |r| {
+    operation(ANY, "COPY", ENTRIES, |r| {
         let k = key(r);
         let lines = (0..r.between(1, 4))
             .map(|_| format!("{k}\t{}\tcopied\n", value(r)))
@@ -249,7 +226,7 @@ pub static OPERATIONS: &[Operation] = &[
             ),
         ]
     }),
-    any("data-modifying CTE", FAMILY, |r| {
+    operation(ANY, "data-modifying CTE", FAMILY, |r| {
         sql(if r.chance(50) {
             format!(
                 "WITH gone AS (DELETE FROM entries WHERE id = (SELECT max(id) FROM entries WHERE account_id = {}) RETURNING account_id, amount) \
@@ -263,10 +240,10 @@ pub static OPERATIONS: &[Operation] = &[
             )
         })
     }),
-    any("writes in a function", ENTRIES, |r| {
+    operation(ANY, "writes in a function", ENTRIES, |r| {
         sql(format!("SELECT write_entries({}, {})", key(r), value(r)))
     }),
-    any("writes in DO", ENTRIES, |r| {
+    operation(ANY, "writes in DO", ENTRIES, |r| {
         sql(format!(
             "DO $$ DECLARE k int; BEGIN FOR k IN {low}..{high} LOOP PERFORM write_entries(k, {value}); END LOOP; END $$",
             low = key(r).min(6),
@@ -274,7 +251,7 @@ pub static OPERATIONS: &[Operation] = &[
             value = value(r)
         ))
     }),
-    any("INSTEAD OF trigger", ENTRIES, |r| {
+    operation(ANY, "INSTEAD OF trigger", ENTRIES, |r| {
         let k = key(r);
         sql(match r.between(1, 3) {
             1 => format!(
@@ -287,7 +264,8 @@ pub static OPERATIONS: &[Operation] = &[
             ),
         })
     }),
-    any(
+    operation(
+        ANY,
         "replica role",
         &[
             "account_total",
@@ -310,7 +288,8 @@ pub static OPERATIONS: &[Operation] = &[
             ))
         },
     ),
-    any(
+    operation(
+        ANY,
         "write to a child by foreign key",
         &["account_summary", "overview"],
         |r| {
@@ -322,7 +301,7 @@ pub static OPERATIONS: &[Operation] = &[
             ))
         },
     ),
-    any("partitions through the parent", ORDERS, |r| {
+    operation(ANY, "partitions through the parent", ORDERS, |r| {
         sql(format!(
             "INSERT INTO orders (account_id, region, day, amount) SELECT {k}, region, {d}, {v} FROM unnest(ARRAY[0, 1, 2]) AS region; \
              UPDATE orders SET amount = amount + {v} WHERE region = {region} AND account_id = {k}; \
@@ -333,7 +312,7 @@ pub static OPERATIONS: &[Operation] = &[
             region = r.between(0, 2)
         ))
     }),
-    any("directly into leaves", ORDERS, |r| {
+    operation(ANY, "directly into leaves", ORDERS, |r| {
         let k = key(r);
         let v = value(r);
         sql(match r.between(1, 5) {
@@ -352,14 +331,14 @@ pub static OPERATIONS: &[Operation] = &[
             ),
         })
     }),
-    any("rows moving between partitions", ORDERS, |r| {
+    operation(ANY, "rows moving between partitions", ORDERS, |r| {
         sql(format!(
             "UPDATE orders SET region = (region + 1) % 3, day = {} WHERE region < 3 AND account_id = {}",
             day(r),
             key(r)
         ))
     }),
-    any("COPY into partitions", ORDERS, |r| {
+    operation(ANY, "COPY into partitions", ORDERS, |r| {
         let (table, region) = *r.pick(&[
             ("orders", 0),
             ("orders", 1),
@@ -375,7 +354,7 @@ pub static OPERATIONS: &[Operation] = &[
             lines,
         )]
     }),
-    any("a table that is sometimes a partition", ORDERS, |r| {
+    operation(ANY, "a table that is sometimes a partition", ORDERS, |r| {
         sql(format!(
             "INSERT INTO orders_extra (account_id, region, day, amount) VALUES ({k}, 3, {}, {}); \
              DELETE FROM orders_extra WHERE id IN (SELECT id FROM orders_extra ORDER BY id DESC OFFSET 12)",
@@ -384,7 +363,7 @@ pub static OPERATIONS: &[Operation] = &[
             k = key(r)
         ))
     }),
-    any("inheritance", THINGS, |r| {
+    operation(ANY, "inheritance", THINGS, |r| {
         let k = key(r);
         sql(match r.between(1, 7) {
             7 => format!(
@@ -417,7 +396,7 @@ pub static OPERATIONS: &[Operation] = &[
             }
         })
     }),
-    any("unlogged table", SCRATCH, |r| {
+    operation(ANY, "unlogged table", SCRATCH, |r| {
         let k = key(r);
         sql(match r.between(1, 3) {
             1 => format!(
@@ -428,7 +407,7 @@ pub static OPERATIONS: &[Operation] = &[
             _ => format!("UPDATE scratch SET v = {} WHERE k = {k}", value(r)),
         })
     }),
-    any("MERGE with all branches", SCRATCH, |r| {
+    operation(ANY, "MERGE with all branches", SCRATCH, |r| {
         let k = key(r);
         sql(format!(
             "MERGE INTO scratch s USING (SELECT n AS k FROM generate_series({k}, {}) AS n) AS n ON s.k = n.k \
@@ -439,14 +418,14 @@ pub static OPERATIONS: &[Operation] = &[
             value(r)
         ))
     }),
-    any("table that changes its name", &["swapped"], |r| {
+    operation(ANY, "table that changes its name", &["swapped"], |r| {
         sql(format!(
             "UPDATE {} SET v = v + 1 WHERE k = {}",
             r.pick(&["swap_a", "swap_b"]),
             key(r)
         ))
     }),
-    any("somebody's row triggers", &["audit_state"], |r| {
+    operation(ANY, "somebody's row triggers", &["audit_state"], |r| {
         let k = key(r);
         sql(match r.between(1, 3) {
             1 => format!("INSERT INTO audited VALUES ({k}, {})", value(r)),
@@ -456,25 +435,31 @@ pub static OPERATIONS: &[Operation] = &[
             ),
         })
     }),
-    any("deferred constraint and trigger", &["ledger_state"], |r| {
-        let k = key(r);
-        let mut steps = sql(format!(
-            "INSERT INTO accounts VALUES ({k}, 'for the ledger', 0) ON CONFLICT DO NOTHING; \
+    operation(
+        ANY,
+        "deferred constraint and trigger",
+        &["ledger_state"],
+        |r| {
+            let k = key(r);
+            let mut steps = sql(format!(
+                "INSERT INTO accounts VALUES ({k}, 'for the ledger', 0) ON CONFLICT DO NOTHING; \
              INSERT INTO ledger VALUES ({k}, {k}, {}); \
              DELETE FROM ledger WHERE ctid IN (SELECT ctid FROM ledger WHERE k = {k} OFFSET 5)",
-            value(r)
-        ));
-        if r.chance(30) {
-            steps.push(Step::Check);
-            steps.extend(sql("SET CONSTRAINTS ALL IMMEDIATE".to_owned()));
-        }
-        steps
-    }),
+                value(r)
+            ));
+            if r.chance(30) {
+                steps.push(Step::Check);
+                steps.extend(sql("SET CONSTRAINTS ALL IMMEDIATE".to_owned()));
+            }
+            steps
+        },
+    ),
     Operation {
         weight: 30,
-        ..any("beacon", &["beacon"], |_| vec![Step::Beacon])
+        ..operation(ANY, "beacon", &["beacon"], |_| vec![Step::Beacon])
     },
-    alone(
+    operation(
+        ALONE,
         "TRUNCATE",
         &[
             "account_total",
@@ -503,7 +488,7 @@ pub static OPERATIONS: &[Operation] = &[
     ),
     Operation {
         weight: 2,
-        ..alone("TRUNCATE CASCADE", FAMILY, |_| {
+        ..operation(ALONE, "TRUNCATE CASCADE", FAMILY, |_| {
             vec![
                 Step::Sql("TRUNCATE accounts CASCADE".to_owned()),
                 Step::Sql(
@@ -514,26 +499,29 @@ pub static OPERATIONS: &[Operation] = &[
             ]
         })
     },
-    alone("REFRESH MATERIALIZED VIEW", &["stored_total"], |_| {
-        sql("REFRESH MATERIALIZED VIEW account_totals".to_owned())
-    }),
-    alone("REFRESH CONCURRENTLY", &["stored_total"], |_| {
+    operation(
+        ALONE,
+        "REFRESH MATERIALIZED VIEW",
+        &["stored_total"],
+        |_| sql("REFRESH MATERIALIZED VIEW account_totals".to_owned()),
+    ),
+    operation(ALONE, "REFRESH CONCURRENTLY", &["stored_total"], |_| {
         sql("REFRESH MATERIALIZED VIEW CONCURRENTLY account_totals".to_owned())
     }),
-    alone("ALTER TABLE … TYPE", SCRATCH, |r| {
+    operation(ALONE, "ALTER TABLE … TYPE", SCRATCH, |r| {
         sql(format!(
             "ALTER TABLE scratch ALTER COLUMN v TYPE {}",
             r.pick(&["int", "bigint", "numeric"])
         ))
     }),
-    alone("table rewritten by ADD COLUMN", SCRATCH, |r| {
+    operation(ALONE, "table rewritten by ADD COLUMN", SCRATCH, |r| {
         sql(if r.chance(50) {
             "ALTER TABLE scratch ADD COLUMN IF NOT EXISTS noise float8 DEFAULT random()".to_owned()
         } else {
             "ALTER TABLE scratch DROP COLUMN IF EXISTS noise".to_owned()
         })
     }),
-    alone("COPY FREEZE", SCRATCH, |r| {
+    operation(ALONE, "COPY FREEZE", SCRATCH, |r| {
         // Its rows are visible to every snapshot at once; PostgreSQL allows it behind a TRUNCATE and at no stricter level.
         let lines = (1..=8).map(|k| format!("{k}\t{}\n", value(r))).collect();
         vec![
@@ -542,7 +530,7 @@ pub static OPERATIONS: &[Operation] = &[
             Step::Copy("COPY scratch (k, v) FROM STDIN (FREEZE)".to_owned(), lines),
         ]
     }),
-    alone("writes behind DISABLE TRIGGER", THINGS, |r| {
+    operation(ALONE, "writes behind DISABLE TRIGGER", THINGS, |r| {
         let update = format!(
             "UPDATE ONLY things SET label = 'in silence {}' WHERE kind = {}",
             value(r),
@@ -556,34 +544,34 @@ pub static OPERATIONS: &[Operation] = &[
             _ => format!("{update}; ALTER TABLE things ENABLE TRIGGER USER"),
         })
     }),
-    guarded("INHERIT and NO INHERIT", THINGS, |_| {
+    operation(GUARDED, "INHERIT and NO INHERIT", THINGS, |_| {
         sql("DO $$ BEGIN \
              IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = 'things_special'::regclass) \
              THEN ALTER TABLE things_special NO INHERIT things; \
              ELSE ALTER TABLE things_special INHERIT things; END IF; END $$"
             .to_owned())
     }),
-    guarded("CREATE OR REPLACE FUNCTION", &["versioned"], |r| {
+    operation(GUARDED, "CREATE OR REPLACE FUNCTION", &["versioned"], |r| {
         sql(format!(
             "CREATE OR REPLACE FUNCTION versioned(k int) RETURNS bigint LANGUAGE sql STABLE AS \
              'SELECT {} * count(*) FROM entries WHERE account_id = k'",
             r.between(1, 1000)
         ))
     }),
-    guarded("CREATE OR REPLACE VIEW", &["rich_total"], |r| {
+    operation(GUARDED, "CREATE OR REPLACE VIEW", &["rich_total"], |r| {
         sql(format!(
             "CREATE OR REPLACE VIEW account_amounts AS SELECT account_id, amount * {} AS amount FROM entries",
             r.between(1, 1000)
         ))
     }),
-    guarded("ATTACH and DETACH", ORDERS, |_| {
+    operation(GUARDED, "ATTACH and DETACH", ORDERS, |_| {
         sql("DO $$ BEGIN \
              IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = 'orders_extra'::regclass) \
              THEN ALTER TABLE orders DETACH PARTITION orders_extra; \
              ELSE ALTER TABLE orders ATTACH PARTITION orders_extra FOR VALUES IN (3); END IF; END $$"
             .to_owned())
     }),
-    guarded("new partition", ORDERS, |r| {
+    operation(GUARDED, "new partition", ORDERS, |r| {
         let insert = format!(
             "INSERT INTO orders (account_id, region, day, amount) VALUES ({}, 0, {}, {})",
             key(r),
@@ -599,10 +587,10 @@ pub static OPERATIONS: &[Operation] = &[
             Step::Sql(insert),
         ]
     }),
-    guarded("DROP of a partition", ORDERS, |_| {
+    operation(GUARDED, "DROP of a partition", ORDERS, |_| {
         sql("DROP TABLE IF EXISTS orders_r0_new".to_owned())
     }),
-    guarded("tables that change names", &["swapped"], |_| {
+    operation(GUARDED, "tables that change names", &["swapped"], |_| {
         sql("ALTER TABLE swap_a RENAME TO swap_c; ALTER TABLE swap_b RENAME TO swap_a; ALTER TABLE swap_c RENAME TO swap_b"
             .to_owned())
     }),
