@@ -71,6 +71,7 @@ CREATE FUNCTION cache_stats(
     OUT invalidations bigint, OUT expirations bigint, OUT evictions bigint,
     OUT entries bigint, OUT dead_entries bigint, OUT memory_bytes bigint, OUT memory_limit_bytes bigint,
     OUT hit_rate double precision, OUT saved_seconds double precision, OUT damaged bigint,
+    OUT verified bigint, OUT differences bigint, OUT time_dependent bigint, OUT nondeterministic bigint,
     OUT since timestamp with time zone)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'cache_stats_wrapper';
@@ -80,7 +81,8 @@ COMMENT ON FUNCTION cache_stats() IS
 CREATE FUNCTION cache_function_counters(
     OUT function oid, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT fills bigint, OUT waits bigint,
     OUT invalidations bigint, OUT expirations bigint, OUT fill_seconds double precision,
-    OUT saved_seconds double precision, OUT entries bigint, OUT memory_bytes bigint, OUT reasons jsonb)
+    OUT saved_seconds double precision, OUT entries bigint, OUT memory_bytes bigint,
+    OUT verified bigint, OUT differences bigint, OUT quarantined boolean, OUT reasons jsonb)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_stats_wrapper';
 COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, as the view cache_function_stats shows them';
@@ -88,7 +90,8 @@ COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, a
 CREATE VIEW cache_function_stats AS
 SELECT c.function::pg_catalog.regprocedure AS function,
        c.hits, c.misses, c.bypasses, c.fills, c.waits, c.invalidations, c.expirations,
-       c.fill_seconds, c.saved_seconds, c.entries, c.memory_bytes, c.reasons
+       c.fill_seconds, c.saved_seconds, c.entries, c.memory_bytes,
+       c.verified, c.differences, c.quarantined, c.reasons
 FROM cache_function_counters() AS c
 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.function;
 COMMENT ON VIEW cache_function_stats IS 'what became of the calls of each cached function since the server started';

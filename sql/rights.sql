@@ -3,6 +3,7 @@
 --
 --   everybody        cache_function, uncache_function   create and drop functions with the caller's own rights
 --                    cache_track_table, …untrack…       check the TRIGGER privilege on the table themselves
+--                    cache_function_resume              checks that the caller owns the function
 --                    cache_tracker                      whoever creates a tracking trigger needs it; marks writes only
 --                    cached_functions                   shows what pg_proc shows everybody
 --                    get_…_cached                       run with the caller's rights, as the functions they cache
@@ -12,10 +13,11 @@
 --
 -- With Supabase's roles the cached functions of the application are for
 -- authenticated and service_role; anon has nothing. Row-level security is on
--- for both tables: rows are shown to those named here, and to the owner.
+-- for all tables: rows are shown to those named here, and to the owner.
 
 CREATE POLICY query_cache_monitor ON query_cache FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY cache_cleanup_log_monitor ON cache_cleanup_log FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY cache_quarantine_monitor ON cache_quarantine FOR SELECT TO pg_monitor USING (true);
 
 DO $rights$
 DECLARE
@@ -27,16 +29,17 @@ DECLARE
     readers CONSTANT text := CASE WHEN 'service_role' = ANY (roles) THEN 'pg_monitor, service_role' ELSE 'pg_monitor' END;
     f record;
 BEGIN
-    EXECUTE pg_catalog.format('REVOKE ALL ON query_cache, cache_cleanup_log, cached_functions, cache_function_stats FROM %s',
+    EXECUTE pg_catalog.format('REVOKE ALL ON query_cache, cache_cleanup_log, cache_quarantine, cached_functions, cache_function_stats FROM %s',
                               everybody);
     EXECUTE pg_catalog.format('REVOKE ALL ON SEQUENCE cache_cleanup_log_id_seq FROM %s', everybody);
     GRANT SELECT ON cached_functions TO PUBLIC;
-    EXECUTE pg_catalog.format('GRANT SELECT ON cache_cleanup_log, cache_function_stats TO %s', readers);
+    EXECUTE pg_catalog.format('GRANT SELECT ON cache_cleanup_log, cache_quarantine, cache_function_stats TO %s', readers);
     EXECUTE pg_catalog.format('GRANT SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, '
                               'kind, by_age) ON query_cache TO %s', readers);
     IF 'service_role' = ANY (roles) THEN
         CREATE POLICY query_cache_service ON query_cache FOR SELECT TO service_role USING (true);
         CREATE POLICY cache_cleanup_log_service ON cache_cleanup_log FOR SELECT TO service_role USING (true);
+        CREATE POLICY cache_quarantine_service ON cache_quarantine FOR SELECT TO service_role USING (true);
     END IF;
     FOR f IN
         SELECT p.oid::pg_catalog.regprocedure::text AS signature, p.proname::text AS name, l.lanname = 'cached' AS is_cached
@@ -49,7 +52,8 @@ BEGIN
         WHERE e.extname = 'pg_query_cache'
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', f.signature, everybody);
-        IF f.name IN ('cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker') THEN
+        IF f.name IN ('cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker',
+                      'cache_function_resume') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
         ELSIF f.is_cached THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature, callers);

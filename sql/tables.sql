@@ -63,6 +63,18 @@ COMMENT ON COLUMN cache_cleanup_log.dead_entries IS 'entries removed from memory
 COMMENT ON COLUMN cache_cleanup_log.rows IS 'rows removed from query_cache';
 COMMENT ON COLUMN cache_cleanup_log.duration_ms IS 'how long it took';
 
+-- Functions that are not cached because a stored result of theirs was wrong.
+CREATE TABLE cache_quarantine (
+    function text COLLATE "C"         NOT NULL,
+    since    timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT cache_quarantine_pkey PRIMARY KEY (function)
+);
+ALTER TABLE cache_quarantine ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE cache_quarantine IS
+    'cached functions that are bypassed because a verification found a stored result to be wrong; cache_function_resume() ends it';
+COMMENT ON COLUMN cache_quarantine.function IS 'the cached function, with its schema';
+COMMENT ON COLUMN cache_quarantine.since IS 'since when, give or take a second';
+
 -- The log is history of the database's own: pg_dump takes it along. What query_cache holds is worth nothing elsewhere.
 SELECT pg_catalog.pg_extension_config_dump('cache_cleanup_log', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_cleanup_log_id_seq', '');

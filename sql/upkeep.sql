@@ -64,3 +64,9 @@ RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'analyze_cache_health_wrapper';
 COMMENT ON FUNCTION analyze_cache_health() IS
     'what is well and what is not: each finding with its status (ok, warning, critical), value, threshold and what to do';
+
+CREATE FUNCTION cache_function_resume(function regprocedure) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cache_function_resume_wrapper';
+COMMENT ON FUNCTION cache_function_resume(regprocedure) IS
+    'caches a function again that was in quarantine; returns whether it was; for the owner of the function';

@@ -97,6 +97,34 @@ pub fn is_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Sets what the transaction and the statement take for their start, in microseconds since 2000-01-01.
+///
+/// # Safety
+/// Inside a transaction; the caller sets them right again.
+pub unsafe fn set_start_of_transaction(transaction: i64, statement: i64) {
+    // SAFETY: sets two variables of the backend. Servers built with assertions allow it to parallel workers only.
+    unsafe {
+        if !assertions_enabled() {
+            pg_sys::SetParallelStartTimestamps(transaction, statement);
+        }
+    }
+}
+
+/// Whether the server was built with assertions.
+fn assertions_enabled() -> bool {
+    // SAFETY: returns a C string that lives until the setting changes.
+    unsafe {
+        let value = pg_sys::GetConfigOption(c"debug_assertions".as_ptr(), true, false);
+        !value.is_null() && CStr::from_ptr(value) == c"on"
+    }
+}
+
+/// Whether the role owns the function, or may do everything.
+pub fn owns_function(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup for an existing function.
+    unsafe { pg_sys::pg_proc_ownercheck(function, role) }
+}
+
 /// Length and by-value mark of a type.
 pub fn type_length(type_id: pg_sys::Oid) -> (i16, bool) {
     let (mut length, mut by_value) = (0, false);

@@ -16,6 +16,7 @@ mod store;
 mod table;
 mod transaction;
 mod validity;
+mod verification;
 mod worker;
 
 use pgrx::prelude::*;
@@ -66,6 +67,7 @@ extern "C-unwind" fn _PG_init() {
     dependencies::relations::watch_catalog();
     transaction::watch();
     dependencies::executor::install();
+    dependencies::session::install();
     dependencies::utility::install();
     store::hooks::install();
     worker::register_launcher();

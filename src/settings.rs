@@ -10,6 +10,7 @@ static FILL_WAIT_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static CLEANUP_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(60);
 static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
+static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
 static TTL_SESSIONS_S: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
 static TTL_ANALYTICS_S: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
@@ -59,6 +60,12 @@ pub fn flush_interval_s() -> i32 {
 /// How long the worker waits for a table's lock before it tries again later, in milliseconds.
 pub fn tracking_lock_timeout_ms() -> i32 {
     TRACKING_LOCK_TIMEOUT_MS.get()
+}
+
+/// The share of hits that are computed again and compared, 0 to 1.
+#[inline(always)]
+pub fn verify_sample_rate() -> f64 {
+    VERIFY_SAMPLE_RATE.get()
 }
 
 /// What is added to the clock when ages are measured, in microseconds. For tests.
@@ -172,6 +179,16 @@ pub fn define(preloading: bool) {
         60_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_float_guc(
+        c"pg_query_cache.verify_sample_rate",
+        c"Sets the share of hits that are computed again and compared with the stored result.",
+        c"A difference is logged and the function is not cached any more until cache_function_resume().",
+        &VERIFY_SAMPLE_RATE,
+        0.0,
+        1.0,
+        GucContext::Suset,
+        none,
     );
     int(
         c"pg_query_cache.clock_offset",

@@ -4,12 +4,13 @@
 #![allow(unsafe_code)]
 
 use crate::call::frames;
-use crate::dependencies::temporary;
+use crate::dependencies::{session, temporary};
 use crate::server::guarded;
 use crate::store::area::{Area, area};
 use crate::store::statistics;
 use crate::table::write_behind;
 use crate::validity::{own, view};
+use crate::verification::quarantine;
 use crate::worker::hold;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +61,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             own::forget();
             temporary::transaction_ended();
             write_behind::committed(area);
+            quarantine::committed(area);
             hold::transaction_ended(area, true);
             statistics::hand_over_if_due(area);
         }
@@ -68,13 +70,16 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             own::forget();
             temporary::transaction_ended();
             write_behind::forget();
+            quarantine::forget();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(&area.slots(), unsafe { view::own_xid() });
             frames::unwind(0);
+            session::rolled_back();
             temporary::transaction_ended();
             write_behind::forget();
+            quarantine::forget();
             hold::transaction_ended(area, false);
             statistics::hand_over_if_due(area);
         }
@@ -91,10 +96,19 @@ unsafe extern "C-unwind" fn subtransaction_event(
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
         guarded(|| {
-            if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-                frames::unwind(pg_sys::GetCurrentTransactionNestLevel());
-                temporary::subtransaction_ended();
-                write_behind::forget();
+            let level = pg_sys::GetCurrentTransactionNestLevel();
+            match event {
+                pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+                    quarantine::subtransaction_ended(level, true);
+                }
+                pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+                    frames::unwind(level);
+                    session::rolled_back();
+                    temporary::subtransaction_ended();
+                    write_behind::forget();
+                    quarantine::subtransaction_ended(level, false);
+                }
+                _ => (),
             }
         })
     }

@@ -9,6 +9,7 @@ use crate::store::insert::{self, Seen};
 use crate::store::layout::BLOCK;
 use crate::store::partition::blocks_for;
 use crate::store::statistics::{self, Counts};
+use crate::store::traits::Trait;
 use crate::validity::Dependency;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -57,6 +58,10 @@ fn cache_stats() -> TableIterator<
         name!(hit_rate, Option<f64>),
         name!(saved_seconds, f64),
         name!(damaged, i64),
+        name!(verified, i64),
+        name!(differences, i64),
+        name!(time_dependent, i64),
+        name!(nondeterministic, i64),
         name!(since, TimestampWithTimeZone),
     ),
 > {
@@ -96,6 +101,10 @@ fn cache_stats() -> TableIterator<
         (looked_up > 0).then(|| total.hits as f64 / looked_up as f64),
         total.saved_us as f64 / 1e6,
         header.damaged.load(Ordering::Relaxed) as i64,
+        total.verified as i64,
+        total.differences as i64,
+        total.time_dependent as i64,
+        total.nondeterministic as i64,
         match since {
             Ok(since) => since,
             Err(_) => pgrx::datum::datetime_support::now(),
@@ -121,6 +130,9 @@ fn cache_function_stats() -> TableIterator<
         name!(saved_seconds, f64),
         name!(entries, i64),
         name!(memory_bytes, i64),
+        name!(verified, i64),
+        name!(differences, i64),
+        name!(quarantined, bool),
         name!(reasons, pgrx::JsonB),
     ),
 > {
@@ -161,6 +173,11 @@ fn cache_function_stats() -> TableIterator<
                 own()
                     .map(|entry| i64::from(blocks_for(entry.head.payload())) * BLOCK as i64)
                     .sum(),
+                counts.verified as i64,
+                counts.differences as i64,
+                area.functions()
+                    .traits(database, function)
+                    .has(Trait::Quarantined),
                 pgrx::JsonB(serde_json::Value::Object(reasons)),
             )
         })

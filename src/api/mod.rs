@@ -5,3 +5,4 @@ pub mod health;
 pub mod invalidation;
 pub mod looking;
 pub mod upkeep;
+pub mod verification;

@@ -6,12 +6,15 @@
 #![allow(unsafe_code)]
 
 use super::outcome::Reason;
+use super::scope::Settings;
 use super::value;
+use crate::dependencies::session::{self, Reads};
 use crate::language::function::CachedFunction;
 use crate::store::area::area;
 use crate::store::flights::Lead;
 use crate::store::lookup::{Found, MAX_DEPENDENCIES};
 use crate::validity::Dependency;
+use crate::verification::{Suspect, clock};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -39,6 +42,12 @@ pub struct Frame {
     pub max_age: i64,
     /// Why the result cannot be stored, as soon as that is known.
     pub refused: Option<Reason>,
+    /// What else it read.
+    pub reads: Reads,
+    /// The settings that are part of the key.
+    pub settings: Settings,
+    /// The stored result, if the function is run to verify it and not to fill.
+    pub suspect: Option<Suspect>,
     /// Rows of a set, as they will be stored.
     pub rows: Vec<u8>,
     /// When the computation began.
@@ -93,33 +102,54 @@ pub fn filling() -> bool {
     FILLING.load(Ordering::Relaxed)
 }
 
-/// Begins a fill.
-pub fn begin(
-    function: &Rc<CachedFunction>,
-    hash: u64,
-    key: &[u8],
-    snapshot: pg_sys::Snapshot,
-    lead: Option<Lead>,
-    max_age: i64,
-    now: i64,
-) {
+/// Whether this backend is verifying a stored result.
+#[inline(always)]
+pub fn verifying() -> bool {
+    filling() && FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.suspect.is_some()))
+}
+
+/// What a call is about, for the frame in which its function runs.
+pub struct Call<'a> {
+    /// The cached function.
+    pub function: &'a Rc<CachedFunction>,
+    /// Hash of the key.
+    pub hash: u64,
+    /// The key.
+    pub key: &'a [u8],
+    /// The settings that are part of it.
+    pub settings: Settings,
+    /// The caller's snapshot.
+    pub snapshot: pg_sys::Snapshot,
+    /// The age that the caller accepts.
+    pub max_age: i64,
+    /// When the call came.
+    pub now: i64,
+}
+
+/// Begins a fill, or the verification of a stored result.
+pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
     // SAFETY: the active snapshot; a variable of the backend.
     let (snapshot, nest_level) = unsafe {
         (
-            SnapshotIdentity::of(snapshot),
+            SnapshotIdentity::of(call.snapshot),
             pg_sys::GetCurrentTransactionNestLevel(),
         )
     };
     let frame = Frame {
-        function: function.clone(),
-        hash,
-        key: key.to_vec(),
+        function: call.function.clone(),
+        hash: call.hash,
+        key: call.key.to_vec(),
         _lead: lead,
         relations: Vec::new(),
-        inherited: Vec::new(),
-        oldest: now,
-        max_age,
+        inherited: suspect.as_ref().map_or_else(Vec::new, |suspect| {
+            suspect.dependencies.iter().map(|d| d.slot).collect()
+        }),
+        oldest: call.now,
+        max_age: call.max_age,
         refused: None,
+        reads: session::kept(),
+        settings: call.settings,
+        suspect,
         rows: Vec::new(),
         began: Instant::now(),
         snapshot,
@@ -153,6 +183,7 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
             }
             outer.oldest = outer.oldest.min(frame.oldest);
             outer.refused = outer.refused.or(frame.refused);
+            outer.reads = outer.reads.and(frame.reads);
         }
         Some(frame)
     })
@@ -185,6 +216,35 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
     }
+}
+
+/// The innermost fill reads something besides tables.
+pub fn reads(reads: Reads) {
+    with_innermost(|frame| frame.reads = frame.reads.and(reads));
+}
+
+/// The innermost fill's function and the rows collected so far, which start over.
+pub fn take_rows() -> Option<(Rc<CachedFunction>, Vec<u8>)> {
+    FRAMES.with_borrow_mut(|frames| {
+        let frame = frames.last_mut()?;
+        Some((frame.function.clone(), std::mem::take(&mut frame.rows)))
+    })
+}
+
+/// What `look` finds in the stored result that is being verified.
+pub fn with_suspect<R: Default>(look: impl FnOnce(&mut Suspect) -> R) -> R {
+    FRAMES.with_borrow_mut(|frames| {
+        let suspect = frames.last_mut().and_then(|frame| frame.suspect.as_mut());
+        suspect.map(look).unwrap_or_default()
+    })
+}
+
+/// Whether the innermost fill was refused for one of these reasons.
+pub fn refused_for(reasons: &[Reason]) -> bool {
+    FRAMES.with_borrow(|frames| {
+        let refused = frames.last().and_then(|frame| frame.refused);
+        refused.is_some_and(|reason| reasons.contains(&reason))
+    })
 }
 
 /// The innermost fill cannot be stored.
@@ -234,10 +294,13 @@ pub fn inherit_slots(slots: &[u32]) {
     });
 }
 
-/// A hit inside a fill hands its dependencies up.
-pub fn inherit(found: &Found, now: i64) {
+/// A hit inside a fill hands its dependencies up, and the settings that its key held because its function had asked for them.
+pub fn inherit(found: &Found, settings: Settings, now: i64) {
     if !filling() {
         return;
+    }
+    if settings == Settings::All {
+        reads(Reads::SETTINGS);
     }
     let mut buffer = [const { MaybeUninit::<Dependency>::uninit() }; MAX_DEPENDENCIES];
     let dependencies = found.dependencies(&mut buffer);
@@ -258,5 +321,8 @@ pub fn inherit(found: &Found, now: i64) {
 pub fn unwind(level: i32) {
     while let Some(frame) = pop_if(|frame| frame.nest_level >= level) {
         drop(frame);
+    }
+    if !verifying() {
+        clock::restore();
     }
 }

@@ -5,8 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::scope;
-use crate::language::body::Scope;
+use super::scope::{self, Settings};
 use crate::language::function::CachedFunction;
 use crate::server;
 use pgrx::pg_sys;
@@ -23,6 +22,7 @@ const NULL: u32 = u32::MAX;
 #[inline(always)]
 pub unsafe fn build(
     function: &CachedFunction,
+    settings: Settings,
     fcinfo: pg_sys::FunctionCallInfo,
     key: &mut Vec<u8>,
 ) -> Option<u64> {
@@ -37,10 +37,11 @@ pub unsafe fn build(
         number(key, function.base);
         number(key, (*fcinfo).fncollation);
         key.extend_from_slice(&scope::format());
-        if function.scope != Scope::Shared {
+        key.push(settings as u8);
+        if settings != Settings::None {
             number(key, server::GetUserId());
             number(key, server::GetSessionUserId());
-            key.extend_from_slice(&scope::custom(function.scope == Scope::Claims));
+            key.extend_from_slice(&settings.digest());
         }
         for (i, argument) in function.arguments.iter().enumerate() {
             let (mut length, mut by_value) = (argument.length, argument.by_value);

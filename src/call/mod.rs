@@ -4,6 +4,7 @@
 //! cached_call ── admit ──────────── bypass ─▶ the function itself
 //!                  │
 //!                  ├─ key ─ look up ─ valid? ─ hit ─▶ a copy of the value
+//!                  │                            └ sampled? ─ the function itself, compared with it (`crate::verification`)
 //!                  │
 //!                  └─ miss ─ somebody computing it? ─ wait, look up again
 //!                            │
@@ -25,7 +26,7 @@ pub mod key;
 pub mod outcome;
 mod publish;
 pub mod scope;
-mod value;
+pub mod value;
 
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
@@ -35,14 +36,17 @@ use crate::store::area::{Area, area};
 use crate::store::flights::{Lead, Part};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::statistics::{count, count_hit};
+use crate::store::traits::Trait;
 use crate::table::warm;
 use crate::validity::{Invalid, saved};
+use crate::verification::{self, Suspect};
 use crate::{dependencies, settings, transaction};
+use frames::Call;
 use outcome::{Outcome, Reason};
 use pgrx::pg_sys;
+use scope::Settings;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::rc::Rc;
 
 thread_local! {
     /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
@@ -57,6 +61,8 @@ enum Decision {
     Bypass,
     /// The function is run in a frame that records what it reads.
     Fill,
+    /// The function is run and compared with the stored result in the frame.
+    Verify,
 }
 
 /// Answers a call of a cached function.
@@ -78,6 +84,7 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 guarded(|| publish::finish(fcinfo, result));
                 result
             }
+            Decision::Verify => verification::run(fcinfo),
         }
     }
 }
@@ -89,7 +96,7 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
         if let Some(answer) = null_for_strict(&function, fcinfo) {
             return answer;
         }
-        let (area, snapshot) = match admit() {
+        let (area, snapshot) = match admit(&function) {
             Ok(admitted) => admitted,
             Err(reason) => return bypass(&function, reason),
         };
@@ -99,11 +106,22 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
         }
         let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let max_age = max_age(&function, fcinfo);
+        let settings = Settings::of(&function);
         let mut key = KEY.take();
-        let decision = match key::build(&function, fcinfo, &mut key) {
-            Some(hash) => {
-                decide_by_key(area, &function, fcinfo, hash, &key, snapshot, now, max_age)
-            }
+        let decision = match key::build(&function, settings, fcinfo, &mut key) {
+            Some(hash) => decide_by_key(
+                area,
+                fcinfo,
+                &Call {
+                    function: &function,
+                    hash,
+                    key: &key,
+                    settings,
+                    snapshot,
+                    max_age,
+                    now,
+                },
+            ),
             None => bypass(&function, Reason::AnonymousRow),
         };
         KEY.set(key);
@@ -111,45 +129,46 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-unsafe fn decide_by_key(
-    area: Area,
-    function: &Rc<CachedFunction>,
-    fcinfo: pg_sys::FunctionCallInfo,
-    hash: u64,
-    key: &[u8],
-    snapshot: pg_sys::Snapshot,
-    now: i64,
-    max_age: i64,
-) -> Decision {
+unsafe fn decide_by_key(area: Area, fcinfo: pg_sys::FunctionCallInfo, call: &Call<'_>) -> Decision {
+    let function = call.function;
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
         let (mut tried_table, mut looked_again) = (false, false);
         loop {
-            let miss = match look_up(area, function, hash, key, snapshot, now, max_age) {
-                Ok(found) => match value::read(&found, function, fcinfo) {
-                    Some((datum, is_null)) => {
+            let miss = match look_up(area, call) {
+                Ok(found) => {
+                    if verification::is_due(function)
+                        && let Some(suspect) = Suspect::of(&found)
+                    {
                         found.touch();
-                        if function.consistency == Consistency::Ttl {
-                            frames::rests_on_age();
-                        }
-                        frames::inherit(&found, now);
-                        count_hit(function.oid, found.id(), found.head.cost_us);
-                        return Decision::Answer { datum, is_null };
+                        count_hit(function.oid, found.id(), 0);
+                        frames::begin(call, None, Some(suspect));
+                        return Decision::Verify;
                     }
-                    None => Outcome::Miss,
-                },
+                    match value::read(&found, function, fcinfo) {
+                        Some((datum, is_null)) => {
+                            found.touch();
+                            if function.consistency == Consistency::Ttl {
+                                frames::rests_on_age();
+                            }
+                            frames::inherit(&found, call.settings, call.now);
+                            count_hit(function.oid, found.id(), found.head.cost_us);
+                            return Decision::Answer { datum, is_null };
+                        }
+                        None => Outcome::Miss,
+                    }
+                }
                 Err(Miss::Not(reason)) => return bypass(function, reason),
                 Err(Miss::Counted(outcome)) => outcome,
             };
             if !tried_table && matches!(miss, Outcome::Miss) {
                 tried_table = true;
-                if warm::try_load(area, hash, key) {
+                if warm::try_load(area, call.hash, call.key) {
                     continue;
                 }
             }
-            let lead = match join(area, hash, looked_again) {
+            let lead = match join(area, call.hash, looked_again) {
                 Turn::Mine(lead) => lead,
                 Turn::LookAgain => {
                     count(function.oid, Outcome::Waited);
@@ -157,14 +176,14 @@ unsafe fn decide_by_key(
                     continue;
                 }
             };
-            if let Err(invalid) = dependencies::definitions::settle(area, snapshot) {
+            if let Err(invalid) = dependencies::definitions::settle(area, call.snapshot) {
                 return bypass(function, invalid.into());
             }
             count(function.oid, miss);
             if function.consistency == Consistency::Ttl {
                 frames::rests_on_age();
             }
-            frames::begin(function, hash, key, snapshot, lead, max_age, now);
+            frames::begin(call, lead, None);
             return Decision::Fill;
         }
     }
@@ -195,11 +214,17 @@ unsafe fn null_for_strict(
 
 /// Whether this call may use the cache at all: the area and the caller's snapshot.
 #[inline(always)]
-unsafe fn admit() -> Result<(Area, pg_sys::Snapshot), Reason> {
+unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), Reason> {
     let Some(area) = area() else {
         crate::error::warn_not_preloaded();
         return Err(Reason::NotPreloaded);
     };
+    if function.has(Trait::Quarantined) {
+        return Err(Reason::Quarantined);
+    }
+    if frames::verifying() {
+        return Err(Reason::Verification);
+    }
     // SAFETY: reads the backend's state.
     unsafe {
         if !settings::enabled() {
@@ -269,21 +294,13 @@ enum Miss {
 
 /// The entry of a key, if it is right for the snapshot and young enough.
 #[inline(always)]
-unsafe fn look_up(
-    area: Area,
-    function: &CachedFunction,
-    hash: u64,
-    key: &[u8],
-    snapshot: pg_sys::Snapshot,
-    now: i64,
-    max_age: i64,
-) -> Result<Found, Miss> {
-    let Some(found) = lookup::find(area, hash, key) else {
+unsafe fn look_up(area: Area, call: &Call<'_>) -> Result<Found, Miss> {
+    let Some(found) = lookup::find(area, call.hash, call.key) else {
         return Err(Miss::Counted(Outcome::Miss));
     };
-    if now >= found.head.expires_at
-        || now - found.head.created_at >= max_age
-        || found.head.function != function.oid.to_u32()
+    if call.now >= found.head.expires_at
+        || call.now - found.head.created_at >= call.max_age
+        || found.head.function != call.function.oid.to_u32()
     {
         return Err(Miss::Counted(Outcome::Expired));
     }
@@ -292,7 +309,7 @@ unsafe fn look_up(
         return Err(Miss::Counted(Outcome::Miss));
     };
     // SAFETY: the active snapshot.
-    match unsafe { area.slots().check(dependencies, snapshot) } {
+    match unsafe { area.slots().check(dependencies, call.snapshot) } {
         Ok(()) => Ok(found),
         Err(Invalid::Dead) => Err(Miss::Counted(Outcome::Invalidated)),
         Err(invalid) => Err(Miss::Not(invalid.into())),

@@ -52,10 +52,20 @@ pub enum Reason {
     DefinitionsChanged,
     /// An argument is a row without a named type.
     AnonymousRow,
+    /// The function is in quarantine: a stored result of it differed from its own.
+    Quarantined,
+    /// A stored result is being compared with the function's own, which calls everything that it calls.
+    Verification,
+    /// The function read what only its session has.
+    ReadsSession,
+    /// The function read what no transaction covers: a file, a large object, a size.
+    ReadsOutside,
+    /// The function was seen asking for settings for the first time; from now on they are part of its keys.
+    SettingsLearned,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 24;
+pub const REASONS: usize = 29;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -84,6 +94,11 @@ impl Reason {
         Reason::NoAge,
         Reason::DefinitionsChanged,
         Reason::AnonymousRow,
+        Reason::Quarantined,
+        Reason::Verification,
+        Reason::ReadsSession,
+        Reason::ReadsOutside,
+        Reason::SettingsLearned,
     ];
 
     /// Stable code of the reason.
@@ -113,12 +128,21 @@ impl Reason {
             Reason::NoAge => "no_age",
             Reason::DefinitionsChanged => "definitions_changed",
             Reason::AnonymousRow => "anonymous_row",
+            Reason::Quarantined => "quarantined",
+            Reason::Verification => "verification",
+            Reason::ReadsSession => "reads_session",
+            Reason::ReadsOutside => "reads_outside",
+            Reason::SettingsLearned => "settings_learned",
         }
     }
 
     /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
     pub fn is_bypass(self) -> bool {
-        (self as u8) <= Reason::Crowded as u8 || self == Reason::AnonymousRow
+        (self as u8) <= Reason::Crowded as u8
+            || matches!(
+                self,
+                Reason::AnonymousRow | Reason::Quarantined | Reason::Verification
+            )
     }
 }
 
@@ -142,4 +166,19 @@ pub enum Outcome {
     Stored,
     /// Answered by the function on purpose, or not stored.
     Not(Reason),
+    /// A stored result was compared with the function's own.
+    Verified(Verdict),
+}
+
+/// What comparing a stored result with the function's own came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are equal.
+    Same,
+    /// They differ because the function does not repeat itself: it gave two results in a row.
+    Nondeterministic,
+    /// They differ, and the function depends on the clock: it gave another result under the time of the stored one.
+    TimeDependent,
+    /// They differ, and neither explains it: the stored result should not have been served.
+    Different,
 }

@@ -4,15 +4,18 @@
 
 use super::frames::{self, Frame};
 use super::outcome::{Outcome, Reason};
+use super::scope::Settings;
 use super::value;
 use crate::dependencies;
-use crate::language::body::Consistency;
+use crate::dependencies::session::Reads;
+use crate::language::body::{Consistency, Scope};
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::insert::{NewEntry, NotStored, insert};
 use crate::store::partition::{EntryHead, Kind};
 use crate::store::statistics::count;
+use crate::store::traits::Trait;
 use crate::validity::Dependency;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
@@ -39,6 +42,22 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
     );
 }
 
+/// Whether what the function read besides tables is covered by the key. The owner's word on the scope stands against it.
+fn refused_for_reads(frame: &Frame) -> Option<Reason> {
+    let (function, reads) = (&frame.function, frame.reads);
+    if function.scope == Scope::Role && reads.has(Reads::SESSION) {
+        return Some(Reason::ReadsSession);
+    }
+    if function.consistency == Consistency::Strict && reads.has(Reads::OUTSIDE) {
+        return Some(Reason::ReadsOutside);
+    }
+    if reads.has(Reads::SETTINGS) && frame.settings == Settings::Custom {
+        function.learn(Trait::ReadsSettings);
+        return Some(Reason::SettingsLearned);
+    }
+    None
+}
+
 unsafe fn store(
     area: Area,
     fcinfo: pg_sys::FunctionCallInfo,
@@ -47,7 +66,7 @@ unsafe fn store(
     us: u64,
 ) -> Result<(), Reason> {
     let function = frame.function.clone();
-    if let Some(reason) = frame.refused {
+    if let Some(reason) = frame.refused.or_else(|| refused_for_reads(&frame)) {
         return Err(reason);
     }
     // SAFETY: the fill's call; the snapshot under which it ran is the active one again.

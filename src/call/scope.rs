@@ -1,33 +1,33 @@
 //! Whose result it is: what of the session is part of a key.
 //!
-//! Three parts, each reduced to a 128-bit digest (BLAKE3, truncated: settings are chosen by users, so the digest has to withstand
+//! Two parts, each reduced to a 128-bit digest (BLAKE3, truncated: settings are chosen by users, so the digest has to withstand
 //! users who look for two with the same value):
 //!
-//! * *format*: the server's own settings that change what a function returns, such as `search_path` and `TimeZone`;
-//! * *custom*: all settings with a dot in their name, which applications use to pass on who is asking;
-//! * *claims*: those of them that PostgREST sets from the token (`request.jwt.…`).
+//! * *format*: the server's own settings that change what a function returns without asking, such as `search_path` and `TimeZone`;
+//! * *settings*: as the scope has it, those that PostgREST sets from the token (`request.jwt.…`), or all with a dot in their name,
+//!   which applications use to pass on who is asking; and all there are once the function was seen asking for one.
 //!
 //! The values are compared with those of the last call, byte by byte; only when one differs a digest is made anew.
 
 #![allow(unsafe_code)]
 
+use crate::language::body::Scope;
+use crate::language::function::CachedFunction;
 use crate::server;
+use crate::store::traits::Trait;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 /// Digest of a part.
 pub type Digest = [u8; 16];
 
 /// Prefix of the settings that PostgREST derives from the token.
 const CLAIMS: &[u8] = b"request.jwt.";
+/// Prefix of our own settings.
+const OWN: &[u8] = b"pg_query_cache.";
 /// Settings with these prefixes belong to extensions that do not change results.
-const NEUTRAL: [&[u8]; 4] = [
-    b"pg_query_cache.",
-    b"plpgsql.",
-    b"pg_stat_statements.",
-    b"auto_explain.",
-];
+const NEUTRAL: [&[u8]; 4] = [OWN, b"plpgsql.", b"pg_stat_statements.", b"auto_explain."];
 
 #[derive(Default)]
 struct Format {
@@ -36,20 +36,11 @@ struct Format {
     digest: Digest,
 }
 
-#[derive(Default)]
-struct Custom {
-    /// Number of settings that the server had when `places` was made.
-    known: i32,
-    /// Indexes of the settings with a dot, and whether they are claims.
-    places: Vec<(usize, Vec<u8>, bool)>,
-    values: Vec<Option<Vec<u8>>>,
-    all: Digest,
-    claims: Digest,
-}
-
 thread_local! {
     static FORMAT: RefCell<Format> = RefCell::new(Format::default());
-    static CUSTOM: RefCell<Custom> = RefCell::new(Custom::default());
+    static CLAIMED: RefCell<Watched> = RefCell::new(Watched::default());
+    static CUSTOM: RefCell<Watched> = RefCell::new(Watched::default());
+    static ALL: RefCell<Watched> = RefCell::new(Watched::default());
 }
 
 fn numbers() -> [i32; 13] {
@@ -133,127 +124,228 @@ pub fn format() -> Digest {
     })
 }
 
-/// Digest of all settings with a dot in their name, or of the claims among them only.
-#[inline(always)]
-pub fn custom(claims_only: bool) -> Digest {
-    CUSTOM.with_borrow_mut(|custom| {
-        // SAFETY: the server's table of settings. It only grows, and it is sorted by name, so while its size is the same the
-        // places are; the names are compared all the same before a value is read.
-        unsafe {
-            if custom.known != pg_sys::GetNumConfigOptions() || !custom.still_there() {
-                custom.find();
-            }
-            if !custom.same_values() {
-                custom.read();
-            }
-        }
-        if claims_only {
-            custom.claims
-        } else {
-            custom.all
-        }
-    })
+/// Which settings are part of a key, beside those that change formats.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// None: the owner says that the result is everybody's.
+    None,
+    /// Those that PostgREST sets from the token.
+    Claims,
+    /// All with a dot in their name.
+    Custom,
+    /// All.
+    All,
 }
 
-impl Custom {
-    unsafe fn setting(place: usize) -> *mut pg_sys::config_generic {
-        // SAFETY: `place` is below the number of settings.
-        unsafe { *pg_sys::get_guc_variables().add(place) }
-    }
-
-    /// Value of a setting with a dot: all that matter are strings; of others the pointer's bytes would mean nothing.
-    unsafe fn value<'a>(place: usize) -> Option<&'a [u8]> {
-        // SAFETY: as above; the type of the setting tells the struct.
-        unsafe {
-            let generic = Self::setting(place);
-            match (*generic).vartype {
-                pg_sys::config_type::PGC_STRING => {
-                    let text = *(*generic.cast::<pg_sys::config_string>()).variable;
-                    (!text.is_null()).then(|| bytes(text))
-                }
-                pg_sys::config_type::PGC_BOOL => {
-                    let variable = (*generic.cast::<pg_sys::config_bool>()).variable;
-                    Some(std::slice::from_raw_parts(
-                        variable.cast::<u8>(),
-                        size_of::<bool>(),
-                    ))
-                }
-                pg_sys::config_type::PGC_INT => {
-                    let variable = (*generic.cast::<pg_sys::config_int>()).variable;
-                    Some(std::slice::from_raw_parts(
-                        variable.cast::<u8>(),
-                        size_of::<i32>(),
-                    ))
-                }
-                pg_sys::config_type::PGC_REAL => {
-                    let variable = (*generic.cast::<pg_sys::config_real>()).variable;
-                    Some(std::slice::from_raw_parts(
-                        variable.cast::<u8>(),
-                        size_of::<f64>(),
-                    ))
-                }
-                _ => {
-                    let variable = (*generic.cast::<pg_sys::config_enum>()).variable;
-                    Some(std::slice::from_raw_parts(
-                        variable.cast::<u8>(),
-                        size_of::<i32>(),
-                    ))
-                }
-            }
+impl Settings {
+    /// What the keys of a function hold now.
+    #[inline(always)]
+    pub fn of(function: &CachedFunction) -> Settings {
+        match function.scope {
+            Scope::Shared => Settings::None,
+            Scope::Claims => Settings::Claims,
+            Scope::Role if function.has(Trait::ReadsSettings) => Settings::All,
+            Scope::Role => Settings::Custom,
         }
     }
 
-    unsafe fn still_there(&self) -> bool {
-        // SAFETY: as above.
-        self.places.iter().all(
-            |(place, name, _)| unsafe { bytes((*Self::setting(*place)).name) } == name.as_slice(),
-        )
+    /// Digest of their names and values.
+    #[inline(always)]
+    pub fn digest(self) -> Digest {
+        match self {
+            Settings::None => Digest::default(),
+            Settings::Claims => CLAIMED.with_borrow_mut(|watched| watched.digest(self)),
+            Settings::Custom => CUSTOM.with_borrow_mut(|watched| watched.digest(self)),
+            Settings::All => ALL.with_borrow_mut(|watched| watched.digest(self)),
+        }
     }
 
-    unsafe fn find(&mut self) {
+    fn include(self, name: &[u8]) -> bool {
+        let has_prefix = |prefixes: &[&[u8]]| prefixes.iter().any(|p| name.starts_with(p));
+        match self {
+            Settings::None => false,
+            Settings::Claims => name.starts_with(CLAIMS),
+            Settings::Custom => name.contains(&b'.') && !has_prefix(&NEUTRAL),
+            Settings::All => !name.starts_with(OWN),
+        }
+    }
+}
+
+/// Settings whose values are looked at with each key. What was found is kept, and compared with what is there now.
+#[derive(Default)]
+struct Watched {
+    /// Number of settings that the server had when they were found.
+    known: i32,
+    settings: Vec<*mut pg_sys::config_generic>,
+    /// The variable of each.
+    variables: Vec<Variable>,
+    /// Those with a dot: others can come to lie where they lie. The server's own stay where they are.
+    movable: Vec<Place>,
+    digest: Digest,
+}
+
+/// A place in the server's table of settings, and which setting was found there.
+struct Place {
+    index: usize,
+    setting: *mut pg_sys::config_generic,
+    name: Vec<u8>,
+}
+
+/// The variable of a setting, and its last value.
+enum Variable {
+    Text(*const *const c_char, Option<CString>),
+    Byte(*const u8, u8),
+    Word(*const u32, u32),
+    Double(*const u64, u64),
+}
+
+impl Watched {
+    #[inline(always)]
+    fn digest(&mut self, which: Settings) -> Digest {
+        // SAFETY: the server's table of settings, sorted by name. While its size is the same the places are; that the settings in
+        // them are the same ones is looked at all the same, before a value is read.
+        unsafe {
+            if self.known != pg_sys::GetNumConfigOptions() || !self.still_there() {
+                self.find(which);
+            }
+            if !self.variables.iter().all(|variable| variable.is_same()) {
+                self.read();
+            }
+        }
+        self.digest
+    }
+
+    #[inline(always)]
+    unsafe fn still_there(&self) -> bool {
+        // SAFETY: indexes below the number of settings; a setting in the table is alive.
+        unsafe {
+            let settings = pg_sys::get_guc_variables();
+            self.movable.iter().all(|place| {
+                let setting = *settings.add(place.index);
+                setting == place.setting && bytes((*setting).name) == place.name.as_slice()
+            })
+        }
+    }
+
+    unsafe fn find(&mut self, which: Settings) {
+        *self = Watched::default();
         // SAFETY: as above.
         unsafe {
             self.known = pg_sys::GetNumConfigOptions();
-            self.places.clear();
-            for place in 0..self.known as usize {
-                let name = bytes((*Self::setting(place)).name);
-                if name.contains(&b'.') && !NEUTRAL.iter().any(|prefix| name.starts_with(prefix)) {
-                    self.places
-                        .push((place, name.to_vec(), name.starts_with(CLAIMS)));
+            for index in 0..self.known as usize {
+                let setting = *pg_sys::get_guc_variables().add(index);
+                let name = bytes((*setting).name);
+                if !which.include(name) {
+                    continue;
+                }
+                self.settings.push(setting);
+                self.variables.push(Variable::of(setting));
+                if name.contains(&b'.') {
+                    self.movable.push(Place {
+                        index,
+                        setting,
+                        name: name.to_vec(),
+                    });
                 }
             }
             self.read();
         }
     }
 
-    unsafe fn same_values(&self) -> bool {
-        // SAFETY: as above.
-        let is = |place, known: &Option<Vec<u8>>| unsafe { Self::value(place) } == known.as_deref();
-        let mut pairs = self.places.iter().zip(&self.values);
-        self.values.len() == self.places.len()
-            && pairs.all(|((place, ..), known)| is(*place, known))
-    }
-
     unsafe fn read(&mut self) {
-        // SAFETY: as above.
-        self.values = self
-            .places
-            .iter()
-            .map(|(place, ..)| unsafe { Self::value(*place) }.map(<[u8]>::to_vec))
-            .collect();
-        let (mut all, mut claims) = (Hasher::new(), Hasher::new());
-        for ((_, name, is_claim), value) in self.places.iter().zip(&self.values) {
+        let mut digest = Hasher::new();
+        for (setting, variable) in self.settings.iter().zip(&mut self.variables) {
+            // SAFETY: as above.
+            let name = unsafe {
+                variable.read();
+                bytes((**setting).name)
+            };
             // A setting that was reset is an empty string where it once was set, and absent elsewhere: the same to a function
             // that asks for it with `missing_ok`, and different keys cost a computation at most.
-            let Some(value) = value else { continue };
-            all.field(name);
-            all.field(value);
-            if *is_claim {
-                claims.field(name);
-                claims.field(value);
+            if matches!(variable, Variable::Text(_, None)) {
+                continue;
+            }
+            digest.field(name);
+            match variable {
+                Variable::Text(_, value) => {
+                    digest.field(value.as_ref().map_or(&[], |v| v.to_bytes()))
+                }
+                Variable::Byte(_, value) => digest.field(&[*value]),
+                Variable::Word(_, value) => digest.field(&value.to_le_bytes()),
+                Variable::Double(_, value) => digest.field(&value.to_le_bytes()),
             }
         }
-        (self.all, self.claims) = (all.finish(), claims.finish());
+        self.digest = digest.finish();
+    }
+}
+
+impl Variable {
+    /// The variable of `setting`, not read yet.
+    ///
+    /// # Safety
+    /// `setting` is in the server's table.
+    unsafe fn of(setting: *mut pg_sys::config_generic) -> Variable {
+        // SAFETY: the type of the setting tells the struct; enums are integers, `bool` is a byte that may be read as one.
+        unsafe {
+            match (*setting).vartype {
+                pg_sys::config_type::PGC_STRING => {
+                    let variable = (*setting.cast::<pg_sys::config_string>()).variable;
+                    Variable::Text(variable.cast(), None)
+                }
+                pg_sys::config_type::PGC_BOOL => {
+                    Variable::Byte((*setting.cast::<pg_sys::config_bool>()).variable.cast(), 0)
+                }
+                pg_sys::config_type::PGC_INT => {
+                    Variable::Word((*setting.cast::<pg_sys::config_int>()).variable.cast(), 0)
+                }
+                pg_sys::config_type::PGC_REAL => {
+                    Variable::Double((*setting.cast::<pg_sys::config_real>()).variable.cast(), 0)
+                }
+                _ => Variable::Word((*setting.cast::<pg_sys::config_enum>()).variable.cast(), 0),
+            }
+        }
+    }
+
+    /// Whether the value is the one that was read.
+    ///
+    /// # Safety
+    /// The setting is still in the server's table.
+    #[inline(always)]
+    unsafe fn is_same(&self) -> bool {
+        // SAFETY: a setting's variable lives as long as the setting; texts are C strings or NULL.
+        unsafe {
+            match self {
+                Variable::Text(variable, known) => match (known, **variable) {
+                    (None, text) => text.is_null(),
+                    (Some(known), text) => {
+                        !text.is_null() && server::strcmp(known.as_ptr(), text) == 0
+                    }
+                },
+                Variable::Byte(variable, known) => **variable == *known,
+                Variable::Word(variable, known) => **variable == *known,
+                Variable::Double(variable, known) => **variable == *known,
+            }
+        }
+    }
+
+    /// Reads the value.
+    ///
+    /// # Safety
+    /// As [`Variable::is_same`].
+    unsafe fn read(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            match self {
+                Variable::Text(variable, known) => {
+                    *known =
+                        (!(**variable).is_null()).then(|| CStr::from_ptr(**variable).to_owned());
+                }
+                Variable::Byte(variable, known) => *known = **variable,
+                Variable::Word(variable, known) => *known = **variable,
+                Variable::Double(variable, known) => *known = **variable,
+            }
+        }
     }
 }
 

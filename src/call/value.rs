@@ -190,6 +190,18 @@ unsafe fn are_rows(rows: *const u8, bytes: usize) -> bool {
     at == bytes
 }
 
+/// The rows in the bytes that [`append_row`] wrote, one after the other.
+pub fn rows(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut left = bytes;
+    std::iter::from_fn(move || {
+        let (prefix, rest) = left.split_at_checked(ROW_PREFIX)?;
+        let length = u64::from_ne_bytes(prefix.try_into().ok()?) as usize;
+        let row = rest.get(..length)?;
+        left = rest.get(length.next_multiple_of(8)..).unwrap_or(&[]);
+        Some(row)
+    })
+}
+
 /// The result of a strict function for NULL: NULL, or the empty set.
 ///
 /// # Safety

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{definitions, utility};
+use super::{definitions, session, utility};
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -44,10 +44,12 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
         {
             guarded(utility::catalog_written);
         }
+        session::query_starts();
         match PREVIOUS_START {
             Some(previous) => previous(query, eflags),
             None => server::standard_ExecutorStart(query, eflags),
         }
+        session::query_started();
     }
 }
 

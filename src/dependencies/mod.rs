@@ -2,6 +2,7 @@
 //!
 //! * `executor`: hooks that record every relation that is read during a fill
 //! * `relations`: whether a relation is tracked, and under which relations its writes are marked
+//! * `session`: what it reads besides tables
 //! * `definitions`: whether they stayed the same since the transaction began
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
@@ -17,6 +18,7 @@ pub mod declared;
 pub mod definitions;
 pub mod executor;
 pub mod relations;
+pub mod session;
 pub mod temporary;
 pub mod tracker;
 pub mod tracking;
@@ -31,6 +33,7 @@ use crate::store::lookup::MAX_DEPENDENCIES;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
 use pgrx::pg_sys;
 use relations::Tracking;
+use std::collections::BTreeMap;
 
 /// The slots that the result of a finished fill depends on, or why it cannot be stored.
 ///
@@ -74,31 +77,13 @@ pub unsafe fn slots_of(
             let columns = declared
                 .iter()
                 .find(|(named, _)| *named == relation)
-                .map(|(_, columns)| columns);
+                .map(|(_, columns)| *columns);
             match relations::tracking(relation) {
                 Tracking::NoData => (),
                 Tracking::Tracked { roots, key_columns } => {
-                    for root in &roots {
-                        match columns.and_then(|columns| {
-                            declared::keys(relation, columns, &key_columns, &frame.function, fcinfo)
-                        }) {
-                            Some(keys) => {
-                                depend(slot_of(database, Tag::WholeRelation(*root), count));
-                                for (column, value) in &keys {
-                                    depend(slot_of(
-                                        database,
-                                        Tag::Key {
-                                            relation: *root,
-                                            column,
-                                            value: *value,
-                                        },
-                                        count,
-                                    ));
-                                }
-                            }
-                            None => depend(slot_of(database, Tag::Relation(*root), count)),
-                        }
-                    }
+                    let slots =
+                        marked_slots(area, frame, fcinfo, relation, &roots, &key_columns, columns);
+                    slots.into_iter().for_each(&mut depend);
                     // Declared keys that the triggers do not mark yet: right already, by the whole relation; better soon.
                     if let Some(columns) = columns {
                         for column in columns
@@ -133,6 +118,69 @@ pub unsafe fn slots_of(
         return Err(Reason::TooManyDependencies);
     }
     Ok(slots)
+}
+
+/// The slots under which writes to a tracked relation are marked that concern this call.
+unsafe fn marked_slots(
+    area: Area,
+    frame: &Frame,
+    fcinfo: pg_sys::FunctionCallInfo,
+    relation: pg_sys::Oid,
+    roots: &[pg_sys::Oid],
+    key_columns: &[String],
+    columns: Option<&BTreeMap<String, String>>,
+) -> Vec<u32> {
+    let slot = |tag| slot_of(crate::compat::database(), tag, area.layout.slots);
+    let mut slots = Vec::new();
+    for root in roots {
+        // SAFETY: the caller's fcinfo.
+        let keys = columns.and_then(|columns| unsafe {
+            declared::keys(relation, columns, key_columns, &frame.function, fcinfo)
+        });
+        let Some(keys) = keys else {
+            slots.push(slot(Tag::Relation(*root)));
+            continue;
+        };
+        slots.push(slot(Tag::WholeRelation(*root)));
+        slots.extend(keys.iter().map(|(column, value)| {
+            slot(Tag::Key {
+                relation: *root,
+                column,
+                value: *value,
+            })
+        }));
+    }
+    slots
+}
+
+/// The slots under which writes to a relation are marked that concern this call; `None` if nobody marks them.
+///
+/// # Safety
+/// `fcinfo` is the call that the frame belongs to.
+pub unsafe fn slots_of_relation(
+    area: Area,
+    frame: &Frame,
+    relation: pg_sys::Oid,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<Vec<u32>> {
+    let Tracking::Tracked { roots, key_columns } = relations::tracking(relation) else {
+        return None;
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        let declared = declared::relations(&frame.function);
+        let columns = declared.iter().find(|(named, _)| *named == relation);
+        let columns = columns.map(|(_, columns)| *columns);
+        Some(marked_slots(
+            area,
+            frame,
+            fcinfo,
+            relation,
+            &roots,
+            &key_columns,
+            columns,
+        ))
+    }
 }
 
 /// Asks the worker to track a relation.

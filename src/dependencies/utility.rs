@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::commands::{self, Change};
+use super::session::Reads;
 use super::{declared, relations, temporary, trees};
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -96,6 +97,10 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Change {
         unsafe { (commands::change(statement), commands::looks_only(statement)) };
     if !looks_only {
         frames::refuse(Reason::Writes);
+    }
+    // SAFETY: every node has a tag.
+    if frames::filling() && unsafe { (*statement).type_ } == pg_sys::NodeTag::T_VariableShowStmt {
+        frames::reads(Reads::SETTINGS);
     }
     if change != Change::Nothing {
         temporary::command_ran();

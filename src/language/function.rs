@@ -8,6 +8,8 @@ use crate::compat;
 use crate::error::{Error, OrRaise};
 use crate::numbers::{NumberMap, number_map};
 use crate::settings;
+use crate::store::traits::{Trait, Traits};
+use crate::verification::quarantine;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -76,6 +78,8 @@ pub struct CachedFunction {
     pub tags: Vec<String>,
     /// See [`Body::depends_on`].
     pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    /// What has been learned of it, in shared memory; absent if the library is not preloaded.
+    traits: Option<&'static Traits>,
     /// The search path and role under which an unqualified base function was found.
     found_under: Option<(Vec<u8>, pg_sys::Oid)>,
 }
@@ -87,6 +91,17 @@ impl CachedFunction {
             Ttl::Fixed(us) => *us,
             Ttl::Class(class) => settings::class_ttl_us(class).unwrap_or(0),
         }
+    }
+
+    /// Whether it has a trait.
+    #[inline(always)]
+    pub fn has(&self, one: Trait) -> bool {
+        self.traits.is_some_and(|traits| traits.has(one))
+    }
+
+    /// It has a trait from now on, in all sessions. Returns whether that is new.
+    pub fn learn(&self, one: Trait) -> bool {
+        self.traits.is_some_and(|traits| traits.set(one))
     }
 
     /// Whether the base function would still be found under its name.
@@ -188,6 +203,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         priority: body.priority as u8,
         tags: body.tags,
         depends_on: body.depends_on,
+        traits: quarantine::traits_of(oid),
         found_under,
     })
 }

@@ -13,7 +13,7 @@
 //! * `lookup`: reading an entry without a lock
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait
-//! * `statistics`: counters per function, collected per backend
+//! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it
 
 pub mod area;
 pub mod flights;
@@ -24,3 +24,4 @@ mod locks;
 pub mod lookup;
 pub mod partition;
 pub mod statistics;
+pub mod traits;

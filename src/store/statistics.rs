@@ -11,7 +11,8 @@ use super::area::Area;
 use super::insert::amend;
 use super::locks::lock_functions;
 use super::lookup::EntryId;
-use crate::call::outcome::{Outcome, REASONS, Reason};
+use super::traits::{Trait, Traits};
+use crate::call::outcome::{Outcome, REASONS, Reason, Verdict};
 use crate::numbers::{NumberMap, number_map};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -45,16 +46,26 @@ pub struct Counts {
     pub waits: u64,
     /// Microseconds that hits would have spent in the function, by the cost of the entry.
     pub saved_us: u64,
+    /// Results from the cache that were computed again and compared.
+    pub verified: u64,
+    /// … that differed, and neither chance nor the clock explains it.
+    pub differences: u64,
+    /// … that differed because the function depends on the clock.
+    pub time_dependent: u64,
+    /// … that differed because the function does not repeat itself.
+    pub nondeterministic: u64,
     /// Calls answered by the function on purpose, and misses not stored, by reason.
     pub reasons: [u64; REASONS],
 }
 
-const FIELDS: usize = 8 + REASONS;
+/// Counters besides the reasons.
+const PLAIN: usize = 12;
+const FIELDS: usize = PLAIN + REASONS;
 
 impl Counts {
     fn fields(&self) -> [u64; FIELDS] {
         let mut fields = [0; FIELDS];
-        fields[..8].copy_from_slice(&[
+        fields[..PLAIN].copy_from_slice(&[
             self.hits,
             self.misses,
             self.fills,
@@ -63,14 +74,18 @@ impl Counts {
             self.expirations,
             self.waits,
             self.saved_us,
+            self.verified,
+            self.differences,
+            self.time_dependent,
+            self.nondeterministic,
         ]);
-        fields[8..].copy_from_slice(&self.reasons);
+        fields[PLAIN..].copy_from_slice(&self.reasons);
         fields
     }
 
     fn from_fields(fields: [u64; FIELDS]) -> Self {
         let mut reasons = [0; REASONS];
-        reasons.copy_from_slice(&fields[8..]);
+        reasons.copy_from_slice(&fields[PLAIN..]);
         Counts {
             hits: fields[0],
             misses: fields[1],
@@ -80,6 +95,10 @@ impl Counts {
             expirations: fields[5],
             waits: fields[6],
             saved_us: fields[7],
+            verified: fields[8],
+            differences: fields[9],
+            time_dependent: fields[10],
+            nondeterministic: fields[11],
             reasons,
         }
     }
@@ -103,11 +122,13 @@ impl Counts {
     }
 }
 
-/// A row in shared memory.
-#[repr(C)]
+/// A row in shared memory. The counters begin in a cache line of their own.
+#[repr(C, align(64))]
 pub struct FunctionRow {
     database: AtomicU32,
     function: AtomicU32,
+    traits: Traits,
+    padding: [u8; 52],
     counters: [AtomicU64; FIELDS],
 }
 
@@ -182,6 +203,30 @@ impl Functions {
             }
         }
         &rows[0]
+    }
+
+    /// What has been learned of a function.
+    pub fn traits(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> &'static Traits {
+        &self.row_or_new(database.to_u32(), function.to_u32()).traits
+    }
+
+    /// The functions of a database that have a trait, and all of their traits.
+    pub fn with_trait(
+        &self,
+        database: pg_sys::Oid,
+        wanted: Trait,
+    ) -> impl Iterator<Item = (pg_sys::Oid, &'static Traits)> {
+        self.rows()[1..]
+            .iter()
+            .filter(move |row| {
+                row.traits.has(wanted) && row.database.load(Ordering::Relaxed) == database.to_u32()
+            })
+            .map(|row| {
+                (
+                    pg_sys::Oid::from(row.function.load(Ordering::Relaxed)),
+                    &row.traits,
+                )
+            })
     }
 
     /// Counts of all functions of a database, by function.
@@ -269,6 +314,15 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
             Outcome::Waited => counts.waits += 1,
             Outcome::Computed { us } => counts.fill_us += us,
             Outcome::Stored => counts.fills += 1,
+            Outcome::Verified(verdict) => {
+                counts.verified += 1;
+                match verdict {
+                    Verdict::Same => (),
+                    Verdict::Different => counts.differences += 1,
+                    Verdict::TimeDependent => counts.time_dependent += 1,
+                    Verdict::Nondeterministic => counts.nondeterministic += 1,
+                }
+            }
             Outcome::Not(reason) => counts.reasons[reason as usize] += 1,
         }
     });

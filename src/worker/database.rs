@@ -12,6 +12,7 @@ use crate::store::area::{Area, DatabaseState, area};
 use crate::store::insert::{Verdict, sweep};
 use crate::table::warm;
 use crate::table::write_behind::{self, Extent};
+use crate::verification::quarantine;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
@@ -226,6 +227,7 @@ impl Worker {
                 return End::ExtensionGone;
             }
             step("tracking", || tracking::run(self.area));
+            step("quarantine", || quarantine::save(self.area));
             if due(&mut flushed, settings::flush_interval_s()) {
                 step("flush", || {
                     write_behind::flush(self.area, Extent::Background, || self.leaving());
@@ -257,6 +259,7 @@ impl Worker {
                 pg_sys::pg_usleep(5_000);
             }
         }
+        step("quarantine", || quarantine::save(self.area));
         step("final flush", || {
             let stop = || self.sent_away() || began.elapsed() > LAST_WORDS;
             write_behind::flush(self.area, Extent::Everything, stop);

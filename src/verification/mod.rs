@@ -1,0 +1,220 @@
+//! Self-audit: a share of the hits (`pg_query_cache.verify_sample_rate`) is computed again in the caller's snapshot and compared.
+//!
+//! ```text
+//! hit ── sampled? ─ run the function ── equal ─▶ its result
+//!                        │
+//!                        └ differs ── run it again ──────────── another result? ─ it does not repeat itself
+//!                                     run it under the time of the stored result ─ another? ─ it depends on the clock
+//!                                     neither ─ the stored result should not have been served: quarantine
+//! ```
+//!
+//! The caller gets what the function returned, so a verified call is never wrong. While it runs, cached functions that it calls are
+//! computed too. What it reads is recorded as in a fill, and a relation that the stored result does not depend on is named in the log.
+//!
+//! * `suspect`: the stored result, and comparing it
+//! * `clock`: running under the time of a transaction of the past
+//! * `report`: what is said of a difference
+//! * `quarantine`: functions that are not cached until somebody says so
+
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod quarantine;
+mod report;
+mod suspect;
+
+use crate::call::frames::{self, Frame};
+use crate::call::outcome::{Outcome, Reason, Verdict};
+use crate::call::{base, value};
+use crate::language::body::Consistency;
+use crate::language::function::CachedFunction;
+use crate::server::guarded;
+use crate::settings;
+use crate::store::area::area;
+use crate::store::statistics::count;
+use pgrx::pg_sys;
+pub use suspect::Suspect;
+
+/// Whether this hit is to be verified. Functions that are right by age only are allowed to differ.
+#[inline(always)]
+pub fn is_due(function: &CachedFunction) -> bool {
+    let rate = settings::verify_sample_rate();
+    rate > 0.0 && function.consistency == Consistency::Strict && drawn(rate)
+}
+
+#[cold]
+fn drawn(rate: f64) -> bool {
+    // SAFETY: the backend's own generator.
+    unsafe { pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) < rate }
+}
+
+/// Runs the function whose stored result is in the innermost frame, and compares. Returns the function's own result.
+///
+/// # Safety
+/// As [`base::call`].
+pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller's; only plain data lives in this frame. The frame on the stack of fills ends here or, after an ERROR, with the
+    // transaction.
+    unsafe {
+        let result = base::call(fcinfo, Some(frames::collect_rows()));
+        if guarded(|| is_same(fcinfo, result)) {
+            return result;
+        }
+        let kept = Kept::of(fcinfo);
+        let again = base::call(fcinfo, Some(frames::collect_rows()));
+        let repeats = guarded(|| repeats_itself(fcinfo, again));
+        kept.discard(fcinfo);
+        guarded(|| frames::with_suspect(|suspect| clock::set_back(suspect.created_at)));
+        let then = base::call(fcinfo, Some(frames::collect_rows()));
+        guarded(|| {
+            clock::restore();
+            judge(fcinfo, repeats, then);
+        });
+        kept.restore(fcinfo);
+        result
+    }
+}
+
+/// What a run left in the call, as plain data.
+#[derive(Clone, Copy)]
+struct Kept {
+    is_null: bool,
+    set: *mut pg_sys::Tuplestorestate,
+    description: pg_sys::TupleDesc,
+}
+
+impl Kept {
+    unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Kept {
+        // SAFETY: the server's fcinfo; a function that returns a set got a ReturnSetInfo.
+        unsafe {
+            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let is_set = !info.is_null() && (*info).type_ == pg_sys::NodeTag::T_ReturnSetInfo;
+            Kept {
+                is_null: (*fcinfo).isnull,
+                set: if is_set {
+                    (*info).setResult
+                } else {
+                    std::ptr::null_mut()
+                },
+                description: if is_set {
+                    (*info).setDesc
+                } else {
+                    std::ptr::null_mut()
+                },
+            }
+        }
+    }
+
+    /// Frees the set of a later run.
+    unsafe fn discard(&self, fcinfo: pg_sys::FunctionCallInfo) {
+        // SAFETY: a tuplestore that `base::call` made for this call and nobody else knows.
+        unsafe {
+            let later = Kept::of(fcinfo);
+            if !later.set.is_null() && later.set != self.set {
+                guarded(|| pg_sys::tuplestore_end(later.set));
+            }
+        }
+    }
+
+    /// Makes the first run's result that of the call again.
+    unsafe fn restore(&self, fcinfo: pg_sys::FunctionCallInfo) {
+        // SAFETY: as above; the first run's set is still there.
+        unsafe {
+            self.discard(fcinfo);
+            (*fcinfo).isnull = self.is_null;
+            if !self.set.is_null() {
+                let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+                (*info).setResult = self.set;
+                (*info).setDesc = self.description;
+            }
+        }
+    }
+}
+
+/// The result of a run as bytes; the frame's collected rows start over.
+unsafe fn taken(
+    fcinfo: pg_sys::FunctionCallInfo,
+    function: &CachedFunction,
+    result: pg_sys::Datum,
+    rows: Vec<u8>,
+) -> suspect::Bytes {
+    // SAFETY: the result of a run of this call.
+    unsafe {
+        if function.result.set {
+            suspect::Bytes::Rows(rows)
+        } else if (*fcinfo).isnull {
+            suspect::Bytes::Null
+        } else {
+            let mut bytes = Vec::new();
+            value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
+            suspect::Bytes::Scalar(bytes)
+        }
+    }
+}
+
+/// After the first run: whether it gave what is stored. Then the frame ends.
+unsafe fn is_same(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bool {
+    let Some((function, rows)) = frames::take_rows() else {
+        return true;
+    };
+    // SAFETY: the caller's.
+    let first = unsafe { taken(fcinfo, &function, result, rows) };
+    let same = frames::with_suspect(|suspect| {
+        let same = suspect.stored.equals(&first);
+        suspect.first = Some(first);
+        same
+    });
+    // A function that reads what the caller's snapshot does not show cannot be compared.
+    let comparable = !frames::refused_for(&[Reason::NewerSnapshot, Reason::Writes]);
+    if !same && comparable {
+        return false;
+    }
+    if frames::end().is_some() && comparable {
+        count(function.oid, Outcome::Verified(Verdict::Same));
+    }
+    true
+}
+
+/// After the second run: whether it gave what the first did.
+unsafe fn repeats_itself(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bool {
+    // SAFETY: the caller's.
+    unsafe { equals_first(fcinfo, result) }
+}
+
+unsafe fn equals_first(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bool {
+    let Some((function, rows)) = frames::take_rows() else {
+        return true;
+    };
+    // SAFETY: the caller's.
+    let bytes = unsafe { taken(fcinfo, &function, result, rows) };
+    frames::with_suspect(|suspect| {
+        suspect
+            .first
+            .as_ref()
+            .is_none_or(|first| first.equals(&bytes))
+    })
+}
+
+/// After the third run, under the time of the stored result: the verdict.
+unsafe fn judge(fcinfo: pg_sys::FunctionCallInfo, repeats: bool, result: pg_sys::Datum) {
+    // SAFETY: the caller's.
+    let timeless = unsafe { equals_first(fcinfo, result) };
+    let Some(frame) = frames::end() else { return };
+    let verdict = match (repeats, timeless) {
+        (false, _) => Verdict::Nondeterministic,
+        (true, false) => Verdict::TimeDependent,
+        (true, true) => Verdict::Different,
+    };
+    count(frame.function.oid, Outcome::Verified(verdict));
+    if verdict == Verdict::Different {
+        different(&frame, fcinfo);
+    }
+}
+
+#[cold]
+fn different(frame: &Frame, fcinfo: pg_sys::FunctionCallInfo) {
+    let Some(area) = area() else { return };
+    quarantine::begin(area, &frame.function);
+    // SAFETY: the call that the frame belongs to.
+    unsafe { report::difference(area, frame, fcinfo) };
+}
