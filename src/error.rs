@@ -135,6 +135,26 @@ pub fn message_of(error: &pgrx::pg_sys::panic::CaughtError) -> String {
     }
 }
 
+/// Whether an error that was caught says that somebody does not want to wait any more, or that the server stops.
+pub fn gave_up(error: &pgrx::pg_sys::panic::CaughtError) -> bool {
+    use PgSqlErrorCode::*;
+    use pgrx::pg_sys::panic::CaughtError::*;
+    match error {
+        PostgresError(report)
+        | ErrorReport(report)
+        | RustPanic {
+            ereport: report, ..
+        } => matches!(
+            report.sql_error_code(),
+            ERRCODE_QUERY_CANCELED
+                | ERRCODE_ADMIN_SHUTDOWN
+                | ERRCODE_CRASH_SHUTDOWN
+                | ERRCODE_CANNOT_CONNECT_NOW
+                | ERRCODE_DATABASE_DROPPED
+        ),
+    }
+}
+
 /// Warns, once per session, that cached functions do not cache because the library is not preloaded.
 pub fn warn_not_preloaded() {
     use std::sync::atomic::{AtomicBool, Ordering};

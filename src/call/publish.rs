@@ -7,6 +7,7 @@ use super::outcome::{Outcome, Reason};
 use super::scope::Settings;
 use super::value;
 use crate::dependencies;
+use crate::dependencies::held;
 use crate::dependencies::session::Reads;
 use crate::language::body::{Consistency, Scope};
 use crate::server;
@@ -45,6 +46,9 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
 /// Whether what the function read besides tables is covered by the key. The owner's word on the scope stands against it.
 fn refused_for_reads(frame: &Frame) -> Option<Reason> {
     let (function, reads) = (&frame.function, frame.reads);
+    if held::any_open() {
+        return Some(Reason::ForeignCursor);
+    }
     if function.scope == Scope::Role && reads.has(Reads::SESSION) {
         return Some(Reason::ReadsSession);
     }

@@ -9,7 +9,7 @@
 //! * `tracking`: adding and removing its triggers
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
 //!   change partition and inheritance trees
-//! * `temporary`: temporary objects of the session, which names may mean
+//! * `temporary`: temporary objects of the session, which names may mean; `held`: cursors that hold what was read before
 
 #![allow(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod commands;
 pub mod declared;
 pub mod definitions;
 pub mod executor;
+pub mod held;
 pub mod relations;
 pub mod session;
 pub mod temporary;

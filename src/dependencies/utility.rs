@@ -11,7 +11,7 @@
 
 use super::commands::{self, Change};
 use super::session::Reads;
-use super::{declared, relations, temporary, trees};
+use super::{declared, held, relations, temporary, trees};
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::server::{self, guarded};
@@ -98,6 +98,8 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Change {
     if !looks_only {
         frames::refuse(Reason::Writes);
     }
+    // SAFETY: the parse tree of the command.
+    unsafe { held::before(statement) };
     // SAFETY: every node has a tag.
     if frames::filling() && unsafe { (*statement).type_ } == pg_sys::NodeTag::T_VariableShowStmt {
         frames::reads(Reads::SETTINGS);

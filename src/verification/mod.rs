@@ -4,7 +4,7 @@
 //! hit ── sampled? ─ run the function ── equal ─▶ its result
 //!                        │
 //!                        └ differs ── run it again ──────────── another result? ─ it does not repeat itself
-//!                                     run it under the time of the stored result ─ another? ─ it depends on the clock
+//!                                     run it under the time of the stored one ─ another result? ─ it depends on the clock
 //!                                     neither ─ the stored result should not have been served: quarantine
 //! ```
 //!
@@ -32,7 +32,8 @@ use crate::server::guarded;
 use crate::settings;
 use crate::store::area::area;
 use crate::store::statistics::count;
-use pgrx::pg_sys;
+use pgrx::{PgTryBuilder, pg_sys};
+use std::panic::AssertUnwindSafe;
 pub use suspect::Suspect;
 
 /// Whether this hit is to be verified. Functions that are right by age only are allowed to differ.
@@ -44,8 +45,11 @@ pub fn is_due(function: &CachedFunction) -> bool {
 
 #[cold]
 fn drawn(rate: f64) -> bool {
-    // SAFETY: the backend's own generator.
-    unsafe { pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) < rate }
+    // SAFETY: a variable of the backend, and its own generator. A parallel query allows no subtransaction, which a difference needs.
+    unsafe {
+        !pg_sys::IsInParallelMode()
+            && pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) < rate
+    }
 }
 
 /// Runs the function whose stored result is in the innermost frame, and compares. Returns the function's own result.
@@ -61,17 +65,67 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             return result;
         }
         let kept = Kept::of(fcinfo);
-        let again = base::call(fcinfo, Some(frames::collect_rows()));
-        let repeats = guarded(|| repeats_itself(fcinfo, again));
-        kept.discard(fcinfo);
-        guarded(|| frames::with_suspect(|suspect| clock::set_back(suspect.created_at)));
-        let then = base::call(fcinfo, Some(frames::collect_rows()));
-        guarded(|| {
-            clock::restore();
-            judge(fcinfo, repeats, then);
-        });
-        kept.restore(fcinfo);
+        guarded(|| explain_difference(fcinfo, &kept));
         result
+    }
+}
+
+/// The second and the third run, and the verdict. They are ours, not the caller's: an ERROR in them is a result like any other.
+unsafe fn explain_difference(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) {
+    // SAFETY: the caller's.
+    unsafe {
+        let repeats = gives_the_same(fcinfo, kept);
+        frames::with_suspect(|suspect| clock::set_back(suspect.created_at));
+        let timeless = gives_the_same(fcinfo, kept);
+        clock::restore();
+        judge(fcinfo, repeats, timeless);
+    }
+}
+
+/// Whether another run gives what the first gave.
+unsafe fn gives_the_same(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) -> bool {
+    // SAFETY: the caller's; what the run leaves in the call is replaced by what the first left there.
+    unsafe {
+        let run = attempt(|| {
+            let result = base::call(fcinfo, Some(frames::collect_rows()));
+            equals_first(fcinfo, result)
+        });
+        match run {
+            Some(_) => kept.discard(fcinfo),
+            // What an ERROR left behind is the transaction's to clear away.
+            None => drop(frames::take_rows()),
+        }
+        kept.put_back(fcinfo);
+        run.unwrap_or(false)
+    }
+}
+
+/// Runs `body` in a subtransaction; `None` after an ERROR, which is undone with it. That the caller gave up is an ERROR still.
+unsafe fn attempt<R>(body: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: the usual frame of an internal subtransaction. `body` runs the function behind a boundary that turns an ERROR into a
+    // panic before it meets a frame with a destructor.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let body = AssertUnwindSafe(body);
+        let result = PgTryBuilder::new(move || {
+            let body = body;
+            let result = pg_sys::submodules::ffi::pg_guard_ffi_boundary(body.0);
+            pg_sys::ReleaseCurrentSubTransaction();
+            Some(AssertUnwindSafe(result))
+        })
+        .catch_others(|error| {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            if crate::error::gave_up(&error) {
+                error.rethrow();
+            }
+            None
+        })
+        .execute();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result.map(|result| result.0)
     }
 }
 
@@ -111,16 +165,15 @@ impl Kept {
         unsafe {
             let later = Kept::of(fcinfo);
             if !later.set.is_null() && later.set != self.set {
-                guarded(|| pg_sys::tuplestore_end(later.set));
+                pg_sys::tuplestore_end(later.set);
             }
         }
     }
 
     /// Makes the first run's result that of the call again.
-    unsafe fn restore(&self, fcinfo: pg_sys::FunctionCallInfo) {
-        // SAFETY: as above; the first run's set is still there.
+    unsafe fn put_back(&self, fcinfo: pg_sys::FunctionCallInfo) {
+        // SAFETY: as above.
         unsafe {
-            self.discard(fcinfo);
             (*fcinfo).isnull = self.is_null;
             if !self.set.is_null() {
                 let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
@@ -175,12 +228,7 @@ unsafe fn is_same(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bo
     true
 }
 
-/// After the second run: whether it gave what the first did.
-unsafe fn repeats_itself(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bool {
-    // SAFETY: the caller's.
-    unsafe { equals_first(fcinfo, result) }
-}
-
+/// Whether the result of a later run is that of the first.
 unsafe fn equals_first(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bool {
     let Some((function, rows)) = frames::take_rows() else {
         return true;
@@ -195,10 +243,8 @@ unsafe fn equals_first(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) 
     })
 }
 
-/// After the third run, under the time of the stored result: the verdict.
-unsafe fn judge(fcinfo: pg_sys::FunctionCallInfo, repeats: bool, result: pg_sys::Datum) {
-    // SAFETY: the caller's.
-    let timeless = unsafe { equals_first(fcinfo, result) };
+/// The frame ends with the verdict.
+unsafe fn judge(fcinfo: pg_sys::FunctionCallInfo, repeats: bool, timeless: bool) {
     let Some(frame) = frames::end() else { return };
     let verdict = match (repeats, timeless) {
         (false, _) => Verdict::Nondeterministic,
