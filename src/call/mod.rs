@@ -28,6 +28,7 @@ mod publish;
 pub mod scope;
 pub mod value;
 
+use crate::dependencies::{definitions, temporary};
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
 use crate::language::signature::interval_us;
@@ -40,7 +41,7 @@ use crate::store::traits::Trait;
 use crate::table::warm;
 use crate::validity::{Invalid, saved};
 use crate::verification::{self, Suspect};
-use crate::{dependencies, settings, transaction};
+use crate::{settings, transaction};
 use frames::Call;
 use outcome::{Outcome, Reason};
 use pgrx::pg_sys;
@@ -90,15 +91,26 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
+    loop {
+        // SAFETY: the caller's.
+        if let Some(decision) = unsafe { try_to_decide(fcinfo) } {
+            return decision;
+        }
+    }
+}
+
+/// `None` if what the backend knew of definitions was too old: the call may be another one than it seemed.
+#[inline(always)]
+unsafe fn try_to_decide(fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
     // SAFETY: the caller's fcinfo, on the backend's main thread, throughout.
     unsafe {
         let function = function::get((*(*fcinfo).flinfo).fn_oid);
         if let Some(answer) = null_for_strict(&function, fcinfo) {
-            return answer;
+            return Some(answer);
         }
         let (area, snapshot) = match admit(&function) {
             Ok(admitted) => admitted,
-            Err(reason) => return bypass(&function, reason),
+            Err(reason) => return Some(bypass(&function, reason)),
         };
         // A shared entry was made with the rights of somebody else.
         if function.scope == Scope::Shared {
@@ -122,7 +134,7 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
                     now,
                 },
             ),
-            None => bypass(&function, Reason::AnonymousRow),
+            None => Some(bypass(&function, Reason::AnonymousRow)),
         };
         KEY.set(key);
         decision
@@ -130,7 +142,11 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
 }
 
 #[inline(always)]
-unsafe fn decide_by_key(area: Area, fcinfo: pg_sys::FunctionCallInfo, call: &Call<'_>) -> Decision {
+unsafe fn decide_by_key(
+    area: Area,
+    fcinfo: pg_sys::FunctionCallInfo,
+    call: &Call<'_>,
+) -> Option<Decision> {
     let function = call.function;
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
@@ -141,10 +157,17 @@ unsafe fn decide_by_key(area: Area, fcinfo: pg_sys::FunctionCallInfo, call: &Cal
                     if verification::is_due(function)
                         && let Some(suspect) = Suspect::of(&found)
                     {
-                        found.touch();
-                        count_hit(function.oid, found.id(), 0);
-                        frames::begin(call, None, Some(suspect));
-                        return Decision::Verify;
+                        // What this session keeps of definitions may be older than the stored result.
+                        match definitions::settle(area, call.snapshot) {
+                            Ok(true) => return None,
+                            Ok(false) if suspect.rests_on_known_definitions() => {
+                                found.touch();
+                                count_hit(function.oid, found.id(), 0);
+                                frames::begin(call, None, Some(suspect));
+                                return Some(Decision::Verify);
+                            }
+                            _ => (),
+                        }
                     }
                     match value::read(&found, function, fcinfo) {
                         Some((datum, is_null)) => {
@@ -154,12 +177,12 @@ unsafe fn decide_by_key(area: Area, fcinfo: pg_sys::FunctionCallInfo, call: &Cal
                             }
                             frames::inherit(&found, call.settings, call.now);
                             count_hit(function.oid, found.id(), found.head.cost_us);
-                            return Decision::Answer { datum, is_null };
+                            return Some(Decision::Answer { datum, is_null });
                         }
                         None => Outcome::Miss,
                     }
                 }
-                Err(Miss::Not(reason)) => return bypass(function, reason),
+                Err(Miss::Not(reason)) => return Some(bypass(function, reason)),
                 Err(Miss::Counted(outcome)) => outcome,
             };
             if !tried_table && matches!(miss, Outcome::Miss) {
@@ -176,15 +199,17 @@ unsafe fn decide_by_key(area: Area, fcinfo: pg_sys::FunctionCallInfo, call: &Cal
                     continue;
                 }
             };
-            if let Err(invalid) = dependencies::definitions::settle(area, call.snapshot) {
-                return bypass(function, invalid.into());
+            match definitions::settle(area, call.snapshot) {
+                Ok(false) => (),
+                Ok(true) => return None,
+                Err(invalid) => return Some(bypass(function, invalid.into())),
             }
             count(function.oid, miss);
             if function.consistency == Consistency::Ttl {
                 frames::rests_on_age();
             }
             frames::begin(call, lead, None);
-            return Decision::Fill;
+            return Some(Decision::Fill);
         }
     }
 }
@@ -252,7 +277,7 @@ unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), R
         if (*snapshot).takenDuringRecovery {
             return Err(Reason::Recovery);
         }
-        if dependencies::temporary::present() {
+        if temporary::present() {
             return Err(Reason::TemporaryObjects);
         }
         if !saved::knows_all_writers(area, snapshot) {

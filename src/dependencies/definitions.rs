@@ -2,9 +2,15 @@
 //!
 //! Definitions are not multi-version: a backend uses what it has planned until an invalidation message reaches it, and some plans until
 //! its transaction ends (a SQL function called from a PL/pgSQL expression keeps its plans, with the bodies of functions inlined in
-//! them, that long). Such a result is what this session would get from the function itself, but nobody else would. Therefore:
+//! them, that long). Of some changes no message tells at all: a plan that a session keeps does not learn of a new function that fits
+//! better, a cast, a constant's new text or a membership, nor a domain of a function in its check, nor the search path that a schema
+//! in it was opened to the role by a membership. Such a result is what this session would get from the function itself, but nobody
+//! else would. Therefore:
 //!
-//! * before a fill, every change of definitions that the snapshot sees has taken effect in this backend too ([`settle`]);
+//! * before a fill, every change of definitions that the snapshot sees has taken effect in this backend too ([`settle`]): what the
+//!   backend keeps of the catalogs, plans included, is thrown away when there was any change since it was last;
+//! * the same at the first query of a transaction in a session that has called a cached function, so that the function itself, asked
+//!   there, says the same ([`query_begins`]);
 //! * a result is published only if no change has become visible since the first query of its transaction ([`unchanged`]).
 
 #![allow(unsafe_code)]
@@ -26,8 +32,8 @@ thread_local! {
     static TRANSACTION: Cell<u32> = const { Cell::new(0) };
     /// What the first query of the transaction found.
     static AT_FIRST: Cell<Generations> = const { Cell::new([0; 2]) };
-    /// What the last fill found.
-    static AT_LAST: Cell<Generations> = const { Cell::new([0; 2]) };
+    /// The definitions that nothing which this backend keeps is older than; unknown at first.
+    static FRESH: Cell<Option<Generations>> = const { Cell::new(None) };
 }
 
 fn slots() -> [u32; 2] {
@@ -46,12 +52,19 @@ pub unsafe fn query_begins(snapshot: pg_sys::Snapshot) {
     {
         TRANSACTION.set(transaction);
         // SAFETY: the caller's snapshot.
-        AT_FIRST.set(unsafe { now(area, snapshot) });
+        let seen = unsafe { seen(area, snapshot) };
+        // In doubt those that the slots have, which at worst are too old.
+        AT_FIRST.set(seen.unwrap_or_else(|| slots().map(|slot| area.slots().generation(slot))));
+        if let Some(seen) = seen
+            && function::any_called()
+        {
+            refresh(seen);
+        }
     }
 }
 
-/// The generations that a snapshot sees; where it is in doubt those that the slots have, which at worst are too old.
-unsafe fn now(area: Area, snapshot: pg_sys::Snapshot) -> Generations {
+/// The generations that a snapshot sees, if there is no doubt.
+unsafe fn seen(area: Area, snapshot: pg_sys::Snapshot) -> Option<Generations> {
     // SAFETY: the caller's snapshot; reads the backend's state.
     unsafe {
         let usable = !snapshot.is_null()
@@ -59,23 +72,34 @@ unsafe fn now(area: Area, snapshot: pg_sys::Snapshot) -> Generations {
             && !pg_sys::IsInParallelMode()
             && !compat::is_parallel_worker()
             && !server::RecoveryInProgress();
-        slots().map(|slot| {
-            usable
-                .then(|| area.slots().generation_for(slot, snapshot).ok())
-                .flatten()
-                .unwrap_or_else(|| area.slots().generation(slot))
-        })
+        if !usable {
+            return None;
+        }
+        let [cluster, database] = slots().map(|slot| area.slots().generation_for(slot, snapshot));
+        Some([cluster.ok()?, database.ok()?])
     }
 }
 
-/// Before a fill: every change of definitions that the snapshot sees has taken effect in this backend too.
+/// Throws away what this backend keeps of the catalogs if it may be older than these generations, as the server itself does when
+/// messages were lost. Whether it did.
+fn refresh(generations: Generations) -> bool {
+    if FRESH.replace(Some(generations)) == Some(generations) {
+        return false;
+    }
+    // SAFETY: inside a transaction; allowed wherever messages may be processed. Callbacks only set marks.
+    unsafe { pg_sys::InvalidateSystemCaches() };
+    true
+}
+
+/// Before a fill: every change of definitions that the snapshot sees has taken effect in this backend too. Whether that made it forget
+/// what it knew, names in the key of the call included.
 ///
 /// A transaction leaves the list of running ones a moment before it sends its invalidation messages. A fill in that moment would see
 /// its rows but run the old functions. The same slots are asked again when the result is published.
 ///
 /// # Safety
 /// `snapshot` is the active MVCC snapshot.
-pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<(), Invalid> {
+pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<bool, Invalid> {
     // SAFETY: the caller's snapshot; processing messages may run callbacks, which only set marks.
     unsafe {
         query_begins(snapshot);
@@ -83,12 +107,9 @@ pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<(), Inval
         for (generation, slot) in found.iter_mut().zip(slots()) {
             *generation = area.slots().generation_for(slot, snapshot)?;
         }
-        if AT_LAST.replace(found) != found {
-            function::definitions_changed();
-        }
         pg_sys::AcceptInvalidationMessages();
+        Ok(refresh(found))
     }
-    Ok(())
 }
 
 /// Whether `generation` of `slot` is what the first query of this transaction found; of slots that do not stand for definitions yes.

@@ -120,6 +120,7 @@ impl CachedFunction {
 thread_local! {
     static FUNCTIONS: RefCell<NumberMap<u32, Rc<CachedFunction>>> = const { RefCell::new(number_map()) };
 }
+static ANY: AtomicBool = AtomicBool::new(false);
 static STALE: AtomicBool = AtomicBool::new(false);
 static EPOCH: AtomicU64 = AtomicU64::new(1);
 
@@ -129,9 +130,10 @@ pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Notes that definitions have changed.
-pub fn definitions_changed() {
-    EPOCH.fetch_add(1, Ordering::Relaxed);
+/// Whether this session has called a cached function.
+#[inline(always)]
+pub fn any_called() -> bool {
+    ANY.load(Ordering::Relaxed)
 }
 
 /// The cached function `oid`. Raises an ERROR if it cannot be called.
@@ -152,6 +154,7 @@ fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
     if STALE.swap(false, Ordering::Relaxed) {
         FUNCTIONS.with_borrow_mut(NumberMap::clear);
     }
+    ANY.store(true, Ordering::Relaxed);
     let function = Rc::new(read(oid).or_raise());
     FUNCTIONS.with_borrow_mut(|functions| functions.insert(oid.to_u32(), function.clone()));
     function
@@ -239,5 +242,5 @@ pub fn watch_catalog() {
 
 unsafe extern "C-unwind" fn catalog_changed(_: pg_sys::Datum, _: i32, _: u32) {
     STALE.store(true, Ordering::Relaxed);
-    definitions_changed();
+    EPOCH.fetch_add(1, Ordering::Relaxed);
 }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::dependencies::definitions;
 use crate::server;
 use crate::store::lookup::{Found, MAX_DEPENDENCIES};
 use crate::store::partition::Kind;
@@ -50,6 +51,13 @@ pub struct Suspect {
 }
 
 impl Suspect {
+    /// Whether definitions are those of the transaction's first query: this session may use plans from then until its end.
+    pub fn rests_on_known_definitions(&self) -> bool {
+        self.dependencies
+            .iter()
+            .all(|known| definitions::unchanged(known.slot, known.generation()))
+    }
+
     /// A copy of an entry; `None` if it went away meanwhile.
     pub fn of(found: &Found) -> Option<Suspect> {
         let mut buffer = [const { MaybeUninit::uninit() }; MAX_DEPENDENCIES];
