@@ -19,7 +19,7 @@ pub enum Change {
     Definitions,
     /// Roles and memberships.
     Roles,
-    /// The name or owner of something that the cluster shares, or of anything else.
+    /// The name, owner or rights of something that the cluster shares, or of anything else.
     Names,
     /// The contents of one materialized view.
     Contents(pg_sys::Oid),
@@ -53,7 +53,6 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_ExecuteStmt
             | T_DeallocateStmt
             | T_CopyStmt
-            | T_ExplainStmt
             | T_VariableSetStmt
             | T_VariableShowStmt
             | T_LockStmt
@@ -84,12 +83,23 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_DropSubscriptionStmt
             | T_CreateTableSpaceStmt
             | T_DropTableSpaceStmt => Change::Nothing,
+            T_ExplainStmt => executed_by_explain(&*statement.cast())
+                .map_or(Change::Nothing, |inner| change(inner)),
             T_DiscardStmt => Change::Temporary,
             T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
             | T_GrantRoleStmt => Change::Roles,
-            T_RenameStmt | T_AlterOwnerStmt | T_AlterDatabaseStmt | T_AlterDatabaseSetStmt => {
-                Change::Names
-            }
+            T_RenameStmt
+            | T_AlterOwnerStmt
+            | T_DropOwnedStmt
+            | T_ReassignOwnedStmt
+            | T_AlterDatabaseStmt
+            | T_AlterDatabaseSetStmt => Change::Names,
+            T_GrantStmt => match (*statement.cast::<pg_sys::GrantStmt>()).objtype {
+                pg_sys::ObjectType::OBJECT_DATABASE
+                | pg_sys::ObjectType::OBJECT_TABLESPACE
+                | pg_sys::ObjectType::OBJECT_PARAMETER_ACL => Change::Names,
+                _ => Change::Definitions,
+            },
             T_RefreshMatViewStmt => {
                 let view = &*statement.cast::<pg_sys::RefreshMatViewStmt>();
                 range_var(view.relation).map_or(Change::Definitions, Change::Contents)
@@ -126,6 +136,29 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             }
             _ => Change::Definitions,
         }
+    }
+}
+
+/// The command that EXPLAIN ANALYZE carries out, if it is one: CREATE TABLE AS.
+unsafe fn executed_by_explain(explain: &pg_sys::ExplainStmt) -> Option<*mut pg_sys::Node> {
+    // SAFETY: options are a list of DefElem; the query has been analysed when the command is run.
+    unsafe {
+        let options = match explain.options.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(
+                (*explain.options).elements,
+                (*explain.options).length as usize,
+            ),
+        };
+        let analyze = options.iter().any(|cell| {
+            let option = cell.ptr_value.cast::<pg_sys::DefElem>();
+            CStr::from_ptr((*option).defname) == c"analyze" && pg_sys::defGetBoolean(option)
+        });
+        if !analyze || (*explain.query).type_ != pg_sys::NodeTag::T_Query {
+            return None;
+        }
+        let command = (*explain.query.cast::<pg_sys::Query>()).utilityStmt;
+        (!command.is_null()).then_some(command)
     }
 }
 
