@@ -100,7 +100,10 @@ fn find_tracking(relation: pg_sys::Oid) -> Tracking {
     // SAFETY: syscache lookups.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
     match kind {
-        pg_sys::RELKIND_VIEW => return Tracking::NoData,
+        // The server's own views show its state, or the session's, by functions.
+        pg_sys::RELKIND_VIEW if relation.to_u32() >= pg_sys::FirstNormalObjectId => {
+            return Tracking::NoData;
+        }
         _ if !can_be_tracked(relation) => return Tracking::Never,
         // Changed by REFRESH and DDL alone, which the utility hook marks.
         pg_sys::RELKIND_MATVIEW => {
