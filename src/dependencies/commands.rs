@@ -36,6 +36,19 @@ pub unsafe fn looks_only(statement: *mut pg_sys::Node) -> bool {
     matches!(tag, T_ExplainStmt | T_FetchStmt | T_VariableShowStmt)
 }
 
+/// Whether a command refuses to run in a transaction that has an id already. It ends transactions on its way, so what it changes can
+/// be marked when it has run: in the last of them, which is the one that removes the index.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn comes_first(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        (*statement).type_ == pg_sys::NodeTag::T_DropStmt
+            && (*statement.cast::<pg_sys::DropStmt>()).concurrent
+    }
+}
+
 /// What a command changes.
 ///
 /// # Safety

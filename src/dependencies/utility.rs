@@ -108,7 +108,10 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Change {
         temporary::command_ran();
         // SAFETY: the parse tree of the command.
         unsafe { trees::keep_writers_away(statement) };
-        register(change);
+        // SAFETY: the parse tree of the command.
+        if !unsafe { commands::comes_first(statement) } {
+            register(change);
+        }
     }
     change
 }
@@ -122,7 +125,8 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
         return;
     }
     if change == Change::Definitions && !own::wrote(definitions_slot(crate::compat::database())) {
-        // The command has committed on its way (DETACH PARTITION CONCURRENTLY), and changed more in the transaction after that.
+        // The command has committed on its way (DETACH PARTITION CONCURRENTLY), and changed more in the transaction after that; or it
+        // had to come first (DROP INDEX CONCURRENTLY).
         register(change);
     }
     if let Change::Contents(_) = change {

@@ -107,6 +107,15 @@ SELECT invalidate_cache('{everything}');
 COMMIT;
 SELECT ask();
 
+-- A command that has to be the first of its transaction is not made the second by us, and marks nevertheless.
+CREATE FUNCTION has_index() RETURNS boolean LANGUAGE sql STABLE AS $$SELECT to_regclass('a_id') IS NOT NULL$$;
+CREATE INDEX a_id ON a (id);
+SELECT cache_function('has_index()');
+SELECT has_index_cached();
+DROP INDEX CONCURRENTLY a_id;
+SELECT has_index_cached();
+SELECT outcomes();
+
 \set ECHO none
 SET client_min_messages = warning;
 DROP SCHEMA invalidation_test CASCADE;
