@@ -8,7 +8,7 @@ use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
 use pgrx::prelude::*;
-use pgrx::{JsonB, pg_sys};
+use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
 use std::ffi::{CStr, CString};
 
@@ -43,7 +43,7 @@ fn no_such_oid(function: pg_sys::Oid) -> Error {
 fn cache_function(
     function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
-    depends_on: Option<JsonB>,
+    depends_on: Option<AnyElement>,
     tags: Option<Vec<Option<String>>>,
     class: Option<String>,
     scope: Option<String>,
@@ -71,7 +71,9 @@ fn cache_function(
     if let Some(ttl) = ttl {
         body.insert("ttl".into(), json!(interval_text(ttl)));
     }
-    if let Some(JsonB(depends_on)) = depends_on {
+    if let Some(depends_on) = depends_on {
+        // SAFETY: the declared type of the argument is jsonb.
+        let depends_on = unsafe { json(depends_on) }.or_raise();
         body.insert("depends_on".into(), qualified(depends_on));
     }
     if let Some(tags) = tags {
@@ -126,6 +128,28 @@ fn track_declared(body: &Body) {
             tracking::track(relation, &columns.keys().cloned().collect::<Vec<_>>()).or_raise();
         }
     }
+}
+
+/// What `depends_on` says. `jsonb` allows deeper and larger things than a body can have.
+///
+/// # Safety
+/// `value` is a `jsonb`.
+unsafe fn json(value: AnyElement) -> Result<Value, Error> {
+    // SAFETY: the caller's; an output function returns a C string.
+    let text = unsafe {
+        compat::text(pg_sys::OidOutputFunctionCall(
+            pg_sys::F_JSONB_OUT.into(),
+            value.datum(),
+        ))
+    };
+    serde_json::from_str(&text).map_err(|problem| {
+        let problem = problem.to_string();
+        let what = problem.split(" at line ").next().unwrap_or_default();
+        Error::InvalidParameter(
+            "depends_on cannot be part of the body of a function".into(),
+            format!("It has more than can be read back: {what}."),
+        )
+    })
 }
 
 /// Relation names of `depends_on` with their schemas, so that the body means the same under every search path.
