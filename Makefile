@@ -2,10 +2,10 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-build install demo psql test lint audit bench clean
+.PHONY: help setup setup-build install demo psql test postgres-suites sqlsmith lint audit bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
 	@echo '  BENCH="--quick"              only checks ratios, with wide margins; --help lists more'
@@ -28,6 +28,13 @@ psql: ## a shell into the demo's cluster
 
 test: setup install ## run every test
 	@scripts/test $(SUITES)
+
+postgres-suites: setup install ## run PostgreSQL's own suites with and without the extension
+	@scripts/postgres-suites
+
+sqlsmith: install ## ask random queries for ten minutes; DURATION=60 SEED=7 change that
+	@scripts/setup sqlsmith
+	@scripts/sqlsmith $(or $(DURATION),600) $(or $(SEED),1)
 
 lint: setup-build ## check format, clippy, documentation, licences, scripts
 	@scripts/lint

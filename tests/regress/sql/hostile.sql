@@ -1,4 +1,4 @@
--- Every function of the extension with every pair of bad arguments: what comes of it is a result or a clear error, never XX000.
+-- Every function of the extension with bad arguments, one and two at a time: it answers or raises a clear error, never XX000.
 \set ECHO errors
 SET client_min_messages = warning;
 CREATE SCHEMA hostile;

@@ -1,0 +1,18 @@
+-- After all that: what is cached is what the functions say. Each row is a wrong answer.
+SELECT 'count_of' AS wrong, id FROM t WHERE count_of_cached(id) IS DISTINCT FROM count_of(id)
+UNION ALL SELECT 'parent_of', id FROM t WHERE parent_of_cached(id) IS DISTINCT FROM parent_of(id)
+UNION ALL SELECT 'label_of', id FROM t WHERE label_of_cached(id) IS DISTINCT FROM label_of(id)
+UNION ALL SELECT 'id_of', id FROM t WHERE id_of_cached(label) IS DISTINCT FROM id_of(label)
+UNION ALL SELECT 'known', id FROM t WHERE known_cached(label) IS DISTINCT FROM known(label)
+UNION ALL SELECT 'done', id FROM t WHERE done_cached(id) IS DISTINCT FROM done(id)
+UNION ALL SELECT 'total', id FROM t WHERE total_cached(at) IS DISTINCT FROM total(at)
+UNION ALL SELECT 'last_at', id FROM t WHERE last_at_cached(label) IS DISTINCT FROM last_at(label)
+UNION ALL SELECT 'doc_of', id FROM t WHERE doc_of_cached(id, 'n') IS DISTINCT FROM doc_of(id, 'n')
+UNION ALL SELECT 'tags_of', id FROM t WHERE tags_of_cached(id) IS DISTINCT FROM tags_of(id)
+UNION ALL SELECT 'age_of', id FROM t WHERE age_of_cached(id) IS DISTINCT FROM age_of(id)
+UNION ALL SELECT 'row_of', id FROM t WHERE row_of_cached(id) IS DISTINCT FROM row_of(id)
+UNION ALL SELECT 'part_count', id FROM parted WHERE part_count_cached(label) IS DISTINCT FROM part_count(label)
+UNION ALL SELECT 'outer_of', id FROM t WHERE outer_of_cached(id) IS DISTINCT FROM count_of(parent_of(id)) + part_count('p1')
+UNION ALL SELECT 'secrets', NULL WHERE secrets_cached() IS DISTINCT FROM secrets()
+UNION ALL SELECT 'children', id FROM t WHERE ARRAY(SELECT c FROM children_cached(id) AS c ORDER BY c.id)
+                                             IS DISTINCT FROM ARRAY(SELECT c FROM children(id) AS c ORDER BY c.id);
