@@ -32,6 +32,11 @@ pub(crate) enum Way {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) name: String,
+    database: &'static str,
+    /// What is said to the server first in each connection.
+    settings: String,
+    /// How often the server had been restarted when the connection was made.
+    epoch: u64,
     statements: HashMap<(Extended, &'static str, Form), Statement>,
     executable: HashMap<(&'static str, Form), String>,
 }
@@ -45,16 +50,51 @@ enum Extended {
 }
 
 impl Session {
-    pub(crate) fn new(shared: &Shared<'_>, name: String) -> Result<Self> {
-        let mut config = shared.cluster.config(crate::install::DATABASE, "postgres");
-        config.application_name(&format!("oracle {name}"));
-        let client = config.connect(postgres::NoTls).context("cannot connect")?;
+    pub(crate) fn new(shared: &Shared<'_>, name: String, settings: &str) -> Result<Self> {
+        Self::to(shared, crate::install::DATABASE, name, settings)
+    }
+
+    /// A session of another database.
+    pub(crate) fn to(
+        shared: &Shared<'_>,
+        database: &'static str,
+        name: String,
+        settings: &str,
+    ) -> Result<Self> {
+        let (client, epoch) = shared.connect(database, &name, settings)?;
         Ok(Self {
             client,
             name,
+            database,
+            settings: settings.to_owned(),
+            epoch,
             statements: HashMap::new(),
             executable: HashMap::new(),
         })
+    }
+
+    /// Whether the server has been told to stop since the connection was made.
+    pub(crate) fn outlived(&self, shared: &Shared<'_>) -> bool {
+        self.epoch < shared.epoch()
+    }
+
+    /// The same session over a new connection, once the server is there again.
+    pub(crate) fn renew(&mut self, shared: &Shared<'_>) -> Result<()> {
+        (self.client, self.epoch) = shared.connect(self.database, &self.name, &self.settings)?;
+        self.statements.clear();
+        self.executable.clear();
+        Ok(())
+    }
+
+    /// Ends whatever was going on.
+    pub(crate) fn reset(&mut self, shared: &Shared<'_>) -> Result<()> {
+        let reset = self
+            .client
+            .batch_execute("ROLLBACK; CLOSE ALL; SELECT pg_advisory_unlock_all()");
+        match reset {
+            Err(_) if self.outlived(shared) => self.renew(shared),
+            reset => reset.context("a session could not go on"),
+        }
     }
 
     /// Asks, behind the guard if the subject needs it.

@@ -1,16 +1,31 @@
-//! The database of a run: subject, cache, cached functions.
+//! The databases of a run: subject, cache, cached functions; and the one upstream of logical replication.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pg_query_cache_harness::Cluster;
+use pg_query_cache_harness::{Cluster, wait_until};
 use postgres::Client;
 
 use crate::options::Cache;
 use crate::subject::{HELPERS, SUBJECTS, TRACKED};
 
+/// How long what is under way between the databases may take.
+const CATCHING_UP: Duration = Duration::from_secs(60);
+
 /// The database that the oracle works in.
 pub(crate) const DATABASE: &str = "oracle";
 
-const SUBJECT: &str = include_str!("../sql/subject.sql");
+/// The database that logical replication brings rows from.
+pub(crate) const UPSTREAM: &str = "upstream";
+
+/// In this order: the first one gives rights on the tables of all.
+const SUBJECT: &[&str] = &[
+    include_str!("../sql/subject.sql"),
+    include_str!("../sql/identity.sql"),
+    include_str!("../sql/special.sql"),
+    include_str!("../sql/mirror.sql"),
+];
+const UPSTREAM_TABLES: &str = include_str!("../sql/upstream.sql");
 const CLASSICAL: &str = include_str!("../sql/classical.sql");
 const NONE: &str = include_str!("../sql/none.sql");
 
@@ -21,7 +36,9 @@ pub(crate) fn cluster(cache: Cache) -> Result<Cluster> {
         // Deadlocks that are part of the game shall not take the time of a run.
         .setting("deadlock_timeout", "400ms")
         .setting("max_wal_size", "4GB")
-        .setting("synchronous_commit", "off");
+        .setting("wal_level", "logical")
+        // The subscriber comes back soon after a restart.
+        .setting("wal_retrieve_retry_interval", "100ms");
     builder.build()
 }
 
@@ -37,7 +54,9 @@ pub(crate) fn install(cluster: &Cluster, cache: Cache) -> Result<()> {
         Cache::None => NONE,
     };
     execute(&mut client, interface).context("installing the cache")?;
-    execute(&mut client, SUBJECT).context("installing the subject")?;
+    for part in SUBJECT {
+        execute(&mut client, part).context("installing the subject")?;
+    }
     for subject in SUBJECTS {
         let depends_on = subject
             .depends_on
@@ -82,7 +101,52 @@ pub(crate) fn install(cluster: &Cluster, cache: Cache) -> Result<()> {
             &format!("SELECT cache_track_table('{relation}'::regclass{columns})"),
         )?;
     }
-    Ok(())
+    subscribe(cluster, &mut client)
+}
+
+/// Connects the two databases by logical replication, prepared transactions included.
+fn subscribe(cluster: &Cluster, client: &mut Client) -> Result<()> {
+    execute(client, &format!("CREATE DATABASE {UPSTREAM}"))?;
+    let mut upstream = cluster.connect(UPSTREAM)?;
+    execute(&mut upstream, UPSTREAM_TABLES).context("installing the tables upstream")?;
+    // CREATE SUBSCRIPTION would wait for itself if it made the slot in its own cluster.
+    execute(
+        &mut upstream,
+        "SELECT pg_create_logical_replication_slot('oracle', 'pgoutput', false, true)",
+    )?;
+    execute(
+        client,
+        &format!(
+            "CREATE SUBSCRIPTION oracle CONNECTION '{} dbname={UPSTREAM}' PUBLICATION upstream \
+             WITH (create_slot = false, slot_name = 'oracle', copy_data = false, two_phase = true)",
+            cluster.conninfo()
+        ),
+    )?;
+    execute(
+        &mut upstream,
+        "INSERT INTO arrived VALUES (0);
+         INSERT INTO mirrored (k, v) SELECT n % 8 + 1, n FROM generate_series(1, 32) AS n;
+         INSERT INTO followed (k, v) SELECT n % 8 + 1, n FROM generate_series(1, 32) AS n;
+         INSERT INTO parcels (k, part, v) SELECT n % 8 + 1, n % 3, n FROM generate_series(1, 32) AS n",
+    )
+}
+
+/// Waits until everything that was committed upstream has arrived.
+pub(crate) fn settle_replication(cluster: &Cluster) -> Result<()> {
+    cluster
+        .connect(UPSTREAM)?
+        .batch_execute("UPDATE arrived SET n = n + 1")?;
+    let number = "SELECT n FROM arrived";
+    let wanted: i64 = cluster
+        .connect(UPSTREAM)?
+        .query_one(number, &[])?
+        .try_get(0)?;
+    let mut client = cluster.connect(DATABASE)?;
+    wait_until("replication has caught up", CATCHING_UP, || {
+        client
+            .query_opt(number, &[])
+            .is_ok_and(|row| row.is_some_and(|row| row.get::<_, i64>(0) == wanted))
+    })
 }
 
 fn execute(client: &mut Client, sql: &str) -> Result<()> {

@@ -10,6 +10,9 @@
 //! 3. once a COMMIT is acknowledged, the next call in any session sees it;
 //! 4. writers never wait for those who only read.
 //!
+//! Rows come by logical replication too, from a second database ([`operations::UPSTREAM`]), and the server may be restarted
+//! in the middle of everything ([`Options::restarts`]).
+//!
 //! The same run against the usual table cache ([`Cache::Classical`]) finds differences, and against no cache at all
 //! ([`Cache::None`]) finds none: so the oracle can see, and does not see ghosts.
 //!
@@ -29,7 +32,9 @@ pub mod subject;
 mod comparison;
 mod install;
 mod monitor;
+mod publisher;
 mod reader;
+mod restart;
 mod shared;
 mod writer;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::comparison::Session;
-use crate::shared::Shared;
+use crate::shared::{Role, Shared};
 
 /// Writers that wait for a lock of a reader. DDL may: it does so without any cache.
 const WAITS: &str = "
@@ -18,11 +18,15 @@ const WAITS: &str = "
 
 /// Looks again and again until the run is over.
 pub(crate) fn watch(shared: &Shared<'_>) -> Result<()> {
-    let mut session = Session::new(shared, "monitor".to_owned())?;
-    let statement = session.client.prepare(WAITS)?;
+    let mut session = Session::new(shared, "monitor".to_owned(), "")?;
     while !shared.stopped() {
-        for row in session.client.query(&statement, &[])? {
-            shared.waited(row.try_get(0)?);
+        match session.client.query(WAITS, &[]) {
+            Ok(rows) => {
+                for row in rows {
+                    shared.waited(row.try_get(0)?);
+                }
+            }
+            Err(error) => shared.recover(Role::Reader, "watching", &error, &mut session)?,
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
-use crate::operations::OPERATIONS;
+use crate::operations;
 
 /// Which cache is behind the cached functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Options {
     pub writers: u64,
     /// Ends the run before its time, once so many comparisons are made and every operation has been committed.
     pub min_comparisons: u64,
+    /// How often the server is restarted on the way, in turns fast and like a crash.
+    pub restarts: u64,
     /// Ends the run at so many differences.
     pub max_differences: u64,
     /// The cache.
@@ -72,6 +74,7 @@ impl Default for Options {
             readers: 4,
             writers: 3,
             min_comparisons: 0,
+            restarts: 0,
             max_differences: u64::MAX,
             cache: Cache::Product,
             skip: Vec::new(),
@@ -89,6 +92,7 @@ consistency: compares cached functions with the functions themselves while other
   --readers N           sessions that compare (4)
   --writers N           sessions that write (3)
   --min-comparisons N   end as soon as so many are made and every kind of write was committed; fail if they are not reached
+  --restarts N          restart the server so often, in turns fast and like a crash (0)
   --max-differences N   end at so many differences
   --cache WHAT          product (default), classical: a table with triggers, none: the oracle itself on trial
   --skip NAME           leave out a kind of write; may be repeated
@@ -140,6 +144,7 @@ impl Request {
                 "--readers" => options.readers = number(value()?)?,
                 "--writers" => options.writers = number(value()?)?,
                 "--min-comparisons" => options.min_comparisons = number(value()?)?,
+                "--restarts" => options.restarts = number(value()?)?,
                 "--max-differences" => options.max_differences = number(value()?)?,
                 "--cache" => options.cache = value()?.parse()?,
                 "--skip" => options.skip.push(operation(value()?)?),
@@ -148,8 +153,7 @@ impl Request {
             }
         }
         if !only.is_empty() {
-            let others = OPERATIONS
-                .iter()
+            let others = operations::all()
                 .filter(|operation| !only.iter().any(|name| name == operation.name));
             options
                 .skip
@@ -160,10 +164,10 @@ impl Request {
 }
 
 fn operation(name: String) -> Result<String> {
-    if OPERATIONS.iter().any(|operation| operation.name == name) {
+    if operations::all().any(|operation| operation.name == name) {
         return Ok(name);
     }
-    let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    let names: Vec<&str> = operations::all().map(|operation| operation.name).collect();
     bail!(
         "no kind of write is called \"{name}\"; there are: {}",
         names.join(", ")
@@ -188,7 +192,7 @@ mod tests {
             (options.seconds, options.seed, options.cache, json),
             (7, 9, Cache::Classical, true)
         );
-        assert_eq!(options.skip.len(), OPERATIONS.len() - 1);
+        assert_eq!(options.skip.len(), operations::all().count() - 1);
     }
 
     #[test]

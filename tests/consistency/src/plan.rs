@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::operations::{Company, OPERATIONS, Operation, Step};
 use crate::rng::Rng;
-use crate::subject::{FORMS, Form, SUBJECTS, Subject};
+use crate::subject::{FORMS, Form, PERSONAL, SUBJECTS, Subject};
 
 /// The most keys that one statement compares.
 const MAX_BATCH: i32 = 24;
@@ -32,8 +32,18 @@ pub enum Mode {
     Expressions,
     /// A cursor, fetched bit by bit between other statements.
     Cursor,
+    /// A cursor WITH HOLD, which COMMIT computes to its end and which outlives its transaction.
+    HeldCursor,
     /// As a role that may only read.
     OtherRole,
+    /// As somebody else in each statement: role, claim, time zone, search path; at READ COMMITTED.
+    Identities,
+    /// The same in one snapshot.
+    IdentitiesRepeatable,
+    /// Two sessions with one snapshot, exported and imported.
+    Imported,
+    /// With parallel workers wherever they may be.
+    Parallel,
 }
 
 /// All modes, with their weights.
@@ -48,8 +58,48 @@ pub const MODES: &[(Mode, i32)] = &[
     (Mode::PlPgSql, 7),
     (Mode::Expressions, 6),
     (Mode::Cursor, 6),
+    (Mode::HeldCursor, 3),
     (Mode::OtherRole, 4),
+    (Mode::Identities, 6),
+    (Mode::IdentitiesRepeatable, 4),
+    (Mode::Imported, 4),
+    (Mode::Parallel, 2),
 ];
+
+/// Who asks, and how answers look to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    role: &'static str,
+    claim: &'static str,
+    zone: &'static str,
+    path: &'static str,
+}
+
+impl Identity {
+    /// Anybody.
+    pub fn next(rng: &mut Rng) -> Self {
+        Self {
+            role: *rng.pick(&["NONE", "oracle_reader", "tenant_1", "tenant_2"]),
+            claim: *rng.pick(&["", "0", "1", "2"]),
+            zone: *rng.pick(&["UTC", "UTC", "UTC", "Asia/Tokyo"]),
+            path: *rng.pick(&["public", "public", "public", "shadow, public"]),
+        }
+    }
+
+    /// Becomes it, until the transaction ends.
+    pub fn assume(&self) -> String {
+        let Self {
+            role,
+            claim,
+            zone,
+            path,
+        } = self;
+        format!(
+            "SET LOCAL ROLE {role}; SET LOCAL request.jwt.claim.tenant = '{claim}'; SET LOCAL timezone = '{zone}'; \
+             SET LOCAL search_path = {path}"
+        )
+    }
+}
 
 /// One comparing statement.
 #[derive(Clone, Debug)]
@@ -69,6 +119,8 @@ pub struct Reading {
     pub mode: Mode,
     /// The statements, more than one where the mode has several.
     pub questions: Vec<Question>,
+    /// Who asks them, one for each, where the mode has identities.
+    pub identities: Vec<Identity>,
     /// Between two statements.
     pub pause: Duration,
 }
@@ -82,14 +134,35 @@ impl Reading {
             Mode::Autocommit | Mode::Simple | Mode::Execute | Mode::PlPgSql
         );
         let count = if several { rng.between(2, 5) } else { 1 };
-        let mut questions: Vec<Question> = (0..count).map(|_| Question::next(rng)).collect();
+        let as_others = matches!(mode, Mode::Identities | Mode::IdentitiesRepeatable);
+        let mut questions: Vec<Question> = (0..count)
+            .map(|_| match as_others && rng.chance(60) {
+                true => Question::about(
+                    Subject::named(*rng.pick(PERSONAL)).unwrap_or(&SUBJECTS[0]),
+                    rng,
+                ),
+                false => Question::next(rng),
+            })
+            .collect();
+        let mut identities: Vec<Identity> = questions
+            .iter()
+            .filter(|_| as_others)
+            .map(|_| Identity::next(rng))
+            .collect();
+        if as_others {
+            // The same question by somebody else.
+            questions.push(questions[0].clone());
+            identities.push(Identity::next(rng));
+        }
         if several {
             // The same again at the end: nothing may have changed in one snapshot.
             questions.push(questions[0].clone());
+            identities.extend(identities.first().copied());
         }
         Self {
             mode,
             questions,
+            identities,
             pause: Duration::from_micros(u64::from(rng.between(0, 3000).unsigned_abs())),
         }
     }
@@ -99,6 +172,11 @@ impl Question {
     /// A question about any subject.
     pub fn next(rng: &mut Rng) -> Self {
         let subject = rng.pick(SUBJECTS);
+        Self::about(subject, rng)
+    }
+
+    /// A question about one subject.
+    pub fn about(subject: &'static Subject, rng: &mut Rng) -> Self {
         let (low, high) = subject.keys;
         let keys = (0..rng.between(4, MAX_BATCH))
             .map(|_| rng.hot(low, high))
@@ -144,6 +222,8 @@ pub enum Ending {
 pub struct Writing {
     /// `READ COMMITTED` or stricter.
     pub isolation: &'static str,
+    /// Whether it is no transaction at all, but commands that make their own.
+    pub outside: bool,
     /// Whether it needs the guard.
     pub guarded: bool,
     /// The operations that it consists of.
@@ -159,7 +239,12 @@ pub struct Writing {
 impl Writing {
     /// The next transaction of a writer, without the operations that `skip` names.
     pub fn next(rng: &mut Rng, skip: &[String]) -> Self {
-        let allowed: Vec<&'static Operation> = OPERATIONS
+        Self::of(OPERATIONS, rng, skip)
+    }
+
+    /// The next transaction made of some of `operations`.
+    pub fn of(operations: &'static [Operation], rng: &mut Rng, skip: &[String]) -> Self {
+        let allowed: Vec<&'static Operation> = operations
             .iter()
             .filter(|operation| !skip.iter().any(|name| name == operation.name))
             .collect();
@@ -169,6 +254,7 @@ impl Writing {
                 .copied()
         };
         let first = draw();
+        let order = operations;
         let mut operations: Vec<&'static Operation> = first.into_iter().collect();
         let in_company = first.is_some_and(|operation| operation.company == Company::Any);
         if in_company {
@@ -177,11 +263,8 @@ impl Writing {
             operations.truncate(usize::try_from(rng.between(1, 3)).unwrap_or(1));
         }
         // In one order for all writers, see OPERATIONS.
-        operations.sort_by_key(|operation| {
-            OPERATIONS
-                .iter()
-                .position(|other| other.name == operation.name)
-        });
+        operations
+            .sort_by_key(|operation| order.iter().position(|other| other.name == operation.name));
 
         let mut steps = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
@@ -209,7 +292,14 @@ impl Writing {
             _ if in_company => Ending::PrepareRollback(later),
             _ => Ending::Commit,
         };
+        let outside = operations
+            .iter()
+            .any(|operation| operation.company == Company::Outside);
+        if outside {
+            steps.retain(|step| *step == Step::DetachConcurrently);
+        }
         Self {
+            outside,
             isolation: match rng.between(1, 100) {
                 ..=88 => "READ COMMITTED",
                 89..=97 => "REPEATABLE READ",

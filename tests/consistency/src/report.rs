@@ -51,6 +51,10 @@ pub struct Report {
     pub hit_rate: f64,
     /// Comparisons by readers' mode, and by writers of their own writes.
     pub by_mode: BTreeMap<String, u64>,
+    /// Transactions that readers, writers tried.
+    pub transactions: (u64, u64),
+    /// Restarts of the server, in words.
+    pub restarts: Vec<String>,
     /// Answers compared with an earlier one in the same snapshot.
     pub repeated: u64,
     /// Versions compared with an acknowledged one.
@@ -191,6 +195,14 @@ impl fmt::Display for Report {
         if self.differences > 0 {
             writeln!(f, "  by invariant   {}", list(&self.by_invariant))?;
             writeln!(f, "  by function    {}", list(&self.by_subject))?;
+        }
+        writeln!(
+            f,
+            "transactions     readers {}, writers {}",
+            self.transactions.0, self.transactions.1
+        )?;
+        for restart in &self.restarts {
+            writeln!(f, "  restarted      {restart}")?;
         }
         writeln!(f, "committed        {}", list(&self.committed))?;
         if !self.never_committed.is_empty() {

@@ -5,16 +5,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use pg_query_cache_harness::{Cluster, wait_until};
+use pg_query_cache_harness::{Cluster, Mode, wait_until};
 
 use crate::comparison::{Seen, Session, Way};
 use crate::install::{self, DATABASE};
 use crate::options::Options;
 use crate::plan::Question;
 use crate::report::Report;
+use crate::restart::Statistics;
 use crate::shared::{Shared, in_full};
 use crate::subject::SUBJECTS;
-use crate::{monitor, reader, writer};
+use crate::{monitor, publisher, reader, restart, writer};
 
 /// How often the end of the run is considered.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -41,11 +42,11 @@ pub fn run(options: &Options) -> Result<Report> {
 }
 
 fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
-    let mut client = cluster.connect(DATABASE)?;
-    let before = install::statistics(&mut client)?;
+    install::settle_replication(cluster)?;
+    let mut statistics = Statistics::new(cluster)?;
     let shared = Shared::new(cluster, options);
     let start = Instant::now();
-    let ended = sessions(&shared, start);
+    let ended = sessions(&shared, start, &mut statistics);
     let seconds = start.elapsed().as_secs_f64();
     let crashes = crashes(cluster);
     if let Err(error) = ended {
@@ -62,15 +63,15 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
     wait_until("all sessions have ended", Duration::from_secs(10), || {
         sessions_left(cluster).is_ok_and(|left| left == 0)
     })?;
-    let after = install::statistics(&mut client)?;
+    install::settle_replication(cluster)?;
+    statistics.add(cluster)?;
     if let Err(error) = quiescent(&shared) {
         let mut tally = shared.tally();
         tally.unexpected_errors += 1;
         tally.unexpected.push(error.to_string());
     }
     let mut report = shared.into_report();
-    let [hits, misses, bypasses] =
-        [0, 1, 2].map(|index| after[index].saturating_sub(before[index]));
+    let [hits, misses, bypasses] = statistics.sums;
     report.hit_rate = hits as f64 / report.comparisons.max(1) as f64;
     Ok(Report {
         seconds,
@@ -83,10 +84,11 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
 }
 
 /// Runs all sessions until the end; the first error that a session could not go on after.
-fn sessions(shared: &Shared<'_>, start: Instant) -> Result<()> {
+fn sessions(shared: &Shared<'_>, start: Instant, statistics: &mut Statistics) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         let mut threads = vec![scope.spawn(|| stopping(shared, monitor::watch(shared)))];
+        threads.push(scope.spawn(|| stopping(shared, publisher::publish(shared))));
         threads.push(scope.spawn(move || stopping(shared, writer::resolve(shared, &receiver))));
         for index in 0..shared.options.readers {
             threads.push(scope.spawn(move || stopping(shared, reader::read(shared, index))));
@@ -98,7 +100,8 @@ fn sessions(shared: &Shared<'_>, start: Instant) -> Result<()> {
         }
         // The writers' copies are the last ones: with them ends the one who waits for prepared transactions.
         drop(sender);
-        wait_for_the_end(shared, start);
+        let waited = wait_for_the_end(shared, start, statistics);
+        shared.hold(false);
         shared.stop();
         let results: Vec<Result<()>> = threads
             .into_iter()
@@ -108,7 +111,8 @@ fn sessions(shared: &Shared<'_>, start: Instant) -> Result<()> {
                     .unwrap_or_else(|_| Err(anyhow!("a session panicked")))
             })
             .collect();
-        results.into_iter().collect()
+        results.into_iter().collect::<Result<()>>()?;
+        waited
     })
 }
 
@@ -119,18 +123,38 @@ fn stopping(shared: &Shared<'_>, result: Result<()>) -> Result<()> {
     result
 }
 
-fn wait_for_the_end(shared: &Shared<'_>, start: Instant) {
+fn wait_for_the_end(
+    shared: &Shared<'_>,
+    start: Instant,
+    statistics: &mut Statistics,
+) -> Result<()> {
     let options = shared.options;
     let mut told = Instant::now();
     while !shared.stopped() && start.elapsed().as_secs() < options.seconds {
+        let done = shared.epoch();
+        if done < options.restarts {
+            let share = |of: u64| of * (done + 1) / (options.restarts + 1);
+            let due = start.elapsed().as_secs() >= share(options.seconds)
+                || options.min_comparisons > 0
+                    && shared.comparisons() >= share(options.min_comparisons);
+            if due {
+                let mode = if done % 2 == 0 {
+                    Mode::Fast
+                } else {
+                    Mode::Immediate
+                };
+                restart::restart(shared, mode, statistics)?;
+            }
+        }
         let enough = options.min_comparisons > 0
+            && shared.epoch() >= options.restarts
             && shared.comparisons() >= options.min_comparisons
             && shared.never_committed().is_empty();
         if shared.tally().unexpected_errors > HOPELESS {
-            return;
+            return Ok(());
         }
         if enough || shared.differences() >= options.max_differences {
-            return;
+            return Ok(());
         }
         if options.progress && told.elapsed() >= PROGRESS {
             told = Instant::now();
@@ -142,11 +166,12 @@ fn wait_for_the_end(shared: &Shared<'_>, start: Instant) {
         }
         thread::sleep(HEARTBEAT);
     }
+    Ok(())
 }
 
 /// Nobody writes any more: everything must be equal, before and after it is cached again.
 fn quiescent(shared: &Shared<'_>) -> Result<()> {
-    let mut session = Session::new(shared, "quiescent".to_owned())?;
+    let mut session = Session::new(shared, "quiescent".to_owned(), "")?;
     let acknowledged = shared.acknowledged();
     for context in ["first look", "second look"] {
         for subject in SUBJECTS {

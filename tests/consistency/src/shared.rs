@@ -2,13 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use anyhow::Context;
 use pg_query_cache_harness::Cluster;
 use postgres::Client;
 use postgres::error::{DbError, SqlState};
 
+use crate::comparison::Session;
 use crate::invariants::ordinary_deadlock;
-use crate::operations::OPERATIONS;
+use crate::operations;
 use crate::options::Options;
 use crate::report::{Difference, Report};
 use crate::subject::BEACON;
@@ -56,6 +60,12 @@ pub(crate) struct Shared<'c> {
     pub(crate) cluster: &'c Cluster,
     pub(crate) options: &'c Options,
     stop: AtomicBool,
+    /// The server is being restarted.
+    away: AtomicBool,
+    /// How many restarts have begun.
+    epoch: AtomicU64,
+    /// Prepared transactions are to stay as they are for a while.
+    holding: AtomicBool,
     acknowledged: Vec<AtomicI64>,
     comparisons: AtomicU64,
     differences: AtomicU64,
@@ -68,6 +78,9 @@ impl<'c> Shared<'c> {
             cluster,
             options,
             stop: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
+            holding: AtomicBool::new(false),
             acknowledged: (BEACON.keys.0..=BEACON.keys.1)
                 .map(|_| AtomicI64::new(0))
                 .collect(),
@@ -83,6 +96,69 @@ impl<'c> Shared<'c> {
 
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether prepared transactions are to stay as they are.
+    pub(crate) fn holding(&self) -> bool {
+        self.holding.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hold(&self, holding: bool) {
+        self.holding.store(holding, Ordering::SeqCst);
+    }
+
+    /// How many restarts have begun.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// From here on sessions lose their connections without anybody wondering.
+    pub(crate) fn going_away(&self) {
+        self.away.store(true, Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The server is there again.
+    pub(crate) fn back(&self) {
+        self.away.store(false, Ordering::SeqCst);
+    }
+
+    /// Connects, as soon as the server is there, and says in which epoch that was.
+    pub(crate) fn connect(
+        &self,
+        database: &str,
+        name: &str,
+        settings: &str,
+    ) -> anyhow::Result<(Client, u64)> {
+        let mut config = self.cluster.config(database, "postgres");
+        config.application_name(&format!("oracle {name}"));
+        loop {
+            while self.away.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let epoch = self.epoch();
+            let connected = config.connect(postgres::NoTls).and_then(|mut client| {
+                client.batch_execute(settings)?;
+                Ok(client)
+            });
+            match connected {
+                Ok(client) => return Ok((client, epoch)),
+                // The next restart has begun meanwhile.
+                Err(_) if epoch < self.epoch() => {}
+                Err(error) => return Err(error).context("cannot connect"),
+            }
+        }
+    }
+
+    /// Counts a transaction that was tried.
+    pub(crate) fn tried(&self, role: Role) {
+        let mut tally = self.tally();
+        let (readers, writers) = &mut tally.transactions;
+        *(if role == Role::Reader {
+            readers
+        } else {
+            writers
+        }) += 1;
     }
 
     pub(crate) fn comparisons(&self) -> u64 {
@@ -164,8 +240,24 @@ impl<'c> Shared<'c> {
         role: Role,
         doing: &str,
         error: &postgres::Error,
-        client: &mut Client,
+        session: &mut Session,
     ) -> anyhow::Result<()> {
+        if lost(error) && session.outlived(self) {
+            return session.renew(self);
+        }
+        if let Some(found) = found_by_trigger(error) {
+            self.differs(Difference {
+                invariant: "differs inside a trigger",
+                subject: "routed_state",
+                key: 0,
+                session: format!("{} ({doing})", session.name),
+                statement: String::new(),
+                bare: None,
+                cached: None,
+                remark: found,
+            });
+            return session.reset(self);
+        }
         let state = error.code().map_or("lost", SqlState::code);
         let expected = match role {
             Role::Reader => EXPECTED_OF_READERS,
@@ -217,14 +309,13 @@ impl<'c> Shared<'c> {
             }
         }
         drop(tally);
-        Ok(client.batch_execute("ROLLBACK; SELECT pg_advisory_unlock_all()")?)
+        session.reset(self)
     }
 
     /// Kinds of write that have not been committed yet.
     pub(crate) fn never_committed(&self) -> Vec<String> {
         let tally = self.tally();
-        let missing = OPERATIONS
-            .iter()
+        let missing = operations::all()
             .map(|operation| operation.name.to_owned())
             .filter(|name| {
                 !tally.committed.contains_key(name) && !self.options.skip.contains(name)
@@ -258,6 +349,24 @@ impl Acknowledged {
             .and_then(|index| self.0.get(index).copied())
             .unwrap_or(0)
     }
+}
+
+/// Whether an error may be the end of the connection.
+pub(crate) fn lost(error: &postgres::Error) -> bool {
+    error.is_closed()
+        || error.code().is_none_or(|code| {
+            [
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+                SqlState::CANNOT_CONNECT_NOW,
+            ]
+            .contains(code)
+        })
+}
+
+/// What a trigger of the subject says that compares answers on its own.
+fn found_by_trigger(error: &postgres::Error) -> Option<String> {
+    (error.code()?.code() == "OR001").then(|| in_full(error))
 }
 
 /// An error with everything that the server said about it.

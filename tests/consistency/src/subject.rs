@@ -54,7 +54,7 @@ const fn subject(name: &'static str, shape: Shape, reads: &'static [&'static str
     }
 }
 
-/// All subjects; `overview` behind those that it calls.
+/// All subjects; those that call others behind them.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
         depends_on: Some(r#"{"entries": {"account_id": "$1"}}"#),
@@ -105,6 +105,52 @@ pub const SUBJECTS: &[Subject] = &[
         guarded: true,
         ..subject("versioned", Shape::Value, &["entries"])
     },
+    Subject {
+        depends_on: Some(r#"{"priced": {"bucket": "$1"}}"#),
+        ..subject("priced_in", Shape::Value, &["priced"])
+    },
+    Subject {
+        depends_on: Some(r#"{"routed": {"k": "$1"}, "routed_away": {"k": "$1"}}"#),
+        ..subject("routed_state", Shape::Value, &["routed", "routed_away"])
+    },
+    Subject {
+        guarded: true,
+        ..subject("reborn_value", Shape::Value, &["reborn"])
+    },
+    Subject {
+        depends_on: Some(r#"{"turned": {"k": "$1"}}"#),
+        guarded: true,
+        ..subject("turned_total", Shape::Value, &["turned"])
+    },
+    Subject {
+        depends_on: Some(r#"{"shelves": {"k": "$1"}}"#),
+        guarded: true,
+        ..subject("shelf_total", Shape::Value, &["shelves"])
+    },
+    subject("helped", Shape::Value, &["accounts", "entries"]),
+    Subject {
+        depends_on: Some(r#"{"secrets": {"k": "$1"}}"#),
+        guarded: true,
+        ..subject("secrets_of", Shape::Value, &["secrets"])
+    },
+    Subject {
+        guarded: true,
+        ..subject("secrets_by_claim", Shape::Value, &["secrets"])
+    },
+    subject("located", Shape::Value, &["places", "shadow.places"]),
+    subject("mirror_state", Shape::Value, &["mirrored", "mirror_log"]),
+    Subject {
+        depends_on: Some(r#"{"followed": {"k": "$1"}}"#),
+        ..subject("followed_total", Shape::Value, &["followed"])
+    },
+    Subject {
+        depends_on: Some(r#"{"followed": {"bucket": "$1"}}"#),
+        ..subject("followed_bucket", Shape::Value, &["followed"])
+    },
+    Subject {
+        depends_on: Some(r#"{"parcels": {"k": "$1"}}"#),
+        ..subject("parcel_total", Shape::Value, &["parcels"])
+    },
     BEACON,
     Subject {
         truth: "overview_uncached",
@@ -114,7 +160,15 @@ pub const SUBJECTS: &[Subject] = &[
         truth: "caught_uncached",
         ..subject("caught", Shape::Value, &["accounts"])
     },
+    Subject {
+        truth: "secrets_seen_uncached",
+        guarded: true,
+        ..subject("secrets_seen", Shape::Value, &["secrets"])
+    },
 ];
+
+/// Subjects whose answers depend on who asks.
+pub const PERSONAL: &[&str] = &["secrets_of", "secrets_by_claim", "secrets_seen", "located"];
 
 /// Functions that are cached too, but fail at times, so that they are asked only through a subject.
 pub const HELPERS: &[&str] = &["strict_name"];
@@ -147,6 +201,19 @@ pub const TRACKED: &[(&str, &[&str])] = &[
     ("ledger", &[]),
     ("ledger_sums", &[]),
     ("account_totals", &[]),
+    ("priced", &["bucket"]),
+    ("routed", &["k"]),
+    ("routed_away", &["k"]),
+    ("reborn", &[]),
+    ("turned", &["k"]),
+    ("shelves", &["k"]),
+    ("secrets", &["k"]),
+    ("places", &[]),
+    ("shadow.places", &[]),
+    ("mirrored", &[]),
+    ("mirror_log", &[]),
+    ("followed", &["k", "bucket"]),
+    ("parcels", &["k"]),
 ];
 
 /// Takes the guard around statements on guarded subjects.

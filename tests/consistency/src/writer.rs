@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use postgres::Client;
+use postgres::error::SqlState;
 
 use crate::comparison::{Seen, Session, Way};
-use crate::operations::Step;
+use crate::operations::{Company, Step};
 use crate::plan::{Ending, Question, Writing};
 use crate::rng::Rng;
-use crate::shared::{Role, Shared};
+use crate::shared::{Role, Shared, lost};
 use crate::subject::{BEACON, LOCK_GUARD_EXCLUSIVELY, SUBJECTS, Subject};
 
 /// A transaction that waits for its second phase.
@@ -23,13 +24,14 @@ pub(crate) struct Prepared {
     /// The beacon and its version, if the transaction lit it.
     beacon: Option<(i32, i64)>,
     operations: Vec<&'static str>,
+    /// The connection was lost at a moment when nobody can tell whether it was done already.
+    perhaps: bool,
 }
 
 /// Writes until the run is over.
 pub(crate) fn write(shared: &Shared<'_>, index: u64, prepared: &Sender<Prepared>) -> Result<()> {
     let mut rng = Rng::new(shared.options.seed, 2000 + index);
-    let mut session = Session::new(shared, format!("writer {index}"))?;
-    session.client.batch_execute("SET lock_timeout = '3s'")?;
+    let mut session = Session::new(shared, format!("writer {index}"), "SET lock_timeout = '3s'")?;
     let mut writer = Writer {
         shared,
         session: &mut session,
@@ -49,13 +51,9 @@ pub(crate) fn write(shared: &Shared<'_>, index: u64, prepared: &Sender<Prepared>
             .iter()
             .map(|operation| operation.name)
             .collect();
+        shared.tried(Role::Writer);
         if let Err(error) = writer.transact(&writing) {
-            shared.recover(
-                Role::Writer,
-                &names.join(" + "),
-                &error,
-                &mut writer.session.client,
-            )?;
+            shared.recover(Role::Writer, &names.join(" + "), &error, writer.session)?;
         }
         thread::sleep(writing.pause);
     }
@@ -76,13 +74,16 @@ struct Writer<'w, 'c> {
 impl Writer<'_, '_> {
     fn transact(&mut self, writing: &Writing) -> Result<(), postgres::Error> {
         self.transactions += 1;
+        if writing.outside {
+            return self.outside(writing);
+        }
         self.session
             .client
             .batch_execute(&format!("BEGIN ISOLATION LEVEL {}", writing.isolation))?;
         if writing
             .operations
             .iter()
-            .any(|operation| operation.company != crate::operations::Company::Any)
+            .any(|operation| operation.company != Company::Any)
         {
             // Rather gives up than makes a long queue, or a deadlock with a reader in a transaction.
             self.session
@@ -98,6 +99,7 @@ impl Writer<'_, '_> {
                 Step::Sql(sql) => self.session.client.batch_execute(sql)?,
                 Step::Copy(statement, lines) => copy(&mut self.session.client, statement, lines)?,
                 Step::Beacon => lit = self.light()?,
+                Step::DetachConcurrently => {}
                 Step::Check => self.check(writing, "own writes", "inside the transaction")?,
                 Step::Pause(time) => thread::sleep(*time),
             }
@@ -115,9 +117,14 @@ impl Writer<'_, '_> {
             Ending::Rollback => self.session.client.batch_execute("ROLLBACK")?,
             Ending::PrepareCommit(later) | Ending::PrepareRollback(later) => {
                 let name = format!("{} {}", self.session.name, self.transactions);
-                self.session
+                let done = self
+                    .session
                     .client
-                    .batch_execute(&format!("PREPARE TRANSACTION '{name}'"))?;
+                    .batch_execute(&format!("PREPARE TRANSACTION '{name}'"));
+                let perhaps = done.as_ref().is_err_and(lost);
+                if !perhaps {
+                    done?;
+                }
                 let commit = matches!(writing.ending, Ending::PrepareCommit(_));
                 let prepared = Prepared {
                     name,
@@ -125,6 +132,7 @@ impl Writer<'_, '_> {
                     commit,
                     beacon: lit,
                     operations,
+                    perhaps,
                 };
                 // The other side ends after all writers, so somebody is there to take it.
                 drop(self.prepared.send(prepared));
@@ -136,6 +144,33 @@ impl Writer<'_, '_> {
         } else {
             Ok(())
         }
+    }
+
+    /// The next step in the life of a partition that comes and goes: DETACH CONCURRENTLY makes its own transactions, and may have
+    /// given up between them.
+    fn outside(&mut self, writing: &Writing) -> Result<(), postgres::Error> {
+        let client = &mut self.session.client;
+        client.batch_execute("SET lock_timeout = '120ms'")?;
+        client.batch_execute("SELECT pg_advisory_lock(1)")?;
+        let pending = client.query_opt(
+            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'shelves_1'::regclass",
+            &[],
+        )?;
+        let command = match pending.map(|row| row.get::<_, bool>(0)) {
+            None => "ATTACH PARTITION shelves_1 FOR VALUES IN (1)",
+            Some(false) => "DETACH PARTITION shelves_1 CONCURRENTLY",
+            Some(true) => "DETACH PARTITION shelves_1 FINALIZE",
+        };
+        let done = client.batch_execute(&format!("ALTER TABLE shelves {command}"));
+        client.batch_execute("SELECT pg_advisory_unlock(1); SET lock_timeout = '3s'")?;
+        done?;
+        let operations: Vec<&str> = writing
+            .operations
+            .iter()
+            .map(|operation| operation.name)
+            .collect();
+        committed(self.shared, &operations, None);
+        self.check(writing, "after own transaction", command)
     }
 
     fn light(&mut self) -> Result<Option<(i32, i64)>, postgres::Error> {
@@ -188,7 +223,11 @@ impl Writer<'_, '_> {
     }
 }
 
-fn copy(client: &mut Client, statement: &str, lines: &str) -> Result<(), postgres::Error> {
+pub(crate) fn copy(
+    client: &mut Client,
+    statement: &str,
+    lines: &str,
+) -> Result<(), postgres::Error> {
     let mut sink = client.copy_in(statement)?;
     // A failed write shows itself, with the server's reason, when the copy is finished.
     drop(sink.write_all(lines.as_bytes()));
@@ -196,7 +235,11 @@ fn copy(client: &mut Client, statement: &str, lines: &str) -> Result<(), postgre
     Ok(())
 }
 
-fn committed(shared: &Shared<'_>, operations: &[&'static str], beacon: Option<(i32, i64)>) {
+pub(crate) fn committed(
+    shared: &Shared<'_>,
+    operations: &[&'static str],
+    beacon: Option<(i32, i64)>,
+) {
     if let Some((key, version)) = beacon {
         shared.acknowledge(key, version);
     }
@@ -208,7 +251,7 @@ fn committed(shared: &Shared<'_>, operations: &[&'static str], beacon: Option<(i
 
 /// Ends prepared transactions when they are due, and all that are left when the writers have gone.
 pub(crate) fn resolve(shared: &Shared<'_>, prepared: &Receiver<Prepared>) -> Result<()> {
-    let mut session = Session::new(shared, "resolver".to_owned())?;
+    let mut session = Session::new(shared, "resolver".to_owned(), "")?;
     let mut waiting: Vec<Prepared> = Vec::new();
     let mut open = true;
     while open || !waiting.is_empty() {
@@ -220,10 +263,13 @@ pub(crate) fn resolve(shared: &Shared<'_>, prepared: &Receiver<Prepared>) -> Res
             }
         }
         let now = Instant::now();
-        let (due, later) = waiting.into_iter().partition(|one| !open || one.due <= now);
+        let holding = shared.holding();
+        let (due, later) = waiting
+            .into_iter()
+            .partition(|one| !open || !holding && one.due <= now);
         waiting = later;
         let due: Vec<Prepared> = due;
-        for one in due {
+        for mut one in due {
             let verb = if one.commit { "COMMIT" } else { "ROLLBACK" };
             let ended = session
                 .client
@@ -231,7 +277,15 @@ pub(crate) fn resolve(shared: &Shared<'_>, prepared: &Receiver<Prepared>) -> Res
             match ended {
                 Ok(()) if one.commit => committed(shared, &one.operations, one.beacon),
                 Ok(()) => {}
-                Err(error) => shared.recover(Role::Writer, verb, &error, &mut session.client)?,
+                // It had been done, or had never been prepared.
+                Err(error) if one.perhaps && error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
+                Err(error) => {
+                    if lost(&error) && session.outlived(shared) {
+                        one.perhaps = true;
+                        waiting.push(one);
+                    }
+                    shared.recover(Role::Writer, verb, &error, &mut session)?;
+                }
             }
         }
     }
