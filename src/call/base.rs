@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::value;
+use crate::dependencies::plans::Maker;
 use crate::language::function;
 use crate::server::{self, guarded};
 use pgrx::pg_sys;
@@ -16,6 +17,8 @@ struct CallSite {
     /// [`function::epoch`] when `finfo` was filled. What a function keeps in its FmgrInfo (a SQL function its plans) the server
     /// throws away with the statement, or when it plans the call again; the plan of our caller does not know of the base function.
     epoch: u64,
+    /// For whom.
+    maker: Maker,
     finfo: pg_sys::FmgrInfo,
 }
 
@@ -116,13 +119,14 @@ unsafe fn at_call_site(
             site = pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<CallSite>()).cast();
             (*flinfo).fn_extra = site.cast();
         }
-        let epoch = function::epoch();
-        if (*site).base != base || (*site).epoch != epoch {
+        let (epoch, maker) = (function::epoch(), Maker::now());
+        if (*site).base != base || (*site).epoch != epoch || (*site).maker != maker {
             (*site).base = pg_sys::InvalidOid;
             server::fmgr_info_cxt(base, &raw mut (*site).finfo, (*flinfo).fn_mcxt);
             (*site).finfo.fn_expr = (*flinfo).fn_expr;
             (*site).base = base;
             (*site).epoch = epoch;
+            (*site).maker = maker;
         }
         &raw mut (*site).finfo
     }

@@ -62,10 +62,12 @@ pub enum Reason {
     ReadsOutside,
     /// The function was seen asking for settings for the first time; from now on they are part of its keys.
     SettingsLearned,
+    /// A SQL function on the way ran with a plan that was made for another role or search path.
+    OthersPlan,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 29;
+pub const REASONS: usize = 30;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -99,6 +101,7 @@ impl Reason {
         Reason::ReadsSession,
         Reason::ReadsOutside,
         Reason::SettingsLearned,
+        Reason::OthersPlan,
     ];
 
     /// Stable code of the reason.
@@ -133,6 +136,7 @@ impl Reason {
             Reason::ReadsSession => "reads_session",
             Reason::ReadsOutside => "reads_outside",
             Reason::SettingsLearned => "settings_learned",
+            Reason::OthersPlan => "others_plan",
         }
     }
 

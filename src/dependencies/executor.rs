@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{definitions, session, utility};
+use super::{definitions, plans, session, utility};
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -35,7 +35,10 @@ pub fn install() {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags: i32) {
     // SAFETY: the server's query; no value with a destructor is alive in this frame.
     unsafe {
-        guarded(|| definitions::query_begins((*query).snapshot));
+        guarded(|| {
+            definitions::query_begins((*query).snapshot);
+            plans::query_begins(query);
+        });
         if frames::filling() || compat::is_parallel_worker() {
             guarded(|| record(query, eflags));
         }

@@ -4,6 +4,7 @@
 //! * `relations`: whether a relation is tracked, and under which relations its writes are marked
 //! * `session`: what it reads besides tables
 //! * `definitions`: whether they stayed the same since the transaction began
+//! * `plans`: whether a SQL function's plan was made for somebody else
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
 //! * `tracking`: adding and removing its triggers
@@ -18,6 +19,7 @@ pub mod declared;
 pub mod definitions;
 pub mod executor;
 pub mod held;
+pub mod plans;
 pub mod relations;
 pub mod session;
 pub mod temporary;

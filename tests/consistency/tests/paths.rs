@@ -134,6 +134,65 @@ fn plans_of_an_older_definition_are_not_published() {
     assert_eq!(row.get::<_, i64>(1), 2);
 }
 
+/// What a SQL function has planned outlives, in an expression, a change of role or of the search path: such a result is not for
+/// others with the present role.
+#[test]
+fn plans_of_another_role_are_not_published() {
+    let cluster = cluster(
+        "paths-roles",
+        "CREATE ROLE tenant;
+         CREATE TABLE s (k int, owner name);
+         INSERT INTO s VALUES (1, 'tenant'), (1, 'other');
+         ALTER TABLE s ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON s USING (owner = current_user);
+         GRANT SELECT ON s TO tenant;
+         CREATE SCHEMA shadow;
+         CREATE TABLE shadow.s (k int, owner name);
+         GRANT USAGE ON SCHEMA shadow TO tenant;
+         GRANT SELECT ON shadow.s TO tenant;
+         SELECT cache_track_table('s'), cache_track_table('shadow.s');
+         CREATE FUNCTION rows(n int) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM s WHERE k = n';
+         CREATE FUNCTION wrapping(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN rows(n); END';
+         SELECT cache_function('rows(int)'), cache_function('wrapping(int)');
+         CREATE FUNCTION ask(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN rows_cached(n); END';",
+    );
+    let compare = |path: &str| {
+        let mut fresh = cluster.connect("postgres").unwrap();
+        fresh
+            .batch_execute(&format!("SET ROLE tenant; SET search_path = {path}"))
+            .unwrap();
+        let row = fresh
+            .query_one(
+                "SELECT rows(1), rows_cached(1), wrapping(1), wrapping_cached(1)",
+                &[],
+            )
+            .unwrap();
+        let answers: Vec<i64> = (0..4).map(|index| row.get(index)).collect();
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[2], answers[3]);
+        answers[0]
+    };
+    let mut client = cluster.connect("postgres").unwrap();
+    for (change, path, expected) in [
+        ("SET LOCAL ROLE tenant", "public", 1),
+        (
+            "SET LOCAL ROLE tenant; SET LOCAL search_path = shadow, public",
+            "shadow, public",
+            0,
+        ),
+    ] {
+        // The call site of the cached function, and one inside the function.
+        for asked in ["ask(1)", "wrapping_cached(1)"] {
+            client
+                .batch_execute(&format!(
+                    "BEGIN; SELECT ask(1), wrapping(1); {change}; SELECT {asked}; COMMIT"
+                ))
+                .unwrap();
+        }
+        assert_eq!(compare(path), expected);
+    }
+}
+
 /// A writer of a grandchild has marked the old top of the tree; the tree gets a new top before the writer commits.
 #[test]
 fn a_new_top_of_an_inheritance_tree_waits_for_writers_below() {
