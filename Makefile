@@ -2,12 +2,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-build install demo psql test postgres-suites sqlsmith lint audit bench clean
+SECONDS ?= 1200
+.PHONY: help setup setup-build install demo psql test soak postgres-suites sqlsmith lint audit bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
+	@echo '  SECONDS=1200                 how long the soak asks; a quarter more for the run without the cache'
 	@echo '  BENCH="--quick"              only checks ratios, with wide margins; --help lists more'
 	@echo '  SUITES="regress cluster"      runs only these of: validity eviction regress isolation cluster consistency'
 
@@ -28,6 +30,9 @@ psql: ## a shell into the demo's cluster
 
 test: setup install ## run every test
 	@scripts/test $(SUITES)
+
+soak: setup install ## the consistency oracle for long, with and without the cache
+	@scripts/run consistency --soak --seconds $(SECONDS)
 
 postgres-suites: setup install ## run PostgreSQL's own suites with and without the extension
 	@scripts/postgres-suites

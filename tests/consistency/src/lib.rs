@@ -27,6 +27,7 @@ pub mod plan;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod soak;
 pub mod subject;
 
 mod comparison;

@@ -97,6 +97,8 @@ consistency: compares cached functions with the functions themselves while other
   --cache WHAT          product (default), classical: a table with triggers, none: the oracle itself on trial
   --skip NAME           leave out a kind of write; may be repeated
   --only NAME           leave out all others; may be repeated
+  --soak                three runs: the classical cache, which must fail, a quarter of the time without a cache, then the
+                        product; compares deadlocks and serialization failures
   --json                the report as JSON
 
 Ends with status 0 if nothing was wrong, 1 if something was, 2 if it could not run.
@@ -107,6 +109,8 @@ Ends with status 0 if nothing was wrong, 1 if something was, 2 if it could not r
 pub enum Request {
     /// A run, and whether its report is JSON.
     Run(Options, bool),
+    /// A soak, likewise.
+    Soak(Options, bool),
     /// The help text.
     Help,
 }
@@ -118,7 +122,7 @@ impl Request {
             progress: true,
             ..Options::default()
         };
-        let mut json = false;
+        let (mut json, mut soak) = (false, false);
         let mut only: Vec<String> = Vec::new();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
@@ -139,6 +143,7 @@ impl Request {
             match name.as_str() {
                 "--help" | "-h" => return Ok(Self::Help),
                 "--json" => json = true,
+                "--soak" => soak = true,
                 "--seconds" => options.seconds = number(value()?)?,
                 "--seed" => options.seed = number(value()?)?,
                 "--readers" => options.readers = number(value()?)?,
@@ -159,7 +164,11 @@ impl Request {
                 .skip
                 .extend(others.map(|operation| operation.name.to_owned()));
         }
-        Ok(Self::Run(options, json))
+        Ok(if soak {
+            Self::Soak(options, json)
+        } else {
+            Self::Run(options, json)
+        })
     }
 }
 

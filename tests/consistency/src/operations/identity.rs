@@ -64,7 +64,7 @@ pub(super) const ALTER_POLICY: Operation = operation(GUARDED, "ALTER POLICY", SE
         "ALTER POLICY of_owner ON secrets USING ({})",
         r.pick(&[
             "owner = current_user",
-            "owner = current_user AND v >= 0",
+            "owner = current_user AND id % 2 = 0",
             "owner <> current_user",
         ])
     ))

@@ -1,6 +1,6 @@
 //! What happens in the other database, and comes here by logical replication.
 
-use super::{ANY, Operation, Step, key, operation, sql, value};
+use super::{ALONE, ANY, Operation, Step, key, operation, sql, value};
 
 const MIRRORED: &[&str] = &["mirror_state"];
 const FOLLOWED: &[&str] = &["followed_total", "followed_bucket"];
@@ -71,8 +71,9 @@ pub(super) const COPY: Operation = operation(ANY, "replicated COPY", FOLLOWED, |
 });
 
 pub(super) const TRUNCATE: Operation = Operation {
+    // Alone is never prepared: prepared here, it would keep readers waiting until the second phase.
     weight: 2,
-    ..operation(ANY, "replicated TRUNCATE", FOLLOWED, |r| {
+    ..operation(ALONE, "replicated TRUNCATE", FOLLOWED, |r| {
         let table = r.pick(&["mirrored", "followed", "parcels"]);
         vec![
             Step::Sql(format!("TRUNCATE {table}")),
