@@ -45,9 +45,9 @@ fi
 [[ -n $PG_MAJOR ]] || die "PG_CONFIG=$PG_CONFIG does not run; it has to be the pg_config of a PostgreSQL installation"
 export PG_CONFIG PG_MAJOR
 
-# The cargo features that select this server.
+# The cargo features that select this server; $PGQC_FEATURES adds others (scripts/fault-server).
 # shellcheck disable=SC2034
-features=(--no-default-features --features "pg$PG_MAJOR")
+features=(--no-default-features --features "pg$PG_MAJOR${PGQC_FEATURES:+,$PGQC_FEATURES}")
 
 # Where cargo-pgrx keeps the pg_config that it builds against, and the one it has for our major version.
 pgrx_settings=${PGRX_HOME:-$HOME/.pgrx}/config.toml

@@ -8,6 +8,7 @@ mod call;
 mod compat;
 mod dependencies;
 mod error;
+mod fault;
 mod language;
 mod numbers;
 mod server;

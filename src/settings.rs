@@ -237,6 +237,8 @@ pub fn define(preloading: bool) {
         c"Sets the time to live of entries of class department.",
         &TTL_DEPARTMENT_S,
     );
+    #[cfg(feature = "fault_injection")]
+    crate::fault::define();
     if preloading {
         // Elsewhere not all of the settings exist, and those in the server's file would be complained about in each session.
         reserve_prefix();

@@ -5,6 +5,7 @@
 
 use crate::call::frames;
 use crate::dependencies::{session, temporary};
+use crate::fault::{self, Point};
 use crate::server::guarded;
 use crate::store::area::{Area, area};
 use crate::store::statistics;
@@ -57,7 +58,9 @@ unsafe extern "C-unwind" fn transaction_event(
 fn on_transaction_event(event: pg_sys::XactEvent::Type) {
     let Some(area) = area() else { return };
     match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => fault::point(Point::Committing),
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            fault::fenced(Point::Committed);
             own::forget();
             temporary::transaction_ended();
             write_behind::committed(area);

@@ -29,6 +29,7 @@ pub mod scope;
 pub mod value;
 
 use crate::dependencies::{definitions, temporary};
+use crate::fault::{self, Point};
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
 use crate::language::signature::interval_us;
@@ -209,6 +210,7 @@ unsafe fn decide_by_key(
                 frames::rests_on_age();
             }
             frames::begin(call, lead, None);
+            fault::point(Point::FillBegins);
             return Some(Decision::Fill);
         }
     }

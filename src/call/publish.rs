@@ -9,6 +9,7 @@ use super::value;
 use crate::dependencies;
 use crate::dependencies::held;
 use crate::dependencies::session::Reads;
+use crate::fault::{self, Point};
 use crate::language::body::{Consistency, Scope};
 use crate::server;
 use crate::settings;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 /// # Safety
 /// `fcinfo` is the call whose fill ends; `result` and `fcinfo.isnull` are its result.
 pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
+    fault::point(Point::Computed);
     let Some(frame) = frames::end() else { return };
     let us = frame.began.elapsed().as_micros() as u64;
     let function = frame.function.oid;
@@ -117,6 +119,7 @@ unsafe fn store(
             key: &frame.key,
             value: &bytes,
         };
+        fault::point(Point::Publishing);
         match insert(area, new, settings::max_entry_bytes()) {
             Ok(_) => Ok(()),
             Err(NotStored::TooLarge) => Err(Reason::TooLarge),

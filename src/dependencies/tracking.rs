@@ -11,6 +11,7 @@
 use super::{declared, relations, utility};
 use crate::compat;
 use crate::error::Error;
+use crate::fault::{self, Point};
 use crate::store::area::area;
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
@@ -91,6 +92,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
         ));
     }
     mark_start(&roots);
+    fault::point(Point::TrackingMarked);
     let function = format!(
         "{}.cache_tracker",
         compat::extension_schema().unwrap_or_default()
@@ -99,6 +101,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
     for member in members {
         added += track_member(member, key_columns, &function)?;
     }
+    fault::point(Point::Tracked);
     Ok(added)
 }
 

@@ -13,6 +13,7 @@
 
 use super::locks::lock_flights;
 use crate::compat;
+use crate::fault::{self, Point};
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,7 @@ impl Flights {
         flight.serial += 1;
         // SAFETY: variables of this backend.
         (flight.pid, flight.process) = unsafe { (pg_sys::MyProcPid, compat::my_process_number()) };
+        fault::fenced(Point::FlightStarting);
         Part::Leads(Lead {
             flights: *self,
             ticket: Ticket {
@@ -138,6 +140,7 @@ impl Flights {
                 (*flight).pid = 0;
             }
         }
+        fault::fenced(Point::FlightEnding);
         // SAFETY: a condition variable of the area.
         unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*flight).ended) };
     }
@@ -156,6 +159,7 @@ impl Flights {
             if left == 0 {
                 break;
             }
+            fault::point(Point::Waiting);
             // SAFETY: as above.
             unsafe {
                 pg_sys::ConditionVariableTimedSleep(

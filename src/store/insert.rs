@@ -11,6 +11,7 @@ use super::layout::BLOCK;
 use super::locks::{lock_partition, lock_partition_shared};
 use super::lookup::{EntryId, MAX_DEPENDENCIES};
 use super::partition::{ENTRY_HEAD, EntryHead, Partition, blocks_for};
+use crate::fault::{self, Point};
 use crate::validity::Dependency;
 use pg_query_cache_eviction::NIL;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,7 @@ pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, 
         return Err(NotStored::TooLarge);
     }
     let block = reserve(area, partition, needed).ok_or(NotStored::NoRoom)?;
+    fault::fenced(Point::Reserved);
 
     // SAFETY: the blocks are reserved for us alone.
     unsafe { partition.entry(block).write(head) };
@@ -84,6 +86,7 @@ fn reserve(area: Area, mut partition: Partition, needed: u32) -> Option<u32> {
     let head = unsafe { &mut *partition.head_mut() };
     while head.free_count.load(Ordering::Relaxed) < needed {
         let victim = head.queue.evict(&mut partition)?;
+        fault::fenced(Point::Evicting);
         note_eviction(area, partition, victim);
         unlink(partition, victim);
         release_chain(partition, victim);
@@ -118,6 +121,7 @@ fn publish_locked(mut partition: Partition, block: u32, entry: &EntryHead) -> En
     head.queue.insert(&mut partition, block, entry.priority);
     head.entries.fetch_add(1, Ordering::Relaxed);
     head.changes.fetch_add(1, Ordering::Relaxed);
+    fault::fenced(Point::Linking);
     let bucket = partition.bucket(entry.hash);
     partition.set_bucket_next(block, bucket.load(Ordering::Relaxed));
     let state = partition
@@ -127,6 +131,7 @@ fn publish_locked(mut partition: Partition, block: u32, entry: &EntryHead) -> En
         | 1;
     partition.state(block).store(state, Ordering::Release);
     bucket.store(block, Ordering::Release);
+    fault::fenced(Point::Linked);
     EntryId {
         partition: partition.index,
         block,
@@ -190,6 +195,7 @@ fn release_chain(partition: Partition, block: u32) {
     let (entry, head) = unsafe { (*partition.entry(block), &mut *partition.head_mut()) };
     // Readers see the entry die before its blocks can be written again: the store, then a full fence, then the free list.
     partition.state(block).fetch_add(1, Ordering::SeqCst);
+    fault::fenced(Point::Releasing);
     let count = blocks_for(entry.payload());
     let mut last = block;
     for _ in 1..count {

@@ -13,6 +13,7 @@ use super::locks::lock_functions;
 use super::lookup::EntryId;
 use super::traits::{Trait, Traits};
 use crate::call::outcome::{Outcome, REASONS, Reason, Verdict};
+use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -374,6 +375,7 @@ pub fn hand_over(area: Area) {
             .row_or_new(database.to_u32(), function)
             .add(&counts);
     }
+    fault::fenced(Point::HandingOver);
     for (entry, hits) in entries {
         amend(area, entry, |head| {
             head.hits = head.hits.saturating_add(hits)

@@ -5,6 +5,7 @@
 use super::reader::Reader;
 use super::row::{NoEntry, Row, key_name};
 use super::{done, lock_for_writing, qualified};
+use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::insert::{NewEntry, insert};
@@ -90,6 +91,7 @@ fn has_room(area: Area) -> bool {
 
 /// Loads one row by its name.
 fn take(area: Area, reader: &Reader, name: &str, incarnation: u64) -> bool {
+    fault::point(Point::WarmLoading);
     match reader.row(name, incarnation) {
         Some(Ok(row)) => keep(area, &row),
         Some(Err(NoEntry::Damaged)) => {
@@ -191,6 +193,7 @@ unsafe fn read_one(area: Area, function: u32, hash: u64, key: &[u8]) -> bool {
     };
     let incarnation = area.header().incarnation.load(Ordering::Relaxed);
     let row = reader.row(&key_name(function, hash), incarnation);
+    fault::point(Point::RowRead);
     reader.close();
     match row {
         // Another call with the same hash may have the row: only the very same bytes will do.

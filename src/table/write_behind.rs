@@ -8,6 +8,7 @@
 
 use super::row::{bytes_of, checksum, key_name};
 use super::{done, lock_for_writing, qualified};
+use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::insert::{self, Seen, amend, survey};
@@ -47,6 +48,7 @@ thread_local! {
 pub fn committed(area: Area) {
     let state = area.database(crate::compat::database());
     for (entry, hits) in WRITTEN.take() {
+        fault::fenced(Point::FlushCommitted);
         let here = amend(area, entry, |head| {
             head.persisted = 1;
             head.hits_written = hits;
@@ -190,6 +192,7 @@ impl Rows {
         if self.names.is_empty() {
             return;
         }
+        fault::point(Point::Flushing);
         let heads = &self.heads;
         let written = Spi::connect_mut(|client| {
             client
@@ -219,6 +222,7 @@ impl Rows {
         });
         self.total += done("write to table \"query_cache\"", written) as i64;
         note_written(&self.entries);
+        fault::point(Point::Flushed);
         self.entries.clear();
         self.heads.clear();
         self.known.clear();

@@ -4,6 +4,7 @@
 //! these slots nor publishes one. The list belongs to the top-level transaction (a rolled-back savepoint leaves it as it is,
 //! which bypasses more than it must) and ends with it.
 
+use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
 use crate::validity::slots::Slots;
 use pg_query_cache_validity::{Effect, FullXid};
@@ -42,6 +43,7 @@ pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
         return;
     }
     MARKED.store(true, Ordering::Relaxed);
+    fault::point(Point::Registering);
     slots.register(slot, xid, effect);
     MARKS.with_borrow_mut(|marks| {
         marks.insert(
@@ -52,6 +54,7 @@ pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
             },
         )
     });
+    fault::point(Point::Registered);
 }
 
 /// Whether the present transaction has written under `slot`.
@@ -90,6 +93,7 @@ pub fn withdraw(slots: &Slots, xid: FullXid) {
     MARKS.with_borrow(|marks| {
         for (slot, mark) in marks {
             if mark.registered {
+                fault::fenced(Point::Withdrawing);
                 slots.withdraw(*slot, xid);
             }
         }

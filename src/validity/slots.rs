@@ -13,6 +13,7 @@
 
 use super::view::{PgView, own_xid, surely_before};
 use super::{Dependency, Invalid, own};
+use crate::fault::{self, Point};
 use pg_query_cache_validity::{Doubt, Effect, FullXid, Slot};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -85,6 +86,7 @@ impl Slots {
             return false;
         }
         fence(Ordering::Release);
+        fault::fenced(Point::SlotChanging);
         for (word, value) in shared.words.iter().zip(rules.to_words()) {
             word.store(value, Ordering::Relaxed);
         }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::insert::{Verdict, sweep};
@@ -57,7 +58,9 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
         By::Worker => ("worker", false),
         By::Role(name) => (name, true),
     };
+    fault::point(Point::CleaningTable);
     removed.rows = table::cleanup::run(area, now, by_hand);
+    fault::point(Point::Cleaned);
     if by_hand || removed.expired + removed.dead + removed.rows > 0 {
         table::cleanup::log(&removed, name, began.elapsed().as_micros() as f64 / 1000.0);
     }

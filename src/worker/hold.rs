@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
+use crate::fault::{self, Point};
 use crate::store::area::{Area, area};
 use crate::store::insert::{Verdict, sweep};
 use pgrx::pg_sys;
@@ -114,6 +115,7 @@ unsafe fn hold(name: *const std::ffi::c_char, dropped: bool) {
     crate::transaction::prepare(area);
     state.held.fetch_add(1, Ordering::AcqRel);
     HELD.set(Some(Held { database, dropped }));
+    fault::point(Point::Holding);
     for _ in 0..PATIENCE {
         let worker = state.worker_pid.load(Ordering::Acquire);
         if worker == 0 {

@@ -5,6 +5,7 @@
 //! The launcher has no state of its own: after an ERROR it ends and the postmaster starts it again.
 
 use super::database;
+use crate::fault::{self, Point};
 use crate::store::area::{Area, DatabaseState, area};
 use crate::validity::saved;
 use pgrx::bgworkers::{
@@ -125,6 +126,7 @@ fn start_if_wanted(area: Area, state: &DatabaseState) -> bool {
     }
     state.started_at.store(now, Ordering::Relaxed);
     let database = pg_sys::Oid::from(database);
+    fault::point(Point::Launching);
     match accepts_connections(database) {
         Some(true) => database::start(database),
         Some(false) => state.wanted.store(0, Ordering::Release),
