@@ -5,11 +5,13 @@
 //! bound to the cluster's system identifier and to that checkpoint's place in the WAL. At the next start the slots come back only
 //! if the control file still says that this shutdown is the last thing that happened. A crash, a restored backup, a start without
 //! the library: each leaves another checkpoint, the file is ignored, and a new *incarnation* makes all rows of the table worthless.
+//! A server that is about to replay WAL although it was shut down cleanly (a primary that comes back as a standby) ignores it too.
 //!
 //! The file is removed as soon as it was read, so it can never be read twice.
 
 #![allow(unsafe_code)]
 
+use crate::fault::{self, Point};
 use crate::store::area::Area;
 use pgrx::{pg_sys, warning};
 use std::io::{Read, Write};
@@ -19,6 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// In the data directory, beside the files of the statistics of other extensions.
 const FILE: &str = "pg_stat/pg_query_cache.slots";
+/// Files that make a server replay WAL that it has not written, whatever the control file says.
+const REPLAY: [&str; 3] = ["standby.signal", "recovery.signal", "backup_label"];
 /// First bytes of the file: a name and the version of its format.
 const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo1");
 /// Words before the slots: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
@@ -59,14 +63,21 @@ pub fn known_from_now_on(area: Area) -> u64 {
     }
 }
 
-fn path() -> PathBuf {
+fn in_data_directory(file: &str) -> PathBuf {
     // SAFETY: the server's data directory, a C string set before libraries are loaded.
     let directory = unsafe { crate::compat::text(pg_sys::DataDir) };
-    PathBuf::from(directory).join(FILE)
+    PathBuf::from(directory).join(file)
 }
 
-/// System identifier and last checkpoint, if the cluster was shut down cleanly.
+fn path() -> PathBuf {
+    in_data_directory(FILE)
+}
+
+/// System identifier and last checkpoint, if the cluster was shut down cleanly and goes on from there.
 fn last_shutdown() -> Option<(u64, u64)> {
+    if REPLAY.iter().any(|file| in_data_directory(file).exists()) {
+        return None;
+    }
     let mut intact = false;
     // SAFETY: reads the control file into our memory context.
     unsafe {
@@ -101,11 +112,14 @@ pub fn save(area: Area) {
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
+        fault::fenced(Point::SlotsSaving);
         std::fs::rename(temporary, path())
     };
     if let Err(problem) = write() {
+        let _ = std::fs::remove_file(path().with_extension("tmp"));
         warning!("could not write file \"{FILE}\": {problem}");
     }
+    fault::fenced(Point::SlotsSaved);
 }
 
 /// At the start, in the postmaster, with fresh slots.
@@ -117,7 +131,9 @@ pub fn restore(area: Area) {
         Ordering::Relaxed,
     );
     let file = read();
+    fault::fenced(Point::SlotsRead);
     let _ = std::fs::remove_file(path());
+    fault::fenced(Point::SlotsRemoved);
     if let Some((incarnation, known_from, slots)) = file
         && area.slots().import(&slots)
     {

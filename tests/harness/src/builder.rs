@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,7 +40,24 @@ pub struct Builder {
     settings: BTreeMap<String, String>,
     preload: bool,
     fresh: bool,
-    primary: Option<String>,
+    origin: Origin,
+    stopped: bool,
+}
+
+/// Where the data folder of a new cluster comes from.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// `initdb`.
+    Nothing,
+    /// `pg_basebackup` of the running server with this connection string; to be its standby or not.
+    Backup { primary: String, standby: bool },
+    /// A copy of this data folder, whose server is down; to be the standby of a server or not.
+    Copy {
+        of: PathBuf,
+        standby_of: Option<String>,
+    },
+    /// `pg_upgrade` of this data folder, whose server is down.
+    Upgrade(PathBuf),
 }
 
 impl Builder {
@@ -50,7 +68,8 @@ impl Builder {
             settings: BTreeMap::new(),
             preload: true,
             fresh: true,
-            primary: None,
+            origin: Origin::Nothing,
+            stopped: false,
         }
     }
 
@@ -87,7 +106,54 @@ impl Builder {
     /// Makes the cluster a streaming hot standby of `primary`, copied from it by `pg_basebackup`.
     #[must_use]
     pub fn standby_of(mut self, primary: &Cluster) -> Self {
-        self.primary = Some(primary.conninfo());
+        self.origin = Origin::Backup {
+            primary: primary.conninfo(),
+            standby: true,
+        };
+        self
+    }
+
+    /// Makes the cluster from a base backup of `original`, which runs and goes on.
+    #[must_use]
+    pub fn backup_of(mut self, original: &Cluster) -> Self {
+        self.origin = Origin::Backup {
+            primary: original.conninfo(),
+            standby: false,
+        };
+        self
+    }
+
+    /// Makes the cluster from a copy of the files of `original`, which is down.
+    #[must_use]
+    pub fn copy_of(mut self, original: &Cluster) -> Self {
+        self.origin = Origin::Copy {
+            of: original.data_dir().to_owned(),
+            standby_of: None,
+        };
+        self
+    }
+
+    /// Makes the cluster from a copy of the files of `primary`, which is down, and its standby as soon as both run.
+    #[must_use]
+    pub fn standby_from_copy_of(mut self, primary: &Cluster) -> Self {
+        self.origin = Origin::Copy {
+            of: primary.data_dir().to_owned(),
+            standby_of: Some(primary.conninfo()),
+        };
+        self
+    }
+
+    /// Makes the cluster from `original`, which is down, by `pg_upgrade`.
+    #[must_use]
+    pub fn upgrade_of(mut self, original: &Cluster) -> Self {
+        self.origin = Origin::Upgrade(original.data_dir().to_owned());
+        self
+    }
+
+    /// Leaves the new cluster down.
+    #[must_use]
+    pub fn stopped(mut self) -> Self {
+        self.stopped = true;
         self
     }
 
@@ -132,9 +198,10 @@ impl Builder {
         layout.user.own_folder(&layout.socket)?;
         let created = !layout.data.join("PG_VERSION").exists();
         if created {
-            match &self.primary {
-                None => initdb(&layout)?,
-                Some(primary) => base_backup(&layout, primary)?,
+            match &self.origin {
+                Origin::Nothing | Origin::Upgrade(_) => initdb(&layout)?,
+                Origin::Backup { primary, standby } => base_backup(&layout, primary, *standby)?,
+                Origin::Copy { of, standby_of } => copy(&layout, of, standby_of.as_deref())?,
             }
         }
 
@@ -144,7 +211,13 @@ impl Builder {
         };
         let settings = self.all_settings(&layout.socket, port);
         let changed = layout.write_settings(&settings)?;
+        if let (true, Origin::Upgrade(old)) = (created, &self.origin) {
+            upgrade(&layout, old)?;
+        }
         let cluster = Cluster::new(self.name, layout, port, settings, lock, self.fresh);
+        if self.stopped {
+            return Ok(cluster);
+        }
         if !cluster.is_running() {
             cluster.start()?;
         } else if changed {
@@ -190,19 +263,49 @@ fn initdb(layout: &Layout) -> Result<()> {
     layout.include_settings()
 }
 
-fn base_backup(layout: &Layout, primary: &str) -> Result<()> {
+fn base_backup(layout: &Layout, primary: &str, standby: bool) -> Result<()> {
     let mut command = layout.server_program("pg_basebackup");
-    command.args([
-        "--write-recovery-conf",
-        "--checkpoint=fast",
-        "--no-sync",
-        "-d",
-        primary,
-        "-D",
-    ]);
+    if standby {
+        command.arg("--write-recovery-conf");
+    }
+    command.args(["--checkpoint=fast", "--no-sync", "-d", primary, "-D"]);
     run(command.arg(&layout.data))?;
-    // The copy brought the primary's settings along, its port and socket included.
-    fs::remove_file(layout.settings_file()).context("the primary was not made by the harness")
+    forget_settings(layout)
+}
+
+fn copy(layout: &Layout, original: &Path, standby_of: Option<&str>) -> Result<()> {
+    let mut command = layout.user.command(Path::new("cp"));
+    run(command.arg("-a").arg(original).arg(&layout.data))?;
+    if let Some(primary) = standby_of {
+        let mut command = layout.user.command(Path::new("touch"));
+        run(command.arg(layout.data.join("standby.signal")))?;
+        let auto = layout.data.join("postgresql.auto.conf");
+        let mut file = File::options().append(true).open(auto)?;
+        writeln!(file, "primary_conninfo = '{primary}'")?;
+    }
+    forget_settings(layout)
+}
+
+/// The copy brought the original's settings along, its port and socket included.
+fn forget_settings(layout: &Layout) -> Result<()> {
+    fs::remove_file(layout.settings_file()).context("the original was not made by the harness")
+}
+
+fn upgrade(layout: &Layout, old: &Path) -> Result<()> {
+    let mut command = layout.server_program("pg_upgrade");
+    let bindir = layout.installation.bindir();
+    for (option, value) in [
+        ("--old-bindir", bindir),
+        ("--new-bindir", bindir),
+        ("--old-datadir", old),
+        ("--new-datadir", &layout.data),
+        ("--socketdir", &layout.socket),
+        ("--username", Path::new("postgres")),
+    ] {
+        command.arg(option).arg(value);
+    }
+    // It leaves a script behind where it is.
+    run(command.current_dir(layout.data.parent().unwrap_or(old)))
 }
 
 fn lock(path: &PathBuf) -> Result<File> {
