@@ -64,14 +64,52 @@ pub fn local_transaction() -> u32 {
     unsafe { (*pg_sys::MyProc).lxid }
 }
 
-/// Whether the process waits for a heavyweight lock right now. Read without a lock: the answer may be a moment old.
+/// Whether the process, or a parallel worker that it waits for, waits for a heavyweight lock right now. Read without a lock: the answer
+/// may be a moment old.
 pub fn waits_for_lock(number: i32, pid: i32) -> bool {
-    // SAFETY: `number` came from `my_process_number` of a backend; PGPROCs are never freed.
+    // SAFETY: `number` came from `my_process_number` of a backend; PGPROCs are never freed, and there are `allProcCount` of them.
     unsafe {
-        let process = (*pg_sys::ProcGlobal).allProcs.add(number as usize);
+        let all = (*pg_sys::ProcGlobal).allProcs;
+        let waits = |process: *mut pg_sys::PGPROC| {
+            !std::ptr::read_volatile(&raw const (*process).waitLock).is_null()
+        };
+        let leader = |process: *mut pg_sys::PGPROC| {
+            std::ptr::read_volatile(&raw const (*process).lockGroupLeader)
+        };
+        let process = all.add(number as usize);
         std::ptr::read_volatile(&raw const (*process).pid) != pid
-            || !std::ptr::read_volatile(&raw const (*process).waitLock).is_null()
+            || waits(process)
+            || leader(process) == process
+                && (0..(*pg_sys::ProcGlobal).allProcCount as usize)
+                    .map(|index| all.add(index))
+                    .any(|member| leader(member) == process && waits(member))
     }
+}
+
+/// Whether the top-level transaction `xid` holds no lock on its id any more. If that cannot be found out, because the server has no
+/// memory left for locks, it does.
+///
+/// # Safety
+/// Inside a transaction.
+pub unsafe fn has_freed_its_locks(xid: pg_sys::TransactionId) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: xid.into(),
+        locktag_field2: 0,
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_TRANSACTION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock tag as SET_LOCKTAG_TRANSACTION makes it; nothing is waited for, and what was got is given back.
+    unsafe {
+        let got = pg_sys::LockAcquireExtended(&tag, mode, false, true, false, std::ptr::null_mut());
+        if got == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            return false;
+        }
+        pg_sys::LockRelease(&tag, mode, false);
+    }
+    true
 }
 
 /// Index of the PGPROC of the leader of this parallel worker's group.

@@ -2,8 +2,8 @@
 //!
 //! A session that waits holds no flight of its own (a call that is itself part of a fill never waits), so flights cannot wait for
 //! each other in a circle. Through the heavyweight locks they could: the one that computes may need a lock that a waiter holds. A
-//! waiter therefore looks, at least every [`SLICE_MS`], whether the one that computes is waiting for a lock; then it goes on by
-//! itself. It also goes on when the flight ends (stored or not), when `pg_query_cache.fill_wait` is over, and it obeys its own
+//! waiter therefore looks, at least every [`SLICE_MS`], whether the one that computes, or a parallel worker of its, is waiting for a
+//! lock; then it goes on by itself. It also goes on when the flight ends (stored or not), when `pg_query_cache.fill_wait` is over, and it obeys its own
 //! timeouts and cancel requests meanwhile.
 //!
 //! Locks: the flights' lock guards all fields; held for a few comparisons, never while waiting.
@@ -175,11 +175,15 @@ impl Flights {
 
     /// Whether the flight goes on and the one that computes is not waiting for a lock.
     fn in_progress(&self, ticket: Ticket) -> bool {
-        let _guard = lock_flights();
-        // SAFETY: the lock is held.
-        let flight = unsafe { &*self.flight(ticket.index) };
-        flight.serial == ticket.serial
-            && flight.pid != 0
-            && !compat::waits_for_lock(flight.process, flight.pid)
+        let (process, pid) = {
+            let _guard = lock_flights();
+            // SAFETY: the lock is held.
+            let flight = unsafe { &*self.flight(ticket.index) };
+            if flight.serial != ticket.serial || flight.pid == 0 {
+                return false;
+            }
+            (flight.process, flight.pid)
+        };
+        !compat::waits_for_lock(process, pid)
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::server;
+use crate::{compat, server};
 use pg_query_cache_validity::{FullXid, SnapshotView};
 use pgrx::pg_sys;
 
@@ -75,9 +75,7 @@ impl SnapshotView for PgView {
         // A transaction holds the lock on its own id until its invalidation messages are out and its other locks free.
         // SAFETY: inside a transaction; nothing is waited for.
         xid + HALF < self.next
-            || unsafe {
-                pg_sys::ConditionalXactLockTableWait(pg_sys::TransactionId::from(xid as u32))
-            }
+            || unsafe { compat::has_freed_its_locks(pg_sys::TransactionId::from(xid as u32)) }
     }
 
     fn effective_up_to(&self, xid: FullXid) -> bool {

@@ -258,3 +258,209 @@ fn nobody_waits_behind_a_lock() -> Result<()> {
     assert_eq!(other.join().unwrap(), Ok("1".to_owned()));
     Ok(())
 }
+
+/// What ends the one that computes is its own affair: its time is over, not that of those who wait.
+#[test]
+fn who_computes_obeys_its_own_timeouts() -> Result<()> {
+    let cluster = cluster("flight-own-timeout")?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(1)")?;
+    let filler = in_background(&cluster, "SET statement_timeout = '1s'", "gated_cached(1)")?;
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+    // To wait for another session is not to wait for a lock.
+    let waiters: Vec<_> = ["SET lock_timeout = '50ms'", "SET lock_timeout = 0"]
+        .into_iter()
+        .map(|setup| {
+            in_background(
+                &cluster,
+                &format!("{setup}; SET pg_query_cache.fill_wait = '1h'"),
+                "gated_cached(1)",
+            )
+        })
+        .collect::<Result<_>>()?;
+    wait_for_waiters(&cluster, 2)?;
+    assert_eq!(filler.join().unwrap(), Err("57014".to_owned()));
+    wait_for(
+        &cluster,
+        "the next one computes",
+        "SELECT last_value >= 2 FROM computed",
+    )?;
+    gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), Ok("1".to_owned()));
+    }
+    Ok(())
+}
+
+/// `lock_timeout` of the one that computes ends its statement; the others have long gone on by themselves, each with its own.
+#[test]
+fn each_has_its_own_lock_timeout() -> Result<()> {
+    let cluster = cluster("flight-lock-timeout")?;
+    cluster.connect(DATABASE)?.batch_execute(LOCKED)?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("BEGIN; SELECT FROM gate WHERE id = 1 FOR UPDATE")?;
+    let session = |timeout: &str| {
+        in_background(
+            &cluster,
+            &format!("SET lock_timeout = '{timeout}'; SET pg_query_cache.fill_wait = '1h'"),
+            "by_row_cached()",
+        )
+    };
+    let filler = session("1s")?;
+    wait_for_locks(&cluster, 1)?;
+    let (short, patient) = (session("300ms")?, session("0")?);
+    assert_eq!(short.join().unwrap(), Err("55P03".to_owned()));
+    assert_eq!(filler.join().unwrap(), Err("55P03".to_owned()));
+    wait_for_locks(&cluster, 1)?;
+    gate.batch_execute("COMMIT")?;
+    assert_eq!(patient.join().unwrap(), Ok("1".to_owned()));
+    Ok(())
+}
+
+/// A computation ends with the savepoint in which it began, however that ends.
+#[test]
+fn a_savepoint_ends_what_began_in_it() -> Result<()> {
+    let cluster = cluster("flight-savepoint")?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(1)")?;
+    let mut filler = cluster.connect(DATABASE)?;
+    filler.batch_execute("SET statement_timeout = '1s'; BEGIN; SAVEPOINT s")?;
+    let filler = thread::spawn(move || {
+        let failed = filler.batch_execute("SELECT gated_cached(1)").is_err();
+        (failed, filler)
+    });
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+    let waiter = in_background(
+        &cluster,
+        "SET pg_query_cache.fill_wait = '1h'",
+        "gated_cached(1)",
+    )?;
+    wait_for_waiters(&cluster, 1)?;
+    let (failed, mut filler) = filler.join().unwrap();
+    assert!(failed);
+    // Its transaction goes on, and holds nobody up.
+    wait_for(
+        &cluster,
+        "the waiter computes",
+        "SELECT last_value >= 2 FROM computed",
+    )?;
+    gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(waiter.join().unwrap(), Ok("1".to_owned()));
+    filler.batch_execute("ROLLBACK TO s")?;
+    assert_eq!(number(&mut filler, "SELECT gated_cached(1)::bigint")?, 1);
+    assert_eq!(computed(&cluster)?, 2);
+
+    // One that was complete before its savepoint was rolled back: it is right for everybody.
+    filler.batch_execute("SAVEPOINT t")?;
+    assert_eq!(number(&mut filler, "SELECT gated_cached(2)::bigint")?, 2);
+    filler.batch_execute("ROLLBACK TO t")?;
+    assert_eq!(number(&mut gate, "SELECT gated_cached(2)::bigint")?, 2);
+    assert_eq!(computed(&cluster)?, 3);
+
+    // One whose error is caught, in a transaction that stays.
+    filler.batch_execute(
+        "ROLLBACK TO s;
+         CREATE FUNCTION pg_temp.caught() RETURNS text LANGUAGE plpgsql AS $$
+         BEGIN PERFORM fails_cached(); EXCEPTION WHEN division_by_zero THEN RETURN 'caught'; END $$",
+    )?;
+    gate.batch_execute(
+        "CREATE FUNCTION fails() RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN RETURN 1 / 0; END';
+         SELECT cache_function('fails()')",
+    )?;
+    filler.batch_execute("SELECT pg_temp.caught()")?;
+    gate.batch_execute("SET statement_timeout = '5s'; SET pg_query_cache.fill_wait = '1h'")?;
+    let error = gate.batch_execute("SELECT fails_cached()").unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("22012"));
+    Ok(())
+}
+
+/// Functions that need a lock in the middle: a row's, a table's, an advisory one, that of a transaction, and a table's in a parallel
+/// worker. Each waits before that as long as anybody has the advisory lock 2.
+const LOCKED: &str = "
+    CREATE TABLE gate (id integer PRIMARY KEY);
+    INSERT INTO gate VALUES (1);
+    CREATE TABLE door (id integer);
+    CREATE FUNCTION wait_for_two() RETURNS void LANGUAGE plpgsql STABLE AS $$
+    BEGIN
+        WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 2) LOOP
+            PERFORM pg_sleep(0.01);
+        END LOOP;
+    END $$;
+    CREATE FUNCTION lock_row() RETURNS void LANGUAGE plpgsql VOLATILE AS
+        'BEGIN PERFORM FROM gate WHERE id = 1 FOR UPDATE; END';
+    CREATE FUNCTION take_key() RETURNS void LANGUAGE plpgsql VOLATILE AS
+        'BEGIN INSERT INTO gate VALUES (2) ON CONFLICT DO NOTHING; DELETE FROM gate WHERE id = 2; END';
+    CREATE FUNCTION look(n integer) RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL SAFE AS
+        'BEGIN RETURN (SELECT count(*) FROM door); END';
+    CREATE FUNCTION by_row() RETURNS integer LANGUAGE plpgsql STABLE AS
+        'BEGIN PERFORM wait_for_two(); PERFORM lock_row(); RETURN 1; END';
+    CREATE FUNCTION by_key() RETURNS integer LANGUAGE plpgsql STABLE AS
+        'BEGIN PERFORM wait_for_two(); PERFORM take_key(); RETURN 1; END';
+    CREATE FUNCTION by_table() RETURNS integer LANGUAGE plpgsql STABLE AS
+        'BEGIN PERFORM wait_for_two(); PERFORM FROM door; RETURN 1; END';
+    CREATE FUNCTION by_advisory() RETURNS integer LANGUAGE plpgsql STABLE AS
+        'BEGIN PERFORM wait_for_two(); PERFORM pg_advisory_xact_lock(1); RETURN 1; END';
+    CREATE FUNCTION by_worker() RETURNS integer LANGUAGE plpgsql STABLE SET force_parallel_mode = on AS
+        'BEGIN PERFORM wait_for_two(); PERFORM sum(look(i)) FROM generate_series(1, 2) AS i; RETURN 1; END';
+    SELECT cache_function('by_row()'), cache_function('by_key()'), cache_function('by_table()'),
+           cache_function('by_advisory()'), cache_function('by_worker()');";
+
+fn wait_for_locks(cluster: &Cluster, sessions: usize) -> Result<()> {
+    wait_for(
+        cluster,
+        &format!("{sessions} sessions wait for a lock"),
+        &format!(
+            "SELECT count(*) = {sessions} FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        ),
+    )
+}
+
+/// The one that waits has what the one that computes needs. PostgreSQL's deadlock detector sees nothing of it, and `fill_wait` is too
+/// long to help.
+#[test]
+fn a_waiter_and_a_filler_cannot_deadlock() -> Result<()> {
+    let cluster = cluster("flight-deadlock")?;
+    cluster.connect(DATABASE)?.batch_execute(LOCKED)?;
+    for (function, hold) in [
+        ("by_row", "SELECT FROM gate WHERE id = 1 FOR UPDATE"),
+        ("by_key", "INSERT INTO gate VALUES (2)"),
+        ("by_table", "LOCK TABLE door IN ACCESS EXCLUSIVE MODE"),
+        ("by_advisory", "SELECT pg_advisory_xact_lock(1)"),
+        ("by_worker", "LOCK TABLE door IN ACCESS EXCLUSIVE MODE"),
+    ] {
+        let call = format!("{function}_cached()");
+        let settings = "SET pg_query_cache.fill_wait = '1h'; SET statement_timeout = '20s'";
+        let holder = format!("{settings}; BEGIN; {hold}");
+
+        // It is stuck already when the other one asks.
+        let mut holding = cluster.connect(DATABASE)?;
+        holding.batch_execute(&holder)?;
+        let filler = in_background(&cluster, settings, &call)?;
+        wait_for_locks(&cluster, 1)?;
+        let began = Instant::now();
+        assert_eq!(
+            number(&mut holding, &format!("SELECT {call}::bigint"))?,
+            1,
+            "{function}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5), "{function}");
+        holding.batch_execute("ROLLBACK")?;
+        assert_eq!(filler.join().unwrap(), Ok("1".to_owned()), "{function}");
+
+        // It gets stuck while the other one waits for it.
+        let mut gate = cluster.connect(DATABASE)?;
+        gate.batch_execute("SELECT clear_cache(); SELECT pg_advisory_lock(2)")?;
+        let filler = in_background(&cluster, settings, &call)?;
+        wait_for(
+            &cluster,
+            "it computes",
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')",
+        )?;
+        let waiter = in_background(&cluster, &holder, &call)?;
+        wait_for_waiters(&cluster, 1)?;
+        gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+        assert_eq!(waiter.join().unwrap(), Ok("1".to_owned()), "{function}");
+        assert_eq!(filler.join().unwrap(), Ok("1".to_owned()), "{function}");
+    }
+    Ok(())
+}

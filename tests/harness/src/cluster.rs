@@ -292,12 +292,28 @@ impl Cluster {
 
     /// Sends a signal to a process of this cluster, the postmaster or one of its children; an error for any other.
     pub fn kill(&self, pid: i32, signal: Signal) -> Result<()> {
+        self.owns(pid)?;
+        let target = Pid::from_raw(pid).with_context(|| format!("{pid} is no process id"))?;
+        kill_process(target, signal).with_context(|| format!("cannot signal process {pid}"))
+    }
+
+    /// An error for a process that is neither the postmaster nor one of its children.
+    fn owns(&self, pid: i32) -> Result<()> {
         let postmaster = self.postmaster_pid()?;
         if pid != postmaster && parent_of(pid) != Some(postmaster) {
             bail!("process {pid} does not belong to cluster \"{}\"", self.name);
         }
-        let target = Pid::from_raw(pid).with_context(|| format!("{pid} is no process id"))?;
-        kill_process(target, signal).with_context(|| format!("cannot signal process {pid}"))
+        Ok(())
+    }
+
+    /// Limits the files that a process of this cluster may write from now on to `bytes`, or takes the limit away: what is written
+    /// beyond it fails, as on a full disk. Processes that it starts have the same limit.
+    pub fn limit_files(&self, pid: i32, bytes: Option<u64>) -> Result<()> {
+        self.owns(pid)?;
+        // Only the soft limit, since the hard one could not be raised again; and as the server's user, whose process it is.
+        let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut command = self.layout.user.command(Path::new("prlimit"));
+        run(command.args(["--pid", &pid.to_string(), &format!("--fsize={bytes}:")]))
     }
 
     /// Waits until the server answers a query, after a start or while it recovers from a crash.
