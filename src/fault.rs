@@ -1,7 +1,7 @@
 //! Fault injection: places at which a test lets a process be killed, end, fail or stand still.
 //!
 //! Only the cargo feature `fault_injection` compiles it in, and no release has that. Without it [`point`] and [`fenced`] are empty and
-//! inlined and the settings do not exist, so a library holds no trace (`tests/cluster/tests/release.rs` looks for one).
+//! inlined and the settings do not exist, so a library holds no trace (`tests/cluster/tests/crash.rs` looks for one).
 //!
 //! With it `pg_query_cache.fault_point` says where and `pg_query_cache.fault_action` what; a session sets them for itself, the server's
 //! file reaches the background processes and the postmaster. A process acts once on what was set, after saying so in the server's log.

@@ -1,6 +1,8 @@
 //! A session that is killed: the server comes back, answers right, has all its memory, and its worker.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::path::Path;
+
 use anyhow::Result;
 use pg_query_cache_cluster_tests::{
     DATABASE, PATIENCE, answers_are_right, in_background, number, quiet, wait_for, wait_for_gate,
@@ -165,5 +167,34 @@ fn terminated_in_the_middle_of_a_fill() -> Result<()> {
     assert!(memory(&cluster)? == before);
     client.batch_execute("SET statement_timeout = '5s'")?;
     assert!(number(&mut client, "SELECT gated_cached(1)")? == 1);
+    Ok(())
+}
+
+/// Fault injection (`src/fault.rs`) is for tests: the library that is installed has neither its settings nor its words.
+#[test]
+fn the_library_holds_no_fault_injection() -> Result<()> {
+    let cluster = with_accounts(quiet("crash-release"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let error = client
+        .batch_execute("SET pg_query_cache.fault_point = 'nowhere'")
+        .unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("42602"));
+    let library = Path::new(&cluster.installation().ask("--pkglibdir")?).join("pg_query_cache.so");
+    let bytes = std::fs::read(library)?;
+    let has = |word: &str| {
+        bytes
+            .windows(word.len())
+            .any(|window| window == word.as_bytes())
+    };
+    assert!(has("pg_query_cache.fill_wait"), "this is another library");
+    for word in [
+        "fault_point",
+        "fault_action",
+        "fault at ",
+        "SlotChanging",
+        "fault injected",
+    ] {
+        assert!(!has(word), "the library says \"{word}\"");
+    }
     Ok(())
 }
