@@ -298,16 +298,19 @@ impl Writing {
         if outside {
             steps.retain(|step| *step == Step::DetachConcurrently);
         }
+        let guarded = operations
+            .iter()
+            .any(|operation| operation.company == Company::Guarded);
         Self {
             outside,
             isolation: match rng.between(1, 100) {
+                // What they find in the catalogs must be newer than the guard.
+                _ if guarded => "READ COMMITTED",
                 ..=88 => "READ COMMITTED",
                 89..=97 => "REPEATABLE READ",
                 _ => "SERIALIZABLE",
             },
-            guarded: operations
-                .iter()
-                .any(|operation| operation.company == Company::Guarded),
+            guarded,
             operations,
             steps,
             ending,

@@ -88,7 +88,7 @@ impl Writer<'_, '_> {
             // Rather gives up than makes a long queue, or a deadlock with a reader in a transaction.
             self.session
                 .client
-                .batch_execute("SET LOCAL lock_timeout = '120ms'")?;
+                .batch_execute("SET LOCAL lock_timeout = '200ms'")?;
         }
         if writing.guarded {
             self.session.client.batch_execute(LOCK_GUARD_EXCLUSIVELY)?;
@@ -150,7 +150,7 @@ impl Writer<'_, '_> {
     /// given up between them.
     fn outside(&mut self, writing: &Writing) -> Result<(), postgres::Error> {
         let client = &mut self.session.client;
-        client.batch_execute("SET lock_timeout = '120ms'")?;
+        client.batch_execute("SET lock_timeout = '200ms'")?;
         client.batch_execute("SELECT pg_advisory_lock(1)")?;
         let pending = client.query_opt(
             "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'shelves_1'::regclass",

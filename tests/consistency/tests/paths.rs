@@ -134,6 +134,74 @@ fn plans_of_an_older_definition_are_not_published() {
     assert_eq!(row.get::<_, i64>(1), 2);
 }
 
+/// Two sessions with one snapshot: what one of them stores serves the other, and neither is served what is newer.
+#[test]
+fn an_imported_snapshot_is_served_what_its_exporter_is() {
+    let cluster = cluster(
+        "paths-imported",
+        "CREATE FUNCTION total() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM t';
+         SELECT cache_function('total()');",
+    );
+    let [mut exporter, mut importer, mut writer] =
+        [(); 3].map(|()| cluster.connect("postgres").unwrap());
+    let hits = |client: &mut Client| -> i64 {
+        let sql = "SELECT sum(hits)::bigint FROM cache_function_stats";
+        client.query_one(sql, &[]).unwrap().get(0)
+    };
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+    // Whether the entry was stored before a commit that the snapshot does not see, or after it.
+    for (round, before) in [(0, true), (1, false)] {
+        let ask = |client: &mut Client, expected: i64| {
+            let row = client
+                .query_one("SELECT total(), total_cached()", &[])
+                .unwrap();
+            assert_eq!((row.get(0), row.get(1)), (expected, expected));
+        };
+        let old = 30 + round;
+        exporter.batch_execute(begin).unwrap();
+        let name: String = exporter
+            .query_one("SELECT pg_export_snapshot()", &[])
+            .unwrap()
+            .get(0);
+        if before {
+            ask(&mut exporter, old);
+        }
+        writer
+            .batch_execute("UPDATE t SET v = v + 1 WHERE k = 1")
+            .unwrap();
+        if !before {
+            ask(&mut writer, old + 1);
+        }
+        importer
+            .batch_execute(&format!("{begin}; SET TRANSACTION SNAPSHOT '{name}'"))
+            .unwrap();
+        ask(&mut importer, old);
+        ask(&mut exporter, old);
+        ask(&mut writer, old + 1);
+        ask(&mut importer, old);
+        exporter.batch_execute("COMMIT").unwrap();
+        importer.batch_execute("COMMIT").unwrap();
+    }
+    // Without a writer the importer is served what the exporter stored.
+    writer
+        .batch_execute("UPDATE t SET v = v + 1 WHERE k = 1")
+        .unwrap();
+    exporter.batch_execute(begin).unwrap();
+    let row = exporter
+        .query_one("SELECT pg_export_snapshot(), total_cached()", &[])
+        .unwrap();
+    let name: String = row.get(0);
+    importer
+        .batch_execute(&format!("{begin}; SET TRANSACTION SNAPSHOT '{name}'"))
+        .unwrap();
+    let known = hits(&mut importer);
+    let row = importer
+        .query_one("SELECT total(), total_cached()", &[])
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), row.get::<_, i64>(1));
+    assert_eq!(hits(&mut importer), known + 1);
+}
+
 /// What a SQL function has planned outlives, in an expression, a change of role or of the search path: such a result is not for
 /// others with the present role.
 #[test]

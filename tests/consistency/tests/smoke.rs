@@ -1,4 +1,5 @@
-//! The extension under the oracle: at least 100,000 comparisons, more than 30 % of them hits, no difference.
+//! The extension under the oracle: at least 100,000 comparisons, more than 30 % of them hits, no difference; on the way a restart and
+//! a crash.
 //!
 //! Needs the extension installed into the PostgreSQL that `pg_config` names.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
@@ -11,11 +12,13 @@ fn a_cached_answer_is_the_functions_own() {
         seconds: 100,
         cache: Cache::Product,
         min_comparisons: 100_000,
+        restarts: 2,
         ..Options::default()
     };
     let report = run(&options).unwrap();
     println!("{report}");
     assert_eq!(report.failures(), Vec::<String>::new());
     assert_eq!(report.never_committed, Vec::<String>::new());
+    assert_eq!(report.restarts.len(), 2);
     assert!(report.hit_rate > 0.3, "hit rate {:.3}", report.hit_rate);
 }
