@@ -138,7 +138,7 @@ impl Reading {
         let mut questions: Vec<Question> = (0..count)
             .map(|_| match as_others && rng.chance(60) {
                 true => Question::about(
-                    Subject::named(*rng.pick(PERSONAL)).unwrap_or(&SUBJECTS[0]),
+                    Subject::named(rng.pick::<&str>(PERSONAL)).unwrap_or(&SUBJECTS[0]),
                     rng,
                 ),
                 false => Question::next(rng),

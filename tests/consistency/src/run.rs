@@ -138,7 +138,7 @@ fn wait_for_the_end(
                 || options.min_comparisons > 0
                     && shared.comparisons() >= share(options.min_comparisons);
             if due {
-                let mode = if done % 2 == 0 {
+                let mode = if done.is_multiple_of(2) {
                     Mode::Fast
                 } else {
                     Mode::Immediate

@@ -89,8 +89,11 @@ pub fn more_than_chance(count: u64, tried: u64, other: u64, other_tried: u64) ->
     count as f64 > expected + 4.0 * (expected * (1.0 + ratio)).sqrt()
 }
 
-/// What is compared: its name, the events of readers, writers.
-const EVENTS: [(&str, fn(&Report) -> (u64, u64)); 2] = [
+/// Events of readers, writers.
+type Events = fn(&Report) -> (u64, u64);
+
+/// What is compared.
+const EVENTS: [(&str, Events); 2] = [
     ("deadlocks", |report| report.deadlocks),
     ("serialization failures", |report| {
         report.serialization_failures
