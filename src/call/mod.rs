@@ -192,6 +192,11 @@ unsafe fn decide_by_key(
                     continue;
                 }
             }
+            match definitions::settle(area, call.snapshot) {
+                Ok(false) => (),
+                Ok(true) => return None,
+                Err(invalid) => return Some(bypass(function, invalid.into())),
+            }
             let lead = match join(area, call.hash, looked_again) {
                 Turn::Mine(lead) => lead,
                 Turn::LookAgain => {
@@ -200,11 +205,6 @@ unsafe fn decide_by_key(
                     continue;
                 }
             };
-            match definitions::settle(area, call.snapshot) {
-                Ok(false) => (),
-                Ok(true) => return None,
-                Err(invalid) => return Some(bypass(function, invalid.into())),
-            }
             count(function.oid, miss);
             if function.consistency == Consistency::Ttl {
                 frames::rests_on_age();

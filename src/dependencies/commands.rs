@@ -79,7 +79,6 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_CallStmt
             | T_ConstraintsSetStmt
             | T_TruncateStmt
-            | T_IndexStmt
             | T_ReindexStmt
             | T_ClusterStmt
             | T_CommentStmt
@@ -133,6 +132,15 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_AlterTableStmt => {
                 let alter = &*statement.cast::<pg_sys::AlterTableStmt>();
                 if range_var(alter.relation).is_some_and(is_temporary) {
+                    Change::Temporary
+                } else {
+                    Change::Definitions
+                }
+            }
+            // An index has a name among those of tables.
+            T_IndexStmt => {
+                let index = &*statement.cast::<pg_sys::IndexStmt>();
+                if range_var(index.relation).is_some_and(is_temporary) {
                     Change::Temporary
                 } else {
                     Change::Definitions

@@ -115,6 +115,20 @@ SELECT has_index_cached();
 DROP INDEX CONCURRENTLY a_id;
 SELECT has_index_cached();
 SELECT outcomes();
+-- An index takes a name that a table elsewhere had.
+CREATE INDEX CONCURRENTLY a_id ON a (id);
+SELECT has_index_cached();
+CREATE SCHEMA invalidation_first;
+CREATE TABLE invalidation_first.t (id integer);
+SET search_path = invalidation_first, invalidation_test, public;
+CREATE FUNCTION has_named() RETURNS oid LANGUAGE sql STABLE AS $$SELECT to_regclass('b')::oid$$;
+SELECT cache_function('has_named()');
+SELECT has_named_cached() = has_named() AS same, has_named_cached() = has_named() AS same;
+CREATE INDEX b ON invalidation_first.t (id);
+SELECT has_named_cached() = has_named() AS same, has_named_cached() = 'invalidation_first.b'::regclass AS the_index;
+SELECT count(*) > 0 AS any_hits FROM cache_function_stats WHERE function::text LIKE '%has_named%' AND hits > 0;
+DROP SCHEMA invalidation_first CASCADE;
+SET search_path = invalidation_test, public;
 
 \set ECHO none
 SET client_min_messages = warning;
