@@ -68,7 +68,9 @@ CREATE FUNCTION turned_total(k int) RETURNS bigint LANGUAGE sql STABLE AS
 CREATE TABLE shelves (k int NOT NULL, part int NOT NULL, v bigint NOT NULL) PARTITION BY LIST (part);
 CREATE TABLE shelves_0 PARTITION OF shelves FOR VALUES IN (0);
 CREATE TABLE shelves_1 PARTITION OF shelves FOR VALUES IN (1);
-CREATE FUNCTION shelf_total(k int) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- With plans of its own for each call: while a partition is being detached a generic plan, made under an old snapshot, goes on
+-- reading it under newer ones, in PostgreSQL itself.
+CREATE FUNCTION shelf_total(k int) RETURNS jsonb LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     RETURN (SELECT jsonb_object_agg(part, total)
             FROM (SELECT part, sum(v) AS total FROM shelves s WHERE s.k = shelf_total.k GROUP BY part) AS by_part);

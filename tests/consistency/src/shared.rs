@@ -28,6 +28,8 @@ const EXPECTED_OF_WRITERS: &[SqlState] = &[
     SqlState::T_R_DEADLOCK_DETECTED,
     SqlState::T_R_SERIALIZATION_FAILURE,
     SqlState::LOCK_NOT_AVAILABLE,
+    // By statement_timeout, which DETACH CONCURRENTLY has.
+    SqlState::QUERY_CANCELED,
     SqlState::UNIQUE_VIOLATION,
     SqlState::FOREIGN_KEY_VIOLATION,
 ];

@@ -146,31 +146,22 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// The next step in the life of a partition that comes and goes: DETACH CONCURRENTLY makes its own transactions, and may have
-    /// given up between them.
+    /// Commands that make their own transactions, behind the guard.
     fn outside(&mut self, writing: &Writing) -> Result<(), postgres::Error> {
         let client = &mut self.session.client;
-        client.batch_execute("SET lock_timeout = '200ms'")?;
-        client.batch_execute("SELECT pg_advisory_lock(1)")?;
-        let pending = client.query_opt(
-            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'shelves_1'::regclass",
-            &[],
-        )?;
-        let command = match pending.map(|row| row.get::<_, bool>(0)) {
-            None => "ATTACH PARTITION shelves_1 FOR VALUES IN (1)",
-            Some(false) => "DETACH PARTITION shelves_1 CONCURRENTLY",
-            Some(true) => "DETACH PARTITION shelves_1 FINALIZE",
-        };
-        let done = client.batch_execute(&format!("ALTER TABLE shelves {command}"));
-        client.batch_execute("SELECT pg_advisory_unlock(1); SET lock_timeout = '3s'")?;
+        // Not lock_timeout, which would begin anew with each transaction that a command waits for.
+        client.batch_execute("SET statement_timeout = '200ms'")?;
+        let done = reshape(client);
+        let left = client.batch_execute("SELECT pg_advisory_unlock_all(); RESET statement_timeout");
         done?;
+        left?;
         let operations: Vec<&str> = writing
             .operations
             .iter()
             .map(|operation| operation.name)
             .collect();
         committed(self.shared, &operations, None);
-        self.check(writing, "after own transaction", command)
+        self.check(writing, "after own transaction", "in no transaction block")
     }
 
     fn light(&mut self) -> Result<Option<(i32, i64)>, postgres::Error> {
@@ -221,6 +212,21 @@ impl Writer<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The next step in the life of a partition that comes and goes. DETACH CONCURRENTLY may have given up on its way.
+fn reshape(client: &mut Client) -> Result<(), postgres::Error> {
+    client.batch_execute("SELECT pg_advisory_lock(1)")?;
+    let pending = client.query_opt(
+        "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'shelves_1'::regclass",
+        &[],
+    )?;
+    let command = match pending.map(|row| row.get::<_, bool>(0)) {
+        None => "ATTACH PARTITION shelves_1 FOR VALUES IN (1)",
+        Some(false) => "DETACH PARTITION shelves_1 CONCURRENTLY",
+        Some(true) => "DETACH PARTITION shelves_1 FINALIZE",
+    };
+    client.batch_execute(&format!("ALTER TABLE shelves {command}"))
 }
 
 pub(crate) fn copy(

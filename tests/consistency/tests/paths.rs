@@ -134,6 +134,41 @@ fn plans_of_an_older_definition_are_not_published() {
     assert_eq!(row.get::<_, i64>(1), 2);
 }
 
+/// A generic plan that was made under an old snapshot goes on reading a partition that is being detached: in that session, but what it
+/// finds is not for others.
+#[test]
+fn plans_from_before_a_detachment_are_not_published() {
+    let cluster = cluster(
+        "paths-detachment",
+        "CREATE TABLE p (k int, v int) PARTITION BY LIST (v);
+         CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+         CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);
+         INSERT INTO p VALUES (1, 1), (1, 2);
+         SELECT cache_track_table('p');
+         CREATE FUNCTION rows(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM p WHERE k = n); END';
+         SELECT cache_function('rows(int)');",
+    );
+    let [mut old, mut holder, mut ddl, mut fresh] =
+        [(); 4].map(|()| cluster.connect("postgres").unwrap());
+    old.batch_execute(
+        "SET plan_cache_mode = force_generic_plan; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1",
+    )
+    .unwrap();
+    holder.batch_execute("BEGIN; SELECT rows(1)").unwrap();
+    ddl.batch_execute("SET lock_timeout = '200ms'").unwrap();
+    // Commits its first part, and gives up waiting for the others.
+    let detached = ddl.batch_execute("ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY");
+    assert!(detached.is_err());
+    old.batch_execute("SELECT rows(1); COMMIT").unwrap();
+    holder.batch_execute("COMMIT").unwrap();
+    let asked: i64 = old.query_one("SELECT rows_cached(1)", &[]).unwrap().get(0);
+    assert_eq!(asked, 2, "the plan reads both partitions");
+    let row = fresh
+        .query_one("SELECT rows(1), rows_cached(1)", &[])
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1));
+}
+
 /// Two sessions with one snapshot: what one of them stores serves the other, and neither is served what is newer.
 #[test]
 fn an_imported_snapshot_is_served_what_its_exporter_is() {
