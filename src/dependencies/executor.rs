@@ -100,6 +100,15 @@ unsafe fn writes_catalog(plan: &pg_sys::PlannedStmt) -> bool {
     }
 }
 
+/// The elements of a list, none of NULL.
+unsafe fn elements<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
+    if list.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller's list.
+    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
+}
+
 /// Records a query of a fill.
 unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
     // SAFETY: the server's query and its plan.
@@ -124,17 +133,25 @@ unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
         if !reads_only {
             frames::refuse(Reason::Writes);
         }
-        let mut relations = Vec::new();
-        if !plan.rtable.is_null() {
-            let cells =
-                std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
-            for cell in cells {
-                let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
-                if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    relations.push(entry.relid);
-                }
+        let entries = elements(plan.rtable);
+        let relation = |number: u32| {
+            let entry = entries.get((number as usize).wrapping_sub(1))?;
+            let entry = &*entry.ptr_value.cast::<pg_sys::RangeTblEntry>();
+            (entry.rtekind == pg_sys::RTEKind::RTE_RELATION).then_some(entry.relid)
+        };
+        // Partitions and children that the planner has put in the place of a table go with that table: what is written to them is
+        // marked under its top, and what `depends_on` says of it holds for them.
+        let mut instead = vec![false; entries.len() + 1];
+        for cell in elements(plan.appendRelations) {
+            let info = &*cell.ptr_value.cast::<pg_sys::AppendRelInfo>();
+            if let Some(child) = instead.get_mut(info.child_relid as usize) {
+                *child = relation(info.parent_relid).is_some();
             }
         }
+        let relations: Vec<pg_sys::Oid> = (1..=entries.len() as u32)
+            .filter(|number| !instead[*number as usize])
+            .filter_map(relation)
+            .collect();
         frames::query_begins(query.addr(), (*query).snapshot, &relations);
     }
 }

@@ -2,9 +2,10 @@
 //! is applied invalidates.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use pg_query_cache_cluster_tests::{
     DATABASE, PATIENCE, answers_are_right, counters, holds, number, quiet, with_accounts,
+    with_extension,
 };
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, wait_until};
@@ -88,6 +89,134 @@ fn a_standby_answers_and_caches_once_it_is_promoted() -> Result<()> {
     Ok(())
 }
 
+/// Waits until the standby has replayed what the primary has written.
+fn follow(primary: &mut Client, standby: &mut Client) -> Result<()> {
+    let written: String = primary
+        .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])?
+        .get(0);
+    soon("the standby to follow", || {
+        holds(
+            standby,
+            &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'"),
+        )
+    })
+}
+
+/// What `reader` may see, and what a call means, changes on the primary; sessions of the standby are open and have asked before.
+/// `seen()` and `shown()` are SQL and PL/pgSQL, which keeps its plans; plans may be older than the primary's definitions until the
+/// session ends, so what they come to is asked of the function in the same session, and of a new one once there are entries.
+#[test]
+fn a_standby_follows_definitions_and_forgets_old_ones_when_promoted() -> Result<()> {
+    let primary = with_accounts(quiet("standby-definitions"))?;
+    let mut there = primary.connect(DATABASE)?;
+    there.batch_execute(
+        "CREATE ROLE reader LOGIN; GRANT SELECT ON accounts TO reader;
+         CREATE FUNCTION part(numeric) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
+         CREATE FUNCTION seen() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(part(id))::bigint FROM accounts';
+         CREATE FUNCTION shown() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT sum(part(id)) FROM accounts); END';
+         SELECT cache_function('seen()'), cache_function('shown()')",
+    )?;
+    let standby = quiet("standby-definitions-replica")
+        .standby_of(&primary)
+        .build()?;
+    let mut admin = standby.connect(DATABASE)?;
+    follow(&mut there, &mut admin)?;
+    let mut open = [
+        standby.connect_as(DATABASE, "reader")?,
+        standby.connect_as(DATABASE, "reader")?,
+    ];
+    let agree = |client: &mut Client, change: &str| -> Result<()> {
+        for name in ["seen", "shown"] {
+            let say = |client: &mut Client, name: &str| {
+                client
+                    .query_one(&format!("SELECT {name}()"), &[])
+                    .map(|row| row.get::<_, Option<i64>>(0))
+                    .map_err(|error| error.code().map(|code| code.code().to_owned()))
+            };
+            for _ in 0..2 {
+                let by_cache = say(client, &format!("{name}_cached"));
+                let plain = say(client, name);
+                ensure!(
+                    plain == by_cache,
+                    "{change}: {name} is {plain:?}, cached {by_cache:?}"
+                );
+            }
+        }
+        Ok(())
+    };
+    for change in [
+        "SELECT 1",
+        "ALTER TABLE accounts ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY few ON accounts USING (owner < 3)",
+        "ALTER POLICY few ON accounts USING (owner < 4)",
+        "INSERT INTO accounts VALUES (1000, 1, 1)",
+        "REVOKE SELECT ON accounts FROM reader",
+        "GRANT SELECT ON accounts TO reader",
+        "CREATE OR REPLACE FUNCTION part(numeric) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 2::bigint'",
+        // A plan does not learn of this one.
+        "CREATE FUNCTION part(integer) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 3::bigint'",
+    ] {
+        there.batch_execute(change)?;
+        follow(&mut there, &mut admin)?;
+        for client in &mut open {
+            agree(client, change)?;
+        }
+    }
+    admin.batch_execute("SELECT pg_promote(true, 30)")?;
+    soon("the promotion", || {
+        holds(&mut admin, "SELECT NOT pg_is_in_recovery()")
+    })?;
+    for client in &mut open {
+        agree(client, "promoted")?;
+    }
+    let mut new = standby.connect_as(DATABASE, "reader")?;
+    agree(&mut new, "promoted, anew")?;
+    ensure!(number(&mut new, "SELECT shown_cached()")? == 3 * 41);
+    let counts = counters(&mut admin, "shown_cached")?;
+    ensure!(counts.bypasses > 0, "{counts:?}");
+    admin.batch_execute("DROP POLICY few ON accounts")?;
+    for client in &mut open {
+        agree(client, "after the promotion")?;
+    }
+    // What the sessions counted has arrived when they have ended.
+    drop((open, new));
+    soon("it caches", || {
+        Ok(counters(&mut admin, "shown_cached")?.hits > 0)
+    })
+}
+
+/// A transaction that was prepared on the primary is finished on the standby after its promotion, which has heard of it from nobody.
+#[test]
+fn a_prepared_transaction_outlives_the_promotion() -> Result<()> {
+    let primary = with_accounts(quiet("standby-prepared"))?;
+    let mut there = primary.connect(DATABASE)?;
+    let standby = quiet("standby-prepared-replica")
+        .standby_of(&primary)
+        .build()?;
+    let mut here = standby.connect(DATABASE)?;
+    there.batch_execute(
+        "BEGIN; UPDATE accounts SET balance = balance + 1 WHERE id = 1; PREPARE TRANSACTION 'kept';
+         BEGIN; UPDATE accounts SET balance = balance + 1 WHERE id = 2; PREPARE TRANSACTION 'undone'",
+    )?;
+    follow(&mut there, &mut here)?;
+    answers_are_right(&mut here)?;
+    here.batch_execute("SELECT pg_promote(true, 30)")?;
+    soon("the promotion", || {
+        holds(&mut here, "SELECT NOT pg_is_in_recovery()")
+    })?;
+    ensure!(answers_are_right(&mut here)? == 5050);
+    here.batch_execute("COMMIT PREPARED 'kept'")?;
+    ensure!(answers_are_right(&mut here)? == 5051);
+    here.batch_execute("ROLLBACK PREPARED 'undone'")?;
+    ensure!(answers_are_right(&mut here)? == 5051);
+    ensure!(answers_are_right(&mut here)? == 5051);
+    ensure!(
+        counters(&mut here, "total_cached")?.hits > 0,
+        "it caches now"
+    );
+    Ok(())
+}
+
 /// A table `accounts` on the subscriber that follows the publisher's.
 fn subscribe(publisher: &Cluster, subscriber: &Cluster) -> Result<()> {
     publisher
@@ -150,6 +279,161 @@ fn what_a_subscriber_applies_invalidates() -> Result<()> {
             Ok(number(&mut here, "SELECT COALESCE(total_cached(), 0)")? == total)
         })?;
         same(&mut here)?;
+    }
+    Ok(())
+}
+
+/// `sales` by region in partitions, `of_region(n)` by key and `all_sales()`.
+const SALES: &str = "
+    CREATE TABLE sales (id integer, region integer, amount bigint, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+    CREATE TABLE sales_1 PARTITION OF sales FOR VALUES IN (1);
+    CREATE TABLE sales_2 PARTITION OF sales FOR VALUES IN (2);
+    CREATE TABLE sales_3 PARTITION OF sales DEFAULT;
+    CREATE FUNCTION of_region(region integer) RETURNS bigint LANGUAGE sql STABLE
+        AS 'SELECT COALESCE(sum(amount), 0)::bigint FROM sales AS s WHERE s.region = $1';
+    CREATE FUNCTION all_sales() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT COALESCE(sum(amount), 0)::bigint FROM sales';
+    SELECT cache_track_table('sales', '{region}'), cache_function('all_sales()'),
+           cache_function('of_region(integer)', depends_on => '{\"sales\": {\"region\": \"$1\"}}');";
+
+/// The sums of all regions; each is what the function says, asked twice.
+fn sales(client: &mut Client) -> Result<Vec<i64>> {
+    let mut sums = Vec::new();
+    for _ in 0..2 {
+        sums.clear();
+        for call in [
+            ("all_sales", ""),
+            ("of_region", "1"),
+            ("of_region", "2"),
+            ("of_region", "3"),
+        ] {
+            let (name, argument) = call;
+            let by_cache = number(client, &format!("SELECT {name}_cached({argument})"))?;
+            let plain = number(client, &format!("SELECT {name}({argument})"))?;
+            // Something may have been applied between the two; then the next one is the same.
+            let again = number(client, &format!("SELECT {name}_cached({argument})"))?;
+            ensure!(
+                plain == by_cache || plain == again,
+                "{call:?}: {plain}, cached {by_cache}, {again}"
+            );
+            sums.push(again);
+        }
+    }
+    Ok(sums)
+}
+
+#[test]
+fn keys_partitions_and_filters_are_applied() -> Result<()> {
+    for via_root in ["false", "true"] {
+        let name = |who: &str| format!("partitioned-{who}-{via_root}");
+        let publisher = with_extension(quiet(&name("publisher")).setting("wal_level", "logical"))?;
+        let subscriber = with_extension(quiet(&name("subscriber")))?;
+        let mut there = publisher.connect(DATABASE)?;
+        let mut here = subscriber.connect(DATABASE)?;
+        for client in [&mut there, &mut here] {
+            client.batch_execute(SALES)?;
+        }
+        there.batch_execute(
+            "INSERT INTO sales SELECT i, i % 4, i FROM generate_series(1, 40) AS i",
+        )?;
+        // What is empty is cached as such before the first copy.
+        ensure!(sales(&mut here)? == [0, 0, 0, 0]);
+        ensure!(counters(&mut here, "all_sales_cached")?.hits > 0);
+        let filter = if via_root == "true" {
+            "WHERE (id < 1000)"
+        } else {
+            ""
+        };
+        there.batch_execute(&format!(
+            "CREATE PUBLICATION sold FOR TABLE sales {filter} WITH (publish_via_partition_root = {via_root})"
+        ))?;
+        here.batch_execute(&format!(
+            "CREATE SUBSCRIPTION sold CONNECTION '{} dbname={DATABASE}' PUBLICATION sold",
+            publisher.conninfo()
+        ))?;
+        // How many of the three regions are touched: the results of the others stay.
+        for (statement, touched) in [
+            // The first copy, of each partition by itself.
+            ("SELECT 1", 9),
+            ("INSERT INTO sales VALUES (100, 1, 1000)", 1),
+            ("UPDATE sales SET amount = amount + 7 WHERE region = 2", 1),
+            ("UPDATE sales SET region = 2 WHERE id = 100", 2),
+            ("DELETE FROM sales WHERE id = 100", 1),
+            (
+                "COPY sales FROM PROGRAM 'echo 101,3,50' WITH (FORMAT csv)",
+                1,
+            ),
+            (
+                "BEGIN; SAVEPOINT s; UPDATE sales SET amount = 0; ROLLBACK TO s; UPDATE sales SET amount = 1 WHERE region = 3; COMMIT",
+                1,
+            ),
+            // Out of the filter, and back.
+            ("UPDATE sales SET id = id + 2000 WHERE region = 1", 1),
+            ("UPDATE sales SET id = id - 2000 WHERE region = 1", 1),
+            // Of one partition it is not published as one of the whole.
+            (
+                if via_root == "true" {
+                    "SELECT 1"
+                } else {
+                    "TRUNCATE sales_2"
+                },
+                3,
+            ),
+            ("TRUNCATE sales", 3),
+            (
+                "INSERT INTO sales SELECT i, i % 4, i FROM generate_series(1, 40) AS i",
+                3,
+            ),
+        ] {
+            let before = counters(&mut here, "of_region_cached")?;
+            there.batch_execute(statement)?;
+            let filtered = if filter.is_empty() {
+                "true"
+            } else {
+                "id < 1000"
+            };
+            let expected = number(
+                &mut there,
+                &format!("SELECT COALESCE(sum(amount), 0)::bigint FROM sales WHERE {filtered}"),
+            )?;
+            let twos = number(
+                &mut there,
+                &format!(
+                    "SELECT COALESCE(sum(amount), 0)::bigint FROM sales WHERE region = 2 AND {filtered}"
+                ),
+            )?;
+            soon("the change to be applied", || {
+                let sums = sales(&mut here)?;
+                Ok(sums[0] == expected && sums[2] == twos)
+            })
+            .with_context(|| statement.to_owned())?;
+            let fills = counters(&mut here, "of_region_cached")?.fills - before.fills;
+            ensure!(fills <= touched, "{statement}: {fills} results anew");
+        }
+        // Without its triggers a table is not tracked, and right; with them again, it is.
+        for (change, hit) in [
+            ("ALTER TABLE sales_1 DISABLE TRIGGER ALL", false),
+            ("ALTER TABLE sales_1 ENABLE TRIGGER ALL", false),
+            ("SELECT cache_track_table('sales', '{region}')", true),
+        ] {
+            here.batch_execute(change)?;
+            for step in 1..=2 {
+                let before = number(&mut there, "SELECT all_sales()")?;
+                soon("the change to be applied", || {
+                    Ok(sales(&mut here)?[0] == before)
+                })?;
+                there.batch_execute("UPDATE sales SET amount = amount + 1 WHERE region = 1")?;
+                let expected = number(&mut there, "SELECT all_sales()")?;
+                ensure!(expected != before);
+                soon("the change to be applied", || {
+                    Ok(sales(&mut here)?[0] == expected)
+                })
+                .with_context(|| format!("{change}, {step}"))?;
+            }
+            let before = counters(&mut here, "all_sales_cached")?.hits;
+            sales(&mut here)?;
+            let hits = counters(&mut here, "all_sales_cached")?.hits - before;
+            ensure!((hits > 0) == hit, "{change}: {hits} hits");
+        }
     }
     Ok(())
 }
