@@ -1,7 +1,8 @@
 //! Rights, roles, memberships, owners.
 
 use super::change::{Change, change, felt_by, try_all};
-use anyhow::Result;
+use super::house::{both_hit, build, enter, ground};
+use anyhow::{Result, ensure};
 
 const CHANGES: &[Change] = &[
     // Rights on tables and columns.
@@ -156,4 +157,35 @@ const CHANGES: &[Change] = &[
 #[test]
 fn rights_count_at_once() -> Result<()> {
     try_all("rights", CHANGES)
+}
+
+/// Rights on what the cluster shares are given in any database.
+#[test]
+fn rights_come_from_other_databases() -> Result<()> {
+    let cluster = ground("other-database")?;
+    build(
+        &cluster,
+        "CREATE FUNCTION may() RETURNS text LANGUAGE sql STABLE AS $$SELECT concat_ws(' ', has_database_privilege('postgres', 'CREATE'),
+             has_parameter_privilege('log_min_messages', 'SET'), has_tablespace_privilege('pg_default', 'CREATE'), max(id)) FROM notes$$;
+         SELECT cache_function('may()')",
+    )?;
+    let mut ann = enter(&cluster, "ann")?;
+    let mut elsewhere = cluster.connect("template1")?;
+    let mut old = both_hit(&mut ann, "may()")?;
+    for change in [
+        "GRANT CREATE ON DATABASE postgres TO ann",
+        "GRANT SET ON PARAMETER log_min_messages TO ann",
+        "GRANT CREATE ON TABLESPACE pg_default TO ann",
+        "REVOKE CREATE ON TABLESPACE pg_default FROM ann",
+        "DROP OWNED BY ann",
+        "ALTER DATABASE postgres OWNER TO bob",
+        "GRANT bob TO ann",
+        "REASSIGN OWNED BY bob TO landlord",
+    ] {
+        elsewhere.batch_execute(change)?;
+        let new = both_hit(&mut ann, "may()")?;
+        ensure!(new != old || change.contains("OWNER"), "{change}: {new:?}");
+        old = new;
+    }
+    Ok(())
 }
