@@ -27,12 +27,16 @@ const CLAIMS: &[u8] = b"request.jwt.";
 /// Prefix of our own settings.
 const OWN: &[u8] = b"pg_query_cache.";
 /// Settings with these prefixes belong to extensions that do not change results.
-const NEUTRAL: [&[u8]; 4] = [OWN, b"plpgsql.", b"pg_stat_statements.", b"auto_explain."];
+const NEUTRAL: [&[u8]; 3] = [OWN, b"pg_stat_statements.", b"auto_explain."];
+/// As many schemas of the search path are looked at.
+const SCHEMAS: usize = 32;
 
 #[derive(Default)]
 struct Format {
     numbers: [i32; 13],
     texts: Vec<Vec<u8>>,
+    /// What the search path means to this role.
+    schemas: ([pg_sys::Oid; SCHEMAS], i32),
     digest: Digest,
 }
 
@@ -79,6 +83,14 @@ fn texts() -> [*const c_char; 7] {
     }
 }
 
+/// The schemas of the search path that are there for this role: `"$user"` is another one to each.
+fn schemas() -> ([pg_sys::Oid; SCHEMAS], i32) {
+    let mut schemas = [pg_sys::InvalidOid; SCHEMAS];
+    // SAFETY: fills at most as many as there is room for, and returns how many there are.
+    let count = unsafe { pg_sys::fetch_search_path_array(schemas.as_mut_ptr(), SCHEMAS as i32) };
+    (schemas, count)
+}
+
 /// Bytes of a C string; of NULL none.
 ///
 /// # Safety
@@ -96,10 +108,11 @@ unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
 #[inline(always)]
 pub fn format() -> Digest {
     FORMAT.with_borrow_mut(|format| {
-        let (numbers, texts) = (numbers(), texts());
+        let (numbers, texts, schemas) = (numbers(), texts(), schemas());
         // SAFETY: C strings or NULL, used at once.
         let is = |text, known: &[u8]| unsafe { bytes(text) } == known;
         let same = format.numbers == numbers
+            && format.schemas == schemas
             && format.texts.len() == texts.len()
             && format
                 .texts
@@ -108,6 +121,7 @@ pub fn format() -> Digest {
                 .all(|(known, text)| is(text, known));
         if !same {
             format.numbers = numbers;
+            format.schemas = schemas;
             // SAFETY: as above.
             format.texts = texts
                 .iter()
@@ -118,6 +132,11 @@ pub fn format() -> Digest {
                 .iter()
                 .for_each(|number| digest.field(&number.to_le_bytes()));
             format.texts.iter().for_each(|text| digest.field(text));
+            digest.field(&schemas.1.to_le_bytes());
+            schemas
+                .0
+                .iter()
+                .for_each(|schema| digest.field(&schema.to_u32().to_le_bytes()));
             format.digest = digest.finish();
         }
         format.digest
@@ -162,12 +181,17 @@ impl Settings {
     }
 
     fn include(self, name: &[u8]) -> bool {
-        let has_prefix = |prefixes: &[&[u8]]| prefixes.iter().any(|p| name.starts_with(p));
+        // The server finds a setting in whichever case it was first named.
+        let starts_with = |prefix: &[u8]| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let has_prefix = |prefixes: &[&[u8]]| prefixes.iter().any(|p| starts_with(p));
         match self {
             Settings::None => false,
-            Settings::Claims => name.starts_with(CLAIMS),
+            Settings::Claims => starts_with(CLAIMS),
             Settings::Custom => name.contains(&b'.') && !has_prefix(&NEUTRAL),
-            Settings::All => !name.starts_with(OWN),
+            Settings::All => !starts_with(OWN),
         }
     }
 }

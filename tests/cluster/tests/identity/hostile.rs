@@ -283,3 +283,46 @@ fn no_way_leads_to_the_answer_of_another() -> Result<()> {
     ensure!(ask(&mut bob, "definer_list_cached()")? == ask(&mut bob, "definer_list()")?);
     Ok(())
 }
+
+/// Settings have names in any case, and a schema in the search path may be another one to each.
+#[test]
+fn no_session_is_prepared_for_another() -> Result<()> {
+    let cluster = ground("prepared")?;
+    let mut admin = build(
+        &cluster,
+        &format!(
+            "{CLAIMS}; SELECT cache_function('told()', scope => 'shared', name => 'told_to_all_cached');
+             CREATE FUNCTION told_to_all() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN told(); END$$;
+             CREATE FUNCTION chosen() RETURNS integer LANGUAGE plpgsql STABLE AS $$DECLARE id integer := 7; BEGIN RETURN (SELECT max(id) FROM notes); END$$;
+             SELECT cache_function('chosen()'); RESET ROLE;
+             CREATE SCHEMA attic AUTHORIZATION ann; ALTER SCHEMA attic RENAME TO ann; SET ROLE ann;
+             CREATE TABLE ann.notes AS SELECT 1 AS id, 'of nobody'::text AS body; SELECT cache_track_table('ann.notes'); SET ROLE landlord"
+        ),
+    )?;
+    // Whoever has the session of a pool before may name a setting as they like.
+    let mut client = enter(&cluster, "gate")?;
+    client.batch_execute("SELECT set_config('Request.JWT.Claims', 'of ann', false)")?;
+    for claims in ["of ann", "of bob", "of ann"] {
+        client.batch_execute(&format!("SET request.jwt.claims = '{claims}'"))?;
+        for call in ["claim()", "stated()"] {
+            both_hit(&mut client, call).with_context(|| format!("claims {claims}"))?;
+        }
+    }
+    // "$user" is another schema to each, under the same name.
+    for who in ["ann", "bob", "ann"] {
+        let mut client = enter(&cluster, who)?;
+        client.batch_execute(r#"SET search_path = "$user", house, public"#)?;
+        both(&mut client, "told_to_all()").with_context(|| who.to_owned())?;
+        both(&mut client, "told_to_all()").with_context(|| who.to_owned())?;
+    }
+    // What PL/pgSQL does about a name that may mean two things.
+    for way in ["use_column", "use_variable", "use_column"] {
+        let mut client = enter(&cluster, "postgres")?;
+        client.batch_execute(&format!(
+            "LOAD 'plpgsql'; SET plpgsql.variable_conflict = {way}; SET ROLE bob"
+        ))?;
+        both_hit(&mut client, "chosen()").with_context(|| way.to_owned())?;
+    }
+    admin.batch_execute("DROP SCHEMA ann CASCADE")?;
+    Ok(())
+}
