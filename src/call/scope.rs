@@ -234,7 +234,7 @@ impl Watched {
                 self.find(which);
             }
             if !self.variables.iter().all(|variable| variable.is_same()) {
-                self.read();
+                self.read(which);
             }
         }
         self.digest
@@ -273,18 +273,23 @@ impl Watched {
                     });
                 }
             }
-            self.read();
+            self.read(which);
         }
     }
 
-    unsafe fn read(&mut self) {
+    unsafe fn read(&mut self, which: Settings) {
         let mut digest = Hasher::new();
         for (setting, variable) in self.settings.iter().zip(&mut self.variables) {
             // SAFETY: as above.
-            let name = unsafe {
+            let (name, at_default) = unsafe {
                 variable.read();
-                bytes((**setting).name)
+                (bytes((**setting).name), variable.is_default_of(*setting))
             };
+            // Libraries bring settings with them when they are loaded. To a function that asks for none, one that nobody has changed
+            // is as good as none.
+            if which != Settings::All && at_default {
+                continue;
+            }
             // A setting that was reset is an empty string where it once was set, and absent elsewhere: the same to a function
             // that asks for it with `missing_ok`, and different keys cost a computation at most.
             if matches!(variable, Variable::Text(_, None)) {
@@ -349,6 +354,40 @@ impl Variable {
                 Variable::Byte(variable, known) => **variable == *known,
                 Variable::Word(variable, known) => **variable == *known,
                 Variable::Double(variable, known) => **variable == *known,
+            }
+        }
+    }
+
+    /// Whether the value that was read is the one that the setting was defined with.
+    ///
+    /// # Safety
+    /// `setting` is the one in the server's table that this is the variable of.
+    unsafe fn is_default_of(&self, setting: *mut pg_sys::config_generic) -> bool {
+        // SAFETY: the type of the setting tells the struct.
+        unsafe {
+            match ((*setting).vartype, self) {
+                (pg_sys::config_type::PGC_BOOL, Variable::Byte(_, value)) => {
+                    (*setting.cast::<pg_sys::config_bool>()).boot_val as u8 == *value
+                }
+                (pg_sys::config_type::PGC_INT, Variable::Word(_, value)) => {
+                    (*setting.cast::<pg_sys::config_int>()).boot_val as u32 == *value
+                }
+                (pg_sys::config_type::PGC_REAL, Variable::Double(_, value)) => {
+                    (*setting.cast::<pg_sys::config_real>()).boot_val.to_bits() == *value
+                }
+                (pg_sys::config_type::PGC_ENUM, Variable::Word(_, value)) => {
+                    (*setting.cast::<pg_sys::config_enum>()).boot_val as u32 == *value
+                }
+                (_, Variable::Text(_, value)) => {
+                    let default = (*setting.cast::<pg_sys::config_string>()).boot_val;
+                    match value {
+                        None => default.is_null(),
+                        Some(value) => {
+                            !default.is_null() && CStr::from_ptr(default) == value.as_c_str()
+                        }
+                    }
+                }
+                _ => false,
             }
         }
     }
