@@ -6,6 +6,11 @@
 --                    cache_function_resume              checks that the caller owns the function
 --                    cache_tracker                      whoever creates a tracking trigger needs it; marks writes only
 --                    cached_functions                   shows what pg_proc shows everybody
+--                    cache_reasons                      a list of words
+--                    cache_explain                      evaluates its arguments with the caller's rights, explains functions that the
+--                                                       caller may execute; where Supabase's roles exist for pg_monitor and
+--                                                       service_role only, because a text that is evaluated must not be open to
+--                                                       callers of an API
 --                    get_…_cached                       run with the caller's rights, as the functions they cache
 --   pg_monitor       counters, entries without keys and values, health, clean-up history
 --   service_role     the same, and maintenance: invalidation, clean-up, flush (if the role exists, as on Supabase)
@@ -53,8 +58,11 @@ BEGIN
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', f.signature, everybody);
         IF f.name IN ('cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker',
-                      'cache_function_resume') THEN
+                      'cache_function_resume', 'cache_reasons') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+        ELSIF f.name = 'cache_explain' THEN
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature,
+                                      CASE WHEN roles = '{}' THEN 'PUBLIC' ELSE readers END);
         ELSIF f.is_cached THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', f.signature, callers);
         ELSIF f.name IN ('cache_stats', 'cache_function_counters', 'cache_memory_entries', 'get_top_cache_entries',

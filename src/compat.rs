@@ -29,6 +29,21 @@ pub mod catalog {
     pub const DEPEND_CLASS: u32 = 4;
     /// Column `refobjid`.
     pub const DEPEND_OBJECT: u32 = 5;
+    /// `pg_language`.
+    pub const LANGUAGE: Oid = Oid::from_u32(2612);
+
+    /// The beginning of a row of `pg_depend`.
+    #[repr(C)]
+    pub struct Depend {
+        /// Catalog of the object that depends.
+        pub class: Oid,
+        /// The object that depends.
+        pub object: Oid,
+        /// Its part.
+        pub part: i32,
+        /// Catalog of the object that is depended on.
+        pub referenced_class: Oid,
+    }
 
     /// A row of `pg_inherits`.
     #[repr(C)]
@@ -331,6 +346,112 @@ pub fn extension_schema() -> Option<String> {
         text(name)
     };
     Some(quote_identifier(&name))
+}
+
+/// Name of a role; its number if it is gone.
+pub fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: a syscache lookup that returns a C string in our memory context, or NULL.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            role.to_u32().to_string()
+        } else {
+            text(name)
+        }
+    }
+}
+
+/// Name of the present database.
+pub fn database_name() -> String {
+    // SAFETY: a catalog lookup that returns a C string in our memory context, or NULL.
+    unsafe {
+        let name = pg_sys::get_database_name(database());
+        if name.is_null() {
+            database().to_u32().to_string()
+        } else {
+            text(name)
+        }
+    }
+}
+
+/// The functions in `LANGUAGE cached` of the present database.
+pub fn cached_functions() -> Vec<pg_sys::Oid> {
+    // SAFETY: a catalog lookup that allows for its absence.
+    let language = unsafe { pg_sys::get_language_oid(c"cached".as_ptr(), true) };
+    dependents(catalog::LANGUAGE, language, pg_sys::ProcedureRelationId)
+}
+
+/// Objects of the catalog `of` that depend on an object.
+pub fn dependents(class: pg_sys::Oid, object: pg_sys::Oid, of: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut found = Vec::new();
+    // SAFETY: pg_depend and its index by what is depended on; the first columns are fixed.
+    unsafe {
+        let relation = pg_sys::table_open(catalog::DEPEND, pg_sys::AccessShareLock as _);
+        let key = |column: u32, oid: pg_sys::Oid| {
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                column as _,
+                pg_sys::BTEqualStrategyNumber as _,
+                pg_sys::F_OIDEQ.into(),
+                pg_sys::Datum::from(oid),
+            );
+            key
+        };
+        let mut keys = [
+            key(catalog::DEPEND_CLASS, class),
+            key(catalog::DEPEND_OBJECT, object),
+        ];
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            catalog::DEPEND_BY_REFERENCE,
+            true,
+            std::ptr::null_mut(),
+            2,
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let row = &*pg_sys::GETSTRUCT(tuple).cast::<catalog::Depend>();
+            if row.class == of && !found.contains(&row.object) {
+                found.push(row.object);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+    }
+    found
+}
+
+/// All rows of a catalog.
+///
+/// # Safety
+/// `catalog` is a system catalog.
+pub unsafe fn all_catalog_rows(catalog: pg_sys::Oid, mut visit: impl FnMut(pg_sys::HeapTuple)) {
+    // SAFETY: a plain systable scan; tuples are used only during the visit.
+    unsafe {
+        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as _);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            visit(tuple);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+    }
 }
 
 /// Catalog rows whose column `column` equals `oid`, by an index, under the newest catalog snapshot.

@@ -18,6 +18,8 @@ pub enum Error {
     InvalidDeclaration(String, String),
     /// The function is not in LANGUAGE cached: its name.
     NotCached(String),
+    /// A text that is to be a call of a cached function, and is none: detail.
+    NoCall(String),
     /// A parameter value: message, detail.
     InvalidParameter(String, String),
     /// A relation cannot be tracked: message, detail.
@@ -71,6 +73,14 @@ impl Error {
                 format!("function {name} is not a cached function"),
                 None,
                 Some("Cached functions are listed in the view cached_functions.".into()),
+            ),
+            Error::NoCall(detail) => (
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                "text must be one call of a cached function".into(),
+                Some(detail),
+                Some(
+                    "Write it as in SELECT, for example cache_explain('revenue_cached(7)').".into(),
+                ),
             ),
             Error::InvalidParameter(message, detail) => {
                 (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None)

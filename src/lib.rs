@@ -40,6 +40,11 @@ extension_sql_file!(
     name = "domain",
     requires = ["language"]
 );
+extension_sql_file!(
+    "../sql/explaining.sql",
+    name = "explaining",
+    requires = ["caching"]
+);
 extension_sql_file!("../sql/upkeep.sql", name = "upkeep", requires = ["caching"]);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 

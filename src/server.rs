@@ -37,6 +37,8 @@ mod declared {
         pub fn PostmasterIsAliveInternal() -> bool;
         pub fn GetUserId() -> pg_sys::Oid;
         pub fn GetSessionUserId() -> pg_sys::Oid;
+        pub fn GetOuterUserId() -> pg_sys::Oid;
+        pub fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
         pub fn XidInMVCCSnapshot(xid: pg_sys::TransactionId, snapshot: pg_sys::Snapshot) -> bool;
@@ -62,6 +64,14 @@ mod declared {
             function: pg_sys::Oid,
             finfo: *mut pg_sys::FmgrInfo,
             context: pg_sys::MemoryContext,
+        );
+        pub fn SetTuplestoreDestReceiverParams(
+            receiver: *mut pg_sys::DestReceiver,
+            store: *mut pg_sys::Tuplestorestate,
+            context: pg_sys::MemoryContext,
+            detoast: bool,
+            target: pg_sys::TupleDesc,
+            map_failure_message: *const c_char,
         );
         pub fn find_all_inheritors(
             parent: pg_sys::Oid,

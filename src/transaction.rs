@@ -77,7 +77,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
-            own::withdraw(&area.slots(), unsafe { view::own_xid() });
+            own::withdraw(area, unsafe { view::own_xid() });
             frames::unwind(0);
             session::rolled_back();
             temporary::transaction_ended();

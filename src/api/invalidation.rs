@@ -6,6 +6,7 @@ use crate::dependencies::utility;
 use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
 use crate::validity::tags::{Tag, slot_of};
+use crate::validity::writers::Operation;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;
@@ -89,6 +90,6 @@ fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
 fn clear_cache() -> i64 {
     let area = preloaded(c"clear_cache()");
     let found = looking::count_entries(area, |_| true);
-    utility::mark_database(area);
+    utility::mark_database(area, Operation::Clear);
     found
 }

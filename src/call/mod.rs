@@ -11,6 +11,7 @@
 //!                            └─ fill: run the function, record what it reads ─ publish ─▶ its result
 //! ```
 //!
+//! * `explain`: a question what a call would do, and the answer; `advice`: its words
 //! * `outcome`: what can become of a call, with the stable codes of reasons
 //! * `key`, `scope`: which call it is, and whose
 //! * `frames`: fills in progress, and what they have read so far
@@ -20,7 +21,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod advice;
 pub mod base;
+pub mod explain;
 pub mod frames;
 pub mod key;
 pub mod outcome;
@@ -37,12 +40,16 @@ use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::store::flights::{Lead, Part};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
+use crate::store::partition::EntryHead;
 use crate::store::statistics::{count, count_hit};
 use crate::store::traits::Trait;
+use crate::table::row::Row;
 use crate::table::warm;
 use crate::validity::{Invalid, saved};
 use crate::verification::{self, Suspect};
 use crate::{settings, transaction};
+use advice::Finding;
+use explain::{Caller, Traveller};
 use frames::Call;
 use outcome::{Outcome, Reason};
 use pgrx::pg_sys;
@@ -65,6 +72,8 @@ enum Decision {
     Fill,
     /// The function is run and compared with the stored result in the frame.
     Verify,
+    /// It was a question only.
+    Told,
 }
 
 /// Answers a call of a cached function.
@@ -75,12 +84,16 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: no value with a destructor is alive in this frame or in its caller's. The base function runs outside of `guarded`,
     // so its errors reach the user as they are; what a fill leaves behind then is cleared by `transaction`.
     unsafe {
-        match guarded(|| decide(fcinfo)) {
+        if let Some(node) = explain::question(fcinfo) {
+            guarded(|| explain::answer(fcinfo, node));
+            return pg_sys::Datum::null();
+        }
+        match guarded(|| decide(fcinfo, &mut Caller)) {
             Decision::Answer { datum, is_null } => {
                 (*fcinfo).isnull = is_null;
                 datum
             }
-            Decision::Bypass => base::call(fcinfo, None),
+            Decision::Bypass | Decision::Told => base::call(fcinfo, None),
             Decision::Fill => {
                 let result = base::call(fcinfo, Some(frames::collect_rows()));
                 guarded(|| publish::finish(fcinfo, result));
@@ -91,10 +104,10 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     }
 }
 
-unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
+unsafe fn decide<T: Traveller>(fcinfo: pg_sys::FunctionCallInfo, traveller: &mut T) -> Decision {
     loop {
         // SAFETY: the caller's.
-        if let Some(decision) = unsafe { try_to_decide(fcinfo) } {
+        if let Some(decision) = unsafe { try_to_decide(fcinfo, traveller) } {
             return decision;
         }
     }
@@ -102,16 +115,29 @@ unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo) -> Decision {
 
 /// `None` if what the backend knew of definitions was too old: the call may be another one than it seemed.
 #[inline(always)]
-unsafe fn try_to_decide(fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
+unsafe fn try_to_decide<T: Traveller>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    traveller: &mut T,
+) -> Option<Decision> {
     // SAFETY: the caller's fcinfo, on the backend's main thread, throughout.
     unsafe {
         let function = function::get((*(*fcinfo).flinfo).fn_oid);
-        if let Some(answer) = null_for_strict(&function, fcinfo) {
-            return Some(answer);
+        traveller.calls(&function);
+        if is_null_for_strict(&function, fcinfo) {
+            if T::ASKS {
+                return Some(traveller.finds(Finding::NullArgument));
+            }
+            let (datum, is_null) = value::empty(&function, fcinfo);
+            return Some(Decision::Answer { datum, is_null });
         }
         let (area, snapshot) = match admit(&function) {
             Ok(admitted) => admitted,
-            Err(reason) => return Some(bypass(&function, reason)),
+            Err(reason) => {
+                if reason == Reason::NotPreloaded && !T::ASKS {
+                    crate::error::warn_not_preloaded();
+                }
+                return Some(bypass(&function, reason, traveller));
+            }
         };
         // A shared entry was made with the rights of somebody else.
         if function.scope == Scope::Shared {
@@ -134,8 +160,9 @@ unsafe fn try_to_decide(fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
                     max_age,
                     now,
                 },
+                traveller,
             ),
-            None => Some(bypass(&function, Reason::AnonymousRow)),
+            None => Some(bypass(&function, Reason::AnonymousRow, traveller)),
         };
         KEY.set(key);
         decision
@@ -143,17 +170,20 @@ unsafe fn try_to_decide(fcinfo: pg_sys::FunctionCallInfo) -> Option<Decision> {
 }
 
 #[inline(always)]
-unsafe fn decide_by_key(
+unsafe fn decide_by_key<T: Traveller>(
     area: Area,
     fcinfo: pg_sys::FunctionCallInfo,
     call: &Call<'_>,
+    traveller: &mut T,
 ) -> Option<Decision> {
     let function = call.function;
+    traveller.looks_for(call);
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
         let (mut tried_table, mut looked_again) = (false, false);
         loop {
-            let miss = match look_up(area, call) {
+            let mut miss = match look_up(area, call) {
+                Ok(_) if T::ASKS => return Some(traveller.finds(Finding::Valid)),
                 Ok(found) => {
                     if verification::is_due(function)
                         && let Some(suspect) = Suspect::of(&found)
@@ -183,19 +213,34 @@ unsafe fn decide_by_key(
                         None => Outcome::Miss,
                     }
                 }
-                Err(Miss::Not(reason)) => return Some(bypass(function, reason)),
+                Err(Miss::Not(reason)) => return Some(bypass(function, reason, traveller)),
                 Err(Miss::Counted(outcome)) => outcome,
             };
             if !tried_table && matches!(miss, Outcome::Miss) {
                 tried_table = true;
-                if warm::try_load(area, call.hash, call.key) {
+                if T::ASKS {
+                    if let Some(row) = warm::peek(area, call.hash, call.key) {
+                        let judged = judge(area, call, &row);
+                        traveller.would_load(row);
+                        match judged {
+                            Ok(()) => return Some(traveller.finds(Finding::Valid)),
+                            Err(Miss::Not(reason)) => {
+                                return Some(bypass(function, reason, traveller));
+                            }
+                            Err(Miss::Counted(outcome)) => miss = outcome,
+                        }
+                    }
+                } else if warm::try_load(area, call.hash, call.key) {
                     continue;
                 }
             }
             match definitions::settle(area, call.snapshot) {
                 Ok(false) => (),
                 Ok(true) => return None,
-                Err(invalid) => return Some(bypass(function, invalid.into())),
+                Err(invalid) => return Some(bypass(function, invalid.into(), traveller)),
+            }
+            if T::ASKS {
+                return Some(traveller.finds(miss.into()));
             }
             let lead = match join(area, call.hash, looked_again) {
                 Turn::Mine(lead) => lead,
@@ -216,7 +261,10 @@ unsafe fn decide_by_key(
     }
 }
 
-fn bypass(function: &CachedFunction, reason: Reason) -> Decision {
+fn bypass<T: Traveller>(function: &CachedFunction, reason: Reason, traveller: &mut T) -> Decision {
+    if T::ASKS {
+        return traveller.finds(Finding::Not(reason));
+    }
     if function.consistency == Consistency::Ttl {
         frames::rests_on_age();
     }
@@ -225,25 +273,17 @@ fn bypass(function: &CachedFunction, reason: Reason) -> Decision {
 }
 
 /// A strict base function is not run for NULL.
-unsafe fn null_for_strict(
-    function: &CachedFunction,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Option<Decision> {
+unsafe fn is_null_for_strict(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // SAFETY: the caller's fcinfo has at least as many arguments as the base function.
     let is_null = |i: usize| unsafe { (*(*fcinfo).args.as_ptr().add(i)).isnull };
     let any_null = || (0..function.arguments.len()).any(is_null);
-    (function.base_strict && any_null()).then(|| {
-        // SAFETY: as above.
-        let (datum, is_null) = unsafe { value::empty(function, fcinfo) };
-        Decision::Answer { datum, is_null }
-    })
+    function.base_strict && any_null()
 }
 
 /// Whether this call may use the cache at all: the area and the caller's snapshot.
 #[inline(always)]
 unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), Reason> {
     let Some(area) = area() else {
-        crate::error::warn_not_preloaded();
         return Err(Reason::NotPreloaded);
     };
     if function.has(Trait::Quarantined) {
@@ -325,10 +365,7 @@ unsafe fn look_up(area: Area, call: &Call<'_>) -> Result<Found, Miss> {
     let Some(found) = lookup::find(area, call.hash, call.key) else {
         return Err(Miss::Counted(Outcome::Miss));
     };
-    if call.now >= found.head.expires_at
-        || call.now - found.head.created_at >= call.max_age
-        || found.head.function != call.function.oid.to_u32()
-    {
+    if is_too_old(call, &found.head) {
         return Err(Miss::Counted(Outcome::Expired));
     }
     let mut buffer = [const { MaybeUninit::uninit() }; MAX_DEPENDENCIES];
@@ -338,8 +375,33 @@ unsafe fn look_up(area: Area, call: &Call<'_>) -> Result<Found, Miss> {
     // SAFETY: the active snapshot.
     match unsafe { area.slots().check(dependencies, call.snapshot) } {
         Ok(()) => Ok(found),
-        Err(Invalid::Dead) => Err(Miss::Counted(Outcome::Invalidated)),
-        Err(invalid) => Err(Miss::Not(invalid.into())),
+        Err(invalid) => Err(invalid.into()),
+    }
+}
+
+/// Whether an entry is past its time to live or the age that the caller accepts.
+#[inline(always)]
+fn is_too_old(call: &Call<'_>, head: &EntryHead) -> bool {
+    call.now >= head.expires_at
+        || call.now - head.created_at >= call.max_age
+        || head.function != call.function.oid.to_u32()
+}
+
+/// What [`look_up`] would say of a row of the table tier if it were in memory.
+unsafe fn judge(area: Area, call: &Call<'_>, row: &Row) -> Result<(), Miss> {
+    if is_too_old(call, &row.head) {
+        return Err(Miss::Counted(Outcome::Expired));
+    }
+    // SAFETY: the active snapshot.
+    unsafe { area.slots().check(&row.dependencies, call.snapshot) }.map_err(Miss::from)
+}
+
+impl From<Invalid> for Miss {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::Dead => Miss::Counted(Outcome::Invalidated),
+            invalid => Miss::Not(invalid.into()),
+        }
     }
 }
 

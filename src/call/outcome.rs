@@ -1,5 +1,7 @@
 //! What can become of a call, and the stable codes of the reasons why it was not served from, or not put into, the cache.
 
+use pgrx::pg_sys;
+
 /// Why a call was answered by the function itself and nothing was stored.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,24 @@ impl Reason {
                 self,
                 Reason::AnonymousRow | Reason::Quarantined | Reason::Verification
             )
+    }
+}
+
+/// Why a computed result was not stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// The relation that is to blame, or invalid.
+    pub relation: pg_sys::Oid,
+}
+
+impl<R: Into<Reason>> From<R> for Refusal {
+    fn from(reason: R) -> Self {
+        Refusal {
+            reason: reason.into(),
+            relation: pg_sys::InvalidOid,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::frames::{self, Frame};
-use super::outcome::{Outcome, Reason};
+use super::outcome::{Outcome, Reason, Refusal};
 use super::scope::Settings;
 use super::value;
 use crate::dependencies;
@@ -35,12 +35,14 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
     // The frame, and with it the flight, ends in there, whether the result is stored or an ERROR comes between.
     // SAFETY: the caller's.
     let stored = unsafe { store(area, fcinfo, result, frame, us) };
+    area.functions()
+        .note_refusal(crate::compat::database(), function, stored.err());
     count(function, Outcome::Computed { us });
     count(
         function,
         match stored {
             Ok(()) => Outcome::Stored,
-            Err(reason) => Outcome::Not(reason),
+            Err(refusal) => Outcome::Not(refusal.reason),
         },
     );
 }
@@ -70,17 +72,17 @@ unsafe fn store(
     result: pg_sys::Datum,
     mut frame: Frame,
     us: u64,
-) -> Result<(), Reason> {
+) -> Result<(), Refusal> {
     let function = frame.function.clone();
     if let Some(reason) = frame.refused.or_else(|| refused_for_reads(&frame)) {
-        return Err(reason);
+        return Err(reason.into());
     }
     // SAFETY: the fill's call; the snapshot under which it ran is the active one again.
     unsafe {
         let slots = dependencies::slots_of(area, &frame, fcinfo)?;
         frames::inherit_slots(&slots);
         if frame.max_age <= 0 {
-            return Err(Reason::NoAge);
+            return Err(Reason::NoAge.into());
         }
         let snapshot = server::GetActiveSnapshot();
         let validity = area.slots();
@@ -88,7 +90,7 @@ unsafe fn store(
         for slot in slots {
             let generation = validity.generation_for(slot, snapshot)?;
             if !dependencies::definitions::unchanged(slot, generation) {
-                return Err(Reason::DefinitionsChanged);
+                return Err(Reason::DefinitionsChanged.into());
             }
             resting_on.push(Dependency::new(slot, generation));
         }
@@ -122,10 +124,10 @@ unsafe fn store(
         fault::point(Point::Publishing);
         match insert(area, new, settings::max_entry_bytes()) {
             Ok(_) => Ok(()),
-            Err(NotStored::TooLarge) => Err(Reason::TooLarge),
+            Err(NotStored::TooLarge) => Err(Reason::TooLarge.into()),
             Err(NotStored::NoRoom) => {
                 area.header().no_room.fetch_add(1, Ordering::Relaxed);
-                Err(Reason::NoRoom)
+                Err(Reason::NoRoom.into())
             }
         }
     }

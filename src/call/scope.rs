@@ -31,6 +31,29 @@ const NEUTRAL: [&[u8]; 3] = [OWN, b"pg_stat_statements.", b"auto_explain."];
 /// As many schemas of the search path are looked at.
 const SCHEMAS: usize = 32;
 
+/// The settings in [`format()`], by name.
+pub const FORMAT: [&CStr; 19] = [
+    c"DateStyle",
+    c"IntervalStyle",
+    c"extra_float_digits",
+    c"bytea_output",
+    c"xmlbinary",
+    c"xmloption",
+    c"backslash_quote",
+    c"row_security",
+    c"array_nulls",
+    c"transform_null_equals",
+    c"standard_conforming_strings",
+    c"quote_all_identifiers",
+    c"search_path",
+    c"TimeZone",
+    c"default_text_search_config",
+    c"lc_messages",
+    c"lc_monetary",
+    c"lc_numeric",
+    c"lc_time",
+];
+
 #[derive(Default)]
 struct Format {
     numbers: [i32; 13],
@@ -41,7 +64,7 @@ struct Format {
 }
 
 thread_local! {
-    static FORMAT: RefCell<Format> = RefCell::new(Format::default());
+    static FORMATS: RefCell<Format> = RefCell::new(Format::default());
     static CLAIMED: RefCell<Watched> = RefCell::new(Watched::default());
     static CUSTOM: RefCell<Watched> = RefCell::new(Watched::default());
     static ALL: RefCell<Watched> = RefCell::new(Watched::default());
@@ -107,7 +130,7 @@ unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
 /// Digest of the server's own settings that change results.
 #[inline(always)]
 pub fn format() -> Digest {
-    FORMAT.with_borrow_mut(|format| {
+    FORMATS.with_borrow_mut(|format| {
         let (numbers, texts, schemas) = (numbers(), texts(), schemas());
         // SAFETY: C strings or NULL, used at once.
         let is = |text, known: &[u8]| unsafe { bytes(text) } == known;
@@ -177,6 +200,28 @@ impl Settings {
             Settings::Claims => CLAIMED.with_borrow_mut(|watched| watched.digest(self)),
             Settings::Custom => CUSTOM.with_borrow_mut(|watched| watched.digest(self)),
             Settings::All => ALL.with_borrow_mut(|watched| watched.digest(self)),
+        }
+    }
+
+    /// Names of those with a dot that have been given a value.
+    pub fn given(self) -> Vec<String> {
+        // SAFETY: the server's table of settings.
+        unsafe {
+            (0..pg_sys::GetNumConfigOptions() as usize)
+                .map(|index| *pg_sys::get_guc_variables().add(index))
+                .filter(|setting| {
+                    let name = bytes((**setting).name);
+                    let mut variable = Variable::of(*setting);
+                    variable.read();
+                    let empty =
+                        matches!(&variable, Variable::Text(_, v) if v.as_ref().is_none_or(|v| v.is_empty()));
+                    name.contains(&b'.')
+                        && self.include(name)
+                        && (**setting).source != pg_sys::GucSource::PGC_S_DEFAULT
+                        && !empty
+                })
+                .map(|setting| String::from_utf8_lossy(bytes((*setting).name)).into_owned())
+                .collect()
         }
     }
 

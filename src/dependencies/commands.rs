@@ -183,6 +183,26 @@ unsafe fn executed_by_explain(explain: &pg_sys::ExplainStmt) -> Option<*mut pg_s
     }
 }
 
+/// The relation that a command is about, if its parse tree says so and it exists.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn relation(statement: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        let name = match (*statement).type_ {
+            T_RefreshMatViewStmt => (*statement.cast::<pg_sys::RefreshMatViewStmt>()).relation,
+            T_AlterTableStmt => (*statement.cast::<pg_sys::AlterTableStmt>()).relation,
+            T_CreateTrigStmt => (*statement.cast::<pg_sys::CreateTrigStmt>()).relation,
+            T_CreatePolicyStmt => (*statement.cast::<pg_sys::CreatePolicyStmt>()).table,
+            T_AlterPolicyStmt => (*statement.cast::<pg_sys::AlterPolicyStmt>()).table,
+            _ => std::ptr::null_mut(),
+        };
+        (!name.is_null()).then(|| range_var(name)).flatten()
+    }
+}
+
 unsafe fn temporary_or_definitions(relation: &pg_sys::RangeVar) -> Change {
     let in_temporary_schema = !relation.schemaname.is_null()
         // SAFETY: a C string of the parse tree.

@@ -201,7 +201,11 @@ fn filled_in(template: &str, argument: impl Fn(usize) -> Option<String>) -> Stri
     tag
 }
 
-unsafe fn argument_text(
+/// An argument of a call as text; nothing for NULL.
+///
+/// # Safety
+/// `fcinfo` is a call of `function`, which has the argument.
+pub unsafe fn argument_text(
     function: &CachedFunction,
     fcinfo: pg_sys::FunctionCallInfo,
     number: usize,

@@ -112,6 +112,15 @@ pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<bool, Inv
     }
 }
 
+/// Whether a result computed under `snapshot` may be published, as far as definitions are concerned.
+pub fn unchanged_for(area: Area, snapshot: pg_sys::Snapshot) -> bool {
+    slots().into_iter().all(|slot| {
+        // SAFETY: the caller's snapshot is the active one.
+        let generation = unsafe { area.slots().generation_for(slot, snapshot) };
+        generation.is_ok_and(|generation| unchanged(slot, generation))
+    })
+}
+
 /// Whether `generation` of `slot` is what the first query of this transaction found; of slots that do not stand for definitions yes.
 pub fn unchanged(slot: u32, generation: u64) -> bool {
     slots()

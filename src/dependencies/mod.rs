@@ -10,10 +10,12 @@
 //! * `tracking`: adding and removing its triggers
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
 //!   change partition and inheritance trees
+//! * `attribution`: names of slots and their last writers, for people who ask
 //! * `temporary`: temporary objects of the session, which names may mean; `held`: cursors that hold what was read before
 
 #![allow(unsafe_code)]
 
+pub mod attribution;
 mod commands;
 pub mod declared;
 pub mod definitions;
@@ -29,7 +31,7 @@ mod trees;
 pub mod utility;
 
 use crate::call::frames::Frame;
-use crate::call::outcome::Reason;
+use crate::call::outcome::{Reason, Refusal};
 use crate::language::body::Consistency;
 use crate::store::area::{Area, TrackingRequest};
 use crate::store::lookup::MAX_DEPENDENCIES;
@@ -46,7 +48,7 @@ pub unsafe fn slots_of(
     area: Area,
     frame: &Frame,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Vec<u32>, Reason> {
+) -> Result<Vec<u32>, Refusal> {
     let database = crate::compat::database();
     let count = area.layout.slots;
     let mut slots = vec![
@@ -75,7 +77,7 @@ pub unsafe fn slots_of(
                     read.push(relation);
                 }
             });
-        let mut untracked = false;
+        let mut untracked = None;
         for relation in read {
             let columns = declared
                 .iter()
@@ -99,7 +101,7 @@ pub unsafe fn slots_of(
                 }
                 Tracking::Untracked if frame.function.consistency == Consistency::Ttl => (),
                 Tracking::Untracked => {
-                    untracked = true;
+                    untracked = Some(relation);
                     match columns.filter(|columns| !columns.is_empty()) {
                         Some(columns) => {
                             columns.keys().for_each(|column| {
@@ -110,15 +112,18 @@ pub unsafe fn slots_of(
                     }
                 }
                 Tracking::Never if frame.function.consistency == Consistency::Ttl => (),
-                Tracking::Never => untracked = true,
+                Tracking::Never => untracked = Some(relation),
             }
         }
-        if untracked {
-            return Err(Reason::Untracked);
+        if let Some(relation) = untracked {
+            return Err(Refusal {
+                reason: Reason::Untracked,
+                relation,
+            });
         }
     }
     if slots.len() > MAX_DEPENDENCIES {
-        return Err(Reason::TooManyDependencies);
+        return Err(Reason::TooManyDependencies.into());
     }
     Ok(slots)
 }

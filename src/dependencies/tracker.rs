@@ -20,6 +20,7 @@ use crate::store::area::{Area, area};
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
+use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::{Effect, FullXid};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -76,14 +77,25 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         crate::transaction::prepare(area);
         let relation = (*data.tg_relation).rd_id;
         let roots = relations::roots(relation);
+        let event = data.tg_event;
+        let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
         let marker = Marker {
             area,
             database: pg_sys::MyDatabaseId,
             xid: assign_xid(),
             roots: &roots,
+            act: Act {
+                operation: match operation {
+                    pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
+                    pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
+                    pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
+                    _ => Operation::Truncate,
+                },
+                relation,
+                applied: pg_sys::SessionReplicationRole
+                    == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32,
+            },
         };
-        let event = data.tg_event;
-        let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
         if event & pg_sys::TRIGGER_EVENT_ROW != 0 {
             marker.rows();
             let keys = Keys::of_relation(data.tg_relation, relations::tracking(relation));
@@ -113,6 +125,7 @@ struct Marker<'a> {
     database: pg_sys::Oid,
     xid: FullXid,
     roots: &'a [pg_sys::Oid],
+    act: Act,
 }
 
 impl Marker<'_> {
@@ -124,10 +137,11 @@ impl Marker<'_> {
     fn rows(&self) {
         for root in self.roots {
             own::register(
-                &self.area.slots(),
+                self.area,
                 self.slot(Tag::Relation(*root)),
                 self.xid,
                 Effect::Rows,
+                self.act,
             );
             own::note(self.slot(Tag::WholeRelation(*root)));
         }
@@ -137,16 +151,18 @@ impl Marker<'_> {
     fn everything(&self, effect: Effect) {
         for root in self.roots {
             own::register(
-                &self.area.slots(),
+                self.area,
                 self.slot(Tag::Relation(*root)),
                 self.xid,
                 effect,
+                self.act,
             );
             own::register(
-                &self.area.slots(),
+                self.area,
                 self.slot(Tag::WholeRelation(*root)),
                 self.xid,
                 effect,
+                self.act,
             );
         }
     }
@@ -162,7 +178,7 @@ impl Marker<'_> {
                 column,
                 value,
             });
-            own::register(&self.area.slots(), slot, self.xid, Effect::Rows);
+            own::register(self.area, slot, self.xid, Effect::Rows, self.act);
         }
     }
 }

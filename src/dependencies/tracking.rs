@@ -16,6 +16,7 @@ use crate::store::area::area;
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
+use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -91,7 +92,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
             "A table of its partition or inheritance tree is a foreign or temporary table.".into(),
         ));
     }
-    mark_start(&roots);
+    mark_start(&roots, Operation::Track);
     fault::point(Point::TrackingMarked);
     let function = format!(
         "{}.cache_tracker",
@@ -174,7 +175,7 @@ fn track_member(
 /// Stops to track the tree of `relation`. Returns how many triggers were dropped.
 pub fn untrack(relation: pg_sys::Oid) -> usize {
     let roots = relations::roots(relation);
-    mark_start(&roots);
+    mark_start(&roots, Operation::Untrack);
     let mut dropped = 0;
     for member in roots.iter().flat_map(|root| relations::members(*root)) {
         let Some(table) = compat::relation_name(member) else {
@@ -192,17 +193,18 @@ pub fn untrack(relation: pg_sys::Oid) -> usize {
 }
 
 /// Everybody sees the start, or the end, of tracking at its commit.
-fn mark_start(roots: &[pg_sys::Oid]) {
+fn mark_start(roots: &[pg_sys::Oid], operation: Operation) {
     let Some(area) = area() else { return };
     // SAFETY: inside the transaction that adds the triggers; a variable of the backend.
     let (xid, database) = unsafe { (assign_xid(), pg_sys::MyDatabaseId) };
     for root in roots {
         for tag in [Tag::Relation(*root), Tag::WholeRelation(*root)] {
             own::register(
-                &area.slots(),
+                area,
                 slot_of(database, tag, area.layout.slots),
                 xid,
                 Effect::AtCommit,
+                Act::on(operation, *root),
             );
         }
     }

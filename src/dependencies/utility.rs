@@ -19,6 +19,7 @@ use crate::store::area::{Area, area};
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
+use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -109,8 +110,10 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Change {
         // SAFETY: the parse tree of the command.
         unsafe { trees::keep_writers_away(statement) };
         // SAFETY: the parse tree of the command.
-        if !unsafe { commands::comes_first(statement) } {
-            register(change);
+        unsafe {
+            if !commands::comes_first(statement) {
+                register(change, statement);
+            }
         }
     }
     change
@@ -127,13 +130,15 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
     if change == Change::Definitions && !own::wrote(definitions_slot(crate::compat::database())) {
         // The command has committed on its way (DETACH PARTITION CONCURRENTLY), and changed more in the transaction after that; or it
         // had to come first (DROP INDEX CONCURRENTLY).
-        register(change);
+        // SAFETY: the parse tree of the command.
+        unsafe { register(change, statement) };
     }
     if let Change::Contents(_) = change {
         // SAFETY: the parse tree of the command. REFRESH still holds its lock, so the name means what was refreshed.
         let refreshed = unsafe { commands::change(statement) };
         if refreshed != change {
-            register(refreshed);
+            // SAFETY: as above.
+            unsafe { register(refreshed, statement) };
         }
     }
     // SAFETY: the parse tree of the command.
@@ -145,7 +150,7 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
 }
 
 /// Registers the present transaction under what a command changes.
-fn register(change: Change) {
+unsafe fn register(change: Change, statement: *mut pg_sys::Node) {
     // SAFETY: a variable of the backend.
     let may_write = unsafe { !server::RecoveryInProgress() && pg_sys::IsTransactionState() };
     if change == Change::Temporary || QUIET.get() > 0 || !may_write {
@@ -153,41 +158,53 @@ fn register(change: Change) {
     }
     let Some(area) = area() else { return };
     let database = crate::compat::database();
+    // SAFETY: the parse tree of the command.
+    let act = unsafe {
+        Act::on(
+            Operation::of_command(statement),
+            commands::relation(statement).unwrap_or(pg_sys::InvalidOid),
+        )
+    };
     match change {
-        Change::Definitions => mark(area, &[definitions_slot(database)]),
+        Change::Definitions => mark(area, &[definitions_slot(database)], act),
         // Memberships decide what a role may do in every database.
-        Change::Roles => mark(area, &[CLUSTER_SLOT]),
-        Change::Names => mark(area, &[CLUSTER_SLOT, definitions_slot(database)]),
+        Change::Roles => mark(area, &[CLUSTER_SLOT], act),
+        Change::Names => mark(area, &[CLUSTER_SLOT, definitions_slot(database)], act),
         Change::Contents(view) => {
             let slot = |tag| slot_of(database, tag, area.layout.slots);
             mark(
                 area,
                 &[slot(Tag::Relation(view)), slot(Tag::WholeRelation(view))],
+                act,
             );
         }
         Change::Nothing | Change::Temporary => (),
     }
 }
 
-fn mark(area: Area, slots: &[u32]) {
+fn mark(area: Area, slots: &[u32], act: Act) {
     // SAFETY: inside a transaction that may write (checked by the caller).
     let xid = unsafe { assign_xid() };
     crate::transaction::prepare(area);
     for slot in slots {
-        own::register(&area.slots(), *slot, xid, Effect::AtCommit);
+        own::register(area, *slot, xid, Effect::AtCommit, act);
     }
 }
 
 /// Marks all results of the present database as invalid from the commit of this transaction on.
-pub fn mark_database(area: Area) {
-    mark(area, &[definitions_slot(crate::compat::database())]);
+pub fn mark_database(area: Area, operation: Operation) {
+    mark(
+        area,
+        &[definitions_slot(crate::compat::database())],
+        Act::new(operation),
+    );
 }
 
 /// A statement that changes rows of a system catalog directly: the definitions change without any command.
 pub fn catalog_written() {
     if let Some(area) = area() {
-        mark_database(area);
-        mark(area, &[CLUSTER_SLOT]);
+        mark_database(area, Operation::CatalogChange);
+        mark(area, &[CLUSTER_SLOT], Act::new(Operation::CatalogChange));
     }
 }
 
@@ -199,7 +216,7 @@ pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
         .into_iter()
         .flat_map(|root| [slot(Tag::Relation(root)), slot(Tag::WholeRelation(root))])
         .collect();
-    mark(area, &slots);
+    mark(area, &slots, Act::on(Operation::InvalidateTable, relation));
 }
 
 /// Marks all results of a cached function as invalid.
@@ -212,6 +229,7 @@ pub fn mark_function(area: Area, function: pg_sys::Oid) {
             Tag::Function(function),
             area.layout.slots,
         )],
+        Act::new(Operation::InvalidateFunction),
     );
 }
 
@@ -221,5 +239,5 @@ pub fn mark_tags(area: Area, tags: impl Iterator<Item = String>) {
     let slots: Vec<u32> = tags
         .map(|tag| slot_of(database, Tag::Named(&declared::cut(tag)), area.layout.slots))
         .collect();
-    mark(area, &slots);
+    mark(area, &slots, Act::new(Operation::InvalidateTags));
 }

@@ -5,8 +5,10 @@
 //! * `signature`: finding the base function and comparing the two
 //! * `validator`: checks at CREATE FUNCTION
 //! * `handler`: the entry point of a call
+//! * `expression`: a call written as text
 
 pub mod body;
+pub mod expression;
 pub mod function;
 mod handler;
 pub mod signature;

@@ -12,6 +12,7 @@ use super::partition::Partition;
 use super::statistics::Functions;
 use crate::settings;
 use crate::validity::slots::Slots;
+use crate::validity::writers::Writers;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -195,6 +196,12 @@ impl Area {
     pub fn slots(&self) -> Slots {
         // SAFETY: the layout reserves `slots` zeroed slots there.
         unsafe { Slots::at(self.at(self.layout.slots_at).cast(), self.layout.slots) }
+    }
+
+    /// Who wrote last under each slot.
+    pub fn writers(&self) -> Writers {
+        // SAFETY: the layout reserves `writers` zeroed sets there.
+        unsafe { Writers::at(self.at(self.layout.writers_at).cast(), self.layout.writers) }
     }
 
     /// The statistics of functions.

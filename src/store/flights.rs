@@ -127,6 +127,16 @@ impl Flights {
         })
     }
 
+    /// Whether somebody computes the result of a key right now.
+    pub fn has(&self, hash: u64) -> bool {
+        let _guard = lock_flights();
+        (0..FLIGHTS).any(|index| {
+            // SAFETY: the lock is held.
+            let flight = unsafe { &*self.flight(index) };
+            flight.pid != 0 && flight.hash == hash
+        })
+    }
+
     /// Ends a flight that this session leads, and wakes those who wait.
     fn end(&self, ticket: Ticket) {
         let flight = self.flight(ticket.index);

@@ -3,6 +3,7 @@
 use super::flights::FLIGHTS_BYTES;
 use super::statistics::FUNCTION_BYTES;
 use crate::validity::slots::SLOT_BYTES;
+use crate::validity::writers::SET_BYTES;
 
 /// Bytes of a block, the unit of allocation.
 pub const BLOCK: usize = 128;
@@ -26,6 +27,10 @@ pub struct Layout {
     pub slots: u32,
     /// Offset of the slots.
     pub slots_at: usize,
+    /// Number of sets of writers.
+    pub writers: u32,
+    /// Offset of the sets of writers.
+    pub writers_at: usize,
     /// Number of functions with statistics of their own.
     pub functions: u32,
     /// Offset of the function statistics.
@@ -61,7 +66,10 @@ impl Layout {
         let slots = previous_power_of_two(total / 16 / SLOT_BYTES).clamp(1024, 65_536);
         let functions = (total / 128 / FUNCTION_BYTES).clamp(64, 4096);
         let slots_at = HEADER_BYTES;
-        let functions_at = align(slots_at + slots * SLOT_BYTES);
+        // A set of writers for four slots: most slots are written rarely or never.
+        let writers = slots / 4;
+        let writers_at = align(slots_at + slots * SLOT_BYTES);
+        let functions_at = align(writers_at + writers * SET_BYTES);
         let flights_at = align(functions_at + functions * FUNCTION_BYTES);
         let partitions_at = align(flights_at + FLIGHTS_BYTES);
         let room = total - partitions_at;
@@ -80,6 +88,8 @@ impl Layout {
             total,
             slots: slots as u32,
             slots_at,
+            writers: writers as u32,
+            writers_at,
             functions: functions as u32,
             functions_at,
             flights_at,

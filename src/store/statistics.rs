@@ -12,7 +12,7 @@ use super::insert::amend;
 use super::locks::lock_functions;
 use super::lookup::EntryId;
 use super::traits::{Trait, Traits};
-use crate::call::outcome::{Outcome, REASONS, Reason, Verdict};
+use crate::call::outcome::{Outcome, REASONS, Reason, Refusal, Verdict};
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
 use pgrx::pg_sys;
@@ -129,6 +129,8 @@ pub struct FunctionRow {
     database: AtomicU32,
     function: AtomicU32,
     traits: Traits,
+    /// Why the last computed result was not stored; see [`Functions::note_refusal`]. 0 if it was.
+    refusal: AtomicU64,
     padding: [u8; 52],
     counters: [AtomicU64; FIELDS],
 }
@@ -228,6 +230,40 @@ impl Functions {
                     &row.traits,
                 )
             })
+    }
+
+    /// Notes why the last computed result of a function was not stored, or that it was.
+    pub fn note_refusal(
+        &self,
+        database: pg_sys::Oid,
+        function: pg_sys::Oid,
+        refusal: Option<Refusal>,
+    ) {
+        let (database, function) = (database.to_u32(), function.to_u32());
+        let row = match &refusal {
+            Some(_) => Some(self.row_or_new(database, function)),
+            None => self.row_of(database, function),
+        };
+        let word = refusal.map_or(0, |refusal| {
+            u64::from(refusal.relation.to_u32()) << 32 | (refusal.reason as u64 + 1)
+        });
+        // Row 0 is nobody's.
+        if let Some(row) = row
+            && row.function.load(Ordering::Relaxed) == function
+            && row.refusal.load(Ordering::Relaxed) != word
+        {
+            row.refusal.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Why the last computed result of a function was not stored; `None` if it was.
+    pub fn refusal(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> Option<Refusal> {
+        let row = self.row_of(database.to_u32(), function.to_u32())?;
+        let word = row.refusal.load(Ordering::Relaxed);
+        Some(Refusal {
+            reason: *Reason::ALL.get((word as u32).checked_sub(1)? as usize)?,
+            relation: ((word >> 32) as u32).into(),
+        })
     }
 
     /// Counts of all functions of a database, by function.

@@ -128,7 +128,26 @@ fn keep(area: Area, row: &Row) -> bool {
 ///
 /// The caller looks it up again and checks it like any entry, so nothing is decided here. Problems with the table are a miss.
 pub fn try_load(area: Area, hash: u64, key: &[u8]) -> bool {
-    may_have(area) && load_one(area, hash, key)
+    may_have(area)
+        && with_row(area, hash, key, |row| {
+            let kept = keep(area, &row);
+            if let (true, Some(state)) = (kept, area.database(crate::compat::database())) {
+                state.came_back();
+            }
+            kept
+        })
+        .unwrap_or(false)
+}
+
+/// What [`try_load`] would put into memory, without doing so.
+pub fn peek(area: Area, hash: u64, key: &[u8]) -> Option<Row> {
+    if !may_have(area) {
+        return None;
+    }
+    with_row(area, hash, key, |row| {
+        (!area.slots().is_dead(&row.dependencies)).then_some(row)
+    })
+    .flatten()
 }
 
 /// Whether the table may have entries that memory has not.
@@ -145,69 +164,56 @@ fn may_have(area: Area) -> bool {
     starting || state.is_some_and(|state| state.only_in_table.load(Ordering::Relaxed) > 0)
 }
 
+/// Reads the row of `key` and hands it to `take`; `None` if there is none to be had.
 #[cold]
 #[inline(never)]
-fn load_one(area: Area, hash: u64, key: &[u8]) -> bool {
-    let Some(function) = key
-        .get(FUNCTION_IN_KEY)
-        .and_then(|oid| oid.try_into().ok())
-        .map(u32::from_le_bytes)
-    else {
-        return false;
-    };
+fn with_row<R>(area: Area, hash: u64, key: &[u8], take: impl FnOnce(Row) -> R) -> Option<R> {
+    let function = u32::from_le_bytes(key.get(FUNCTION_IN_KEY)?.try_into().ok()?);
     // SAFETY: a subtransaction of its own, so that whatever is wrong with the table ends in a miss with every pin and lock given
     // back. Interrupts are held meanwhile (an ERROR lets them go by itself), so a cancelled statement is not taken for a bad table.
     unsafe {
         if pg_sys::IsInParallelMode() {
             // Neither a subtransaction nor a snapshot can be had now.
-            return false;
+            return None;
         }
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         let holds = pg_sys::InterruptHoldoffCount;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        let loaded = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
+        let taken = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
             pg_sys::InterruptHoldoffCount = holds + 1;
-            let loaded = read_one(area, function, hash, key);
+            let taken = read_one(area, function, hash, key).map(take);
             pg_sys::ReleaseCurrentSubTransaction();
-            loaded
+            taken
         }))
         .catch_others(|_| {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             area.header().damaged.fetch_add(1, Ordering::Relaxed);
-            false
+            None
         })
         .execute();
         pg_sys::InterruptHoldoffCount = holds;
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        loaded
+        taken
     }
 }
 
 /// # Safety
 /// Inside a transaction that may take snapshots.
-unsafe fn read_one(area: Area, function: u32, hash: u64, key: &[u8]) -> bool {
+unsafe fn read_one(area: Area, function: u32, hash: u64, key: &[u8]) -> Option<Row> {
     // SAFETY: the caller's.
-    let Some(reader) = (unsafe { Reader::open() }) else {
-        return false;
-    };
+    let reader = unsafe { Reader::open() }?;
     let incarnation = area.header().incarnation.load(Ordering::Relaxed);
     let row = reader.row(&key_name(function, hash), incarnation);
     fault::point(Point::RowRead);
     reader.close();
     match row {
         // Another call with the same hash may have the row: only the very same bytes will do.
-        Some(Ok(row)) if row.key == key => {
-            let kept = keep(area, &row);
-            if let (true, Some(state)) = (kept, area.database(crate::compat::database())) {
-                state.came_back();
-            }
-            kept
-        }
+        Some(Ok(row)) if row.key == key => Some(row),
         Some(Err(NoEntry::Damaged)) => {
             area.header().damaged.fetch_add(1, Ordering::Relaxed);
-            false
+            None
         }
-        _ => false,
+        _ => None,
     }
 }

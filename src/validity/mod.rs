@@ -5,12 +5,14 @@
 //! * `view`: what a snapshot sees, in 64-bit transaction ids
 //! * `own`: what the transaction of this backend has written
 //! * `saved`: the slots across a clean restart
+//! * `writers`: who wrote last under each slot, for people who ask
 
 pub mod own;
 pub mod saved;
 pub mod slots;
 pub mod tags;
 pub mod view;
+pub mod writers;
 
 /// One dependency of an entry: a slot and the generation under which the entry is right.
 #[repr(C)]

@@ -6,7 +6,8 @@
 
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
-use crate::validity::slots::Slots;
+use crate::store::area::Area;
+use crate::validity::writers::Act;
 use pg_query_cache_validity::{Effect, FullXid};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +34,9 @@ pub fn note(slot: u32) {
     });
 }
 
-/// Registers the present transaction, `xid`, as a writer under `slot`. To be called before the write can be seen by anyone.
-pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
+/// Registers the present transaction, `xid`, as a writer under `slot`. To be called before the write can be seen by anyone. `act` is
+/// what people are told about it.
+pub fn register(area: Area, slot: u32, xid: FullXid, effect: Effect, act: Act) {
     let known = MARKS
         .with_borrow(|marks| marks.get(&slot).copied())
         .unwrap_or_default();
@@ -44,7 +46,8 @@ pub fn register(slots: &Slots, slot: u32, xid: FullXid, effect: Effect) {
     }
     MARKED.store(true, Ordering::Relaxed);
     fault::point(Point::Registering);
-    slots.register(slot, xid, effect);
+    area.slots().register(slot, xid, effect);
+    area.writers().note(slot, xid, act);
     MARKS.with_borrow_mut(|marks| {
         marks.insert(
             slot,
@@ -89,12 +92,13 @@ pub fn keep_registered() {
 }
 
 /// The transaction `xid` rolled back: its registrations are taken out again.
-pub fn withdraw(slots: &Slots, xid: FullXid) {
+pub fn withdraw(area: Area, xid: FullXid) {
     MARKS.with_borrow(|marks| {
         for (slot, mark) in marks {
             if mark.registered {
                 fault::fenced(Point::Withdrawing);
-                slots.withdraw(*slot, xid);
+                area.slots().withdraw(*slot, xid);
+                area.writers().withdraw(*slot, xid);
             }
         }
     });

@@ -33,6 +33,17 @@ pub struct SharedSlot {
 pub const SLOT_BYTES: usize = size_of::<SharedSlot>();
 const _: () = assert!(SLOT_BYTES == 128);
 
+/// How a transaction is listed in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Nobody has seen it finished yet.
+    Pending,
+    /// It made the present generation, alone or with others.
+    SettledLast,
+    /// Neither: it is no writer, one of an earlier generation, or one too many to be listed.
+    Unlisted,
+}
+
 /// All slots.
 #[derive(Clone, Copy)]
 pub struct Slots {
@@ -243,6 +254,18 @@ impl Slots {
         dependencies
             .iter()
             .any(|dependency| self.read(dependency.slot).0.generation != dependency.generation())
+    }
+
+    /// How `xid` is listed in a slot. For people who ask; the rules have their own questions.
+    pub fn listing(&self, index: u32, xid: FullXid) -> Listing {
+        let rules = self.read(index).0;
+        if rules.is_pending(xid) {
+            Listing::Pending
+        } else if rules.is_settled_last(xid) {
+            Listing::SettledLast
+        } else {
+            Listing::Unlisted
+        }
     }
 
     /// All words of all slots, for saving at shutdown, when nobody writes any more.

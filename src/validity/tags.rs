@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const CLUSTER_SLOT: u32 = 0;
 /// Number of slots reserved for the definitions of databases.
 const DATABASES: u32 = 63;
-/// The first slot that tags are hashed to.
-const FIRST_HASHED: u32 = 1 + DATABASES;
+/// Number of slots for the cluster and the definitions of databases; tags are hashed to the others.
+pub const RESERVED: u32 = 1 + DATABASES;
 
 /// What a write is about.
 #[derive(Clone, Copy, Debug)]
@@ -71,5 +71,5 @@ pub fn slot_of(database: Oid, tag: Tag<'_>, slots: u32) -> u32 {
             bytes.extend_from_slice(name.as_bytes());
         }
     }
-    FIRST_HASHED + (xxh3_64(&bytes) % u64::from(slots - FIRST_HASHED)) as u32
+    RESERVED + (xxh3_64(&bytes) % u64::from(slots - RESERVED)) as u32
 }

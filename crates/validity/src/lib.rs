@@ -364,6 +364,16 @@ impl<const P: usize, const S: usize> Slot<P, S> {
                 || self.pending.iter().any(|word| word & !AT_COMMIT == xid))
     }
 
+    /// True when `xid` is listed as a writer that nobody has seen finished yet.
+    pub fn is_pending(&self, xid: FullXid) -> bool {
+        xid != 0 && self.pending.iter().any(|word| word & !AT_COMMIT == xid)
+    }
+
+    /// True when `xid` is listed in the last settled batch: its end made the present generation.
+    pub fn is_settled_last(&self, xid: FullXid) -> bool {
+        xid != 0 && self.settled.contains(&xid)
+    }
+
     /// The newest member of the last settled batch, 0 if nothing was ever settled. A snapshot whose `xmin` is above it has seen
     /// everything that is settled here.
     pub fn newest_settled(&self) -> FullXid {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pg_query_cache_cluster_tests::{DATABASE, quiet, with_extension};
 use pg_query_cache_harness::postgres::Client;
 
@@ -74,6 +74,31 @@ fn every_function_of_the_reference_exists() -> Result<()> {
             "{name} is in docs/reference.md but not in the extension"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn every_code_is_in_the_reference_with_its_words() -> Result<()> {
+    let cluster = with_extension(quiet("reference_codes"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let told = texts(
+        &mut client,
+        "SELECT format('| %s | %s | %s | %s |', code, kind, meaning, remedy) FROM cache_reasons()",
+    )?;
+    ensure!(told.len() >= 30, "only {} codes", told.len());
+    let (_, section) = REFERENCE
+        .split_once("## Reasons")
+        .context("no section on reasons")?;
+    let written: BTreeSet<String> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.replace('`', ""))
+        .collect();
+    let differ: Vec<_> = told.symmetric_difference(&written).collect();
+    ensure!(
+        differ.is_empty(),
+        "docs/reference.md and cache_reasons() differ:\n{differ:#?}"
+    );
     Ok(())
 }
 

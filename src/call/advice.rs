@@ -1,0 +1,231 @@
+//! What people are told about the codes of outcomes and reasons: what each means and what to do about it. The one place for these
+//! words; `cache_reasons()` shows them, and a test holds the reference page against it.
+
+use super::outcome::Reason;
+use crate::error::PRELOAD_HINT;
+
+/// What a question about a call can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A stored result is right.
+    Valid,
+    /// Nothing is stored for the call.
+    Absent,
+    /// What is stored has been invalidated.
+    Invalidated,
+    /// What is stored is at the end of its life.
+    Expired,
+    /// What is stored is older than the caller accepts.
+    TooOld,
+    /// The function is strict, and an argument is NULL.
+    NullArgument,
+    /// The function itself answers, or what it computes is not stored.
+    Not(Reason),
+}
+
+impl Finding {
+    /// All that are no [`Reason`].
+    const OWN: [Finding; 6] = [
+        Finding::Valid,
+        Finding::Absent,
+        Finding::Invalidated,
+        Finding::Expired,
+        Finding::TooOld,
+        Finding::NullArgument,
+    ];
+
+    /// All findings.
+    pub fn all() -> impl Iterator<Item = Finding> {
+        Self::OWN
+            .into_iter()
+            .chain(Reason::ALL.into_iter().map(Finding::Not))
+    }
+
+    /// Stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Finding::Valid => "valid",
+            Finding::Absent => "absent",
+            Finding::Invalidated => "invalidated",
+            Finding::Expired => "expired",
+            Finding::TooOld => "too_old",
+            Finding::NullArgument => "null_argument",
+            Finding::Not(reason) => reason.code(),
+        }
+    }
+
+    /// What becomes of a call: `hit`, `miss`, `bypass`; or `not stored`, which is found out by a miss only after it was computed.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Finding::Valid => "hit",
+            Finding::Absent | Finding::Invalidated | Finding::Expired | Finding::TooOld => "miss",
+            Finding::NullArgument => "bypass",
+            Finding::Not(reason) if reason.is_bypass() => "bypass",
+            Finding::Not(_) => "not stored",
+        }
+    }
+
+    /// What it means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Finding::Valid => "a stored result is right for the caller's snapshot and young enough",
+            Finding::Absent => {
+                "nothing is stored for these arguments, this role and these settings"
+            }
+            Finding::Invalidated => {
+                "a result is stored, but what it depends on has been written since"
+            }
+            Finding::Expired => "a result is stored, but its time to live is over",
+            Finding::TooOld => "a result is stored, but it is older than cache_duration accepts",
+            Finding::NullArgument => "an argument is NULL and the function is STRICT",
+            Finding::Not(reason) => reason.meaning(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Finding::Valid => "Nothing to do: the call is answered from the cache.",
+            Finding::Absent => "Nothing to do: the next call computes the result and stores it.",
+            Finding::Invalidated => {
+                "Nothing to do: the next call computes it anew. If other rows than the ones it needs are written often, give key columns in depends_on."
+            }
+            Finding::Expired => {
+                "Nothing to do: the next call computes it anew. If the results stay right for longer, give a longer ttl."
+            }
+            Finding::TooOld => "Give a longer cache_duration, or leave it out.",
+            Finding::NullArgument => "Nothing to do: the answer is NULL, or no rows, at once.",
+            Finding::Not(reason) => reason.remedy(),
+        }
+    }
+}
+
+impl Reason {
+    /// What it means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Reason::Disabled => "pg_query_cache.enabled is off",
+            Reason::NotPreloaded => {
+                "the library is not in shared_preload_libraries (one WARNING per session)"
+            }
+            Reason::Recovery => "the server is in recovery, or the snapshot was taken there",
+            Reason::Serializable => "the transaction is SERIALIZABLE",
+            Reason::ParallelWorker => "the call runs in a parallel worker",
+            Reason::NoSnapshot => "there is no snapshot to be exact in",
+            Reason::TemporaryObjects => "the session has temporary objects, which names may mean",
+            Reason::ReplicaRole => {
+                "session_replication_role is replica: rows are marked only after they changed"
+            }
+            Reason::UnknownWriters => {
+                "a transaction that was prepared before the last start without saved slots is not finished"
+            }
+            Reason::OwnWrites => "the transaction has written what the result depends on",
+            Reason::OldSnapshot => "the snapshot is older than a write that others see",
+            Reason::Crowded => {
+                "more writers at once than can be told apart, or a definition is changing right now"
+            }
+            Reason::TooLarge => {
+                "larger than pg_query_cache.max_entry_size or a quarter of a partition"
+            }
+            Reason::NoRoom => "no memory could be had",
+            Reason::Untracked => "a relation that was read is not tracked",
+            Reason::Writes => {
+                "the function wrote, locked rows, changed a setting, or ran a command"
+            }
+            Reason::NewerSnapshot => {
+                "a part of the function read under a newer snapshot (a VOLATILE function inside)"
+            }
+            Reason::ParallelReads => "a parallel worker ran queries of its own",
+            Reason::ForeignCursor => {
+                "the function fetched from a cursor that was opened outside, or a cursor WITH HOLD is open"
+            }
+            Reason::RestsOnAge => "a strict function used a result that is kept by age",
+            Reason::TooManyDependencies => "more than 64 dependencies",
+            Reason::NoAge => "the caller accepts no age",
+            Reason::DefinitionsChanged => {
+                "a definition has changed since the transaction began; this session may still use plans from before"
+            }
+            Reason::OthersPlan => {
+                "a SQL function inside ran with a plan that was made for another role, search path or time zone earlier in the transaction"
+            }
+            Reason::AnonymousRow => "an argument is a row without a named type",
+            Reason::Quarantined => "a stored result of the function was wrong; it is in quarantine",
+            Reason::Verification => {
+                "a function around it is being verified, with all that it calls"
+            }
+            Reason::ReadsSession => {
+                "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
+            }
+            Reason::ReadsOutside => {
+                "the function read what no transaction covers: a file, a large object, a size"
+            }
+            Reason::SettingsLearned => {
+                "the function asked for settings for the first time since the server started; from the next call on all settings are part of its keys"
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Reason::Disabled => "SET pg_query_cache.enabled = on;",
+            Reason::NotPreloaded => PRELOAD_HINT,
+            Reason::Recovery => "Ask the primary: a standby answers from the functions themselves.",
+            Reason::Serializable => {
+                "Use REPEATABLE READ or READ COMMITTED where SERIALIZABLE is not needed."
+            }
+            Reason::ParallelWorker => {
+                "Declare the function that calls it PARALLEL RESTRICTED, like the cached one."
+            }
+            Reason::NoSnapshot => "Call the function in a query.",
+            Reason::TemporaryObjects => {
+                "DISCARD TEMP; or use temporary tables in a session of their own."
+            }
+            Reason::ReplicaRole => "SET session_replication_role = origin; in sessions that read.",
+            Reason::UnknownWriters => {
+                "COMMIT PREPARED or ROLLBACK PREPARED what SELECT gid FROM pg_prepared_xacts; shows."
+            }
+            Reason::OwnWrites => "Nothing to do: it is over with the transaction.",
+            Reason::OldSnapshot => {
+                "Nothing to do: a newer snapshot is answered from the cache. Keep REPEATABLE READ transactions and cursors short."
+            }
+            Reason::Crowded => {
+                "Nothing to do: it is over when they end. Look for transactions that were left open in pg_stat_activity and pg_prepared_xacts."
+            }
+            Reason::TooLarge => {
+                "Raise pg_query_cache.max_entry_size, or pg_query_cache.memory, or let the function return less."
+            }
+            Reason::NoRoom => "Raise pg_query_cache.memory.",
+            Reason::Untracked => {
+                "SELECT cache_track_table('…'); with the TRIGGER privilege on the table. What cannot be tracked takes \"consistency\": \"ttl\"."
+            }
+            Reason::Writes => "Cache a function that only reads.",
+            Reason::NewerSnapshot => {
+                "Declare the functions that it calls STABLE, if they only read."
+            }
+            Reason::ParallelReads => {
+                "Declare the functions in its queries that run queries themselves PARALLEL RESTRICTED."
+            }
+            Reason::ForeignCursor => "Open the cursor in the function, close those WITH HOLD.",
+            Reason::RestsOnAge => {
+                "Give this function \"consistency\": \"ttl\" too, or let it call the uncached function."
+            }
+            Reason::TooManyDependencies => {
+                "Let the function read fewer tables, or cache parts of it by themselves."
+            }
+            Reason::NoAge => "Give a longer cache_duration, or leave it out.",
+            Reason::DefinitionsChanged => "Nothing to do: the next transaction stores the result.",
+            Reason::OthersPlan => "Nothing to do: the next transaction stores the result.",
+            Reason::AnonymousRow => "Cast the argument to a named composite type.",
+            Reason::Quarantined => {
+                "Look for the reason in the server's log, then SELECT cache_function_resume('…');"
+            }
+            Reason::Verification => "Nothing to do: it is over with the call that is verified.",
+            Reason::ReadsSession => {
+                "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."
+            }
+            Reason::ReadsOutside => "Give \"consistency\": \"ttl\" if age alone decides.",
+            Reason::SettingsLearned => "Nothing to do: the next call stores its result.",
+        }
+    }
+}
