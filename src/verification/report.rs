@@ -5,7 +5,7 @@
 use super::suspect::Suspect;
 use crate::call::frames::Frame;
 use crate::compat;
-use crate::dependencies;
+use crate::dependencies::{self, attribution};
 use crate::language::body::Scope;
 use crate::store::area::Area;
 use crate::table::row;
@@ -22,9 +22,10 @@ pub unsafe fn difference(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCall
     };
     let name = compat::regprocedure_qualified(frame.function.oid);
     // SAFETY: the caller's; the clock.
-    let (missing, age_us) = unsafe {
+    let (missing, rests_on, age_us) = unsafe {
         (
             missing(area, frame, suspect, fcinfo),
+            rests_on(area, frame, suspect, fcinfo),
             pg_sys::GetCurrentTimestamp() - suspect.created_at,
         )
     };
@@ -40,6 +41,7 @@ pub unsafe fn difference(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCall
             names.join(", ")
         ),
     };
+    detail += &rests_on;
     let cause = match frame.function.scope {
         Scope::Role => "",
         Scope::Shared | Scope::Claims => {
@@ -57,6 +59,35 @@ pub unsafe fn difference(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCall
         quoted(&name)
     ))
     .report(PgLogLevel::LOG);
+}
+
+/// What the stored result depends on, and who wrote it last.
+unsafe fn rests_on(
+    area: Area,
+    frame: &Frame,
+    suspect: &Suspect,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> String {
+    let slots: Vec<u32> = suspect
+        .dependencies
+        .iter()
+        .map(|known| known.slot)
+        .collect();
+    // SAFETY: the caller's.
+    let attributions = unsafe { attribution::of_slots(area, &slots, &frame.function, fcinfo) };
+    let mut lines = String::new();
+    for attribution in attributions {
+        let name = match &attribution.tag {
+            Some(tag) => tag.text.clone(),
+            None => format!("something without a name, slot {}", attribution.slot),
+        };
+        let writer = match attribution.writers.first() {
+            Some(writer) => format!("last written: {writer}"),
+            None => "no writer is known".to_owned(),
+        };
+        lines += &format!("\nIt depends on {name}; {writer}.");
+    }
+    lines
 }
 
 /// Relations that were read now and that the stored result does not depend on.

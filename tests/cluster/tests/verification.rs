@@ -21,6 +21,9 @@ fn cluster(name: &str) -> Result<Cluster> {
          END $$;
          SELECT cache_function('picked()', scope => 'shared');",
     )?;
+    cluster
+        .connect(DATABASE)?
+        .batch_execute("UPDATE these SET id = 1")?;
     Ok(cluster)
 }
 
@@ -59,6 +62,7 @@ fn a_difference_is_logged_with_what_was_read() -> Result<()> {
     for part in [
         "stored result of function public.picked_cached(interval) differs from what the function returns",
         "It reads now what the stored result does not depend on: public.those",
+        "It depends on public.these; last written: UPDATE",
         "Its scope may be too wide",
         "SELECT cache_function_resume('public.picked_cached(interval)')",
     ] {
