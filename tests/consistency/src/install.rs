@@ -33,8 +33,8 @@ const NONE: &str = include_str!("../sql/none.sql");
 pub(crate) fn cluster(cache: Cache) -> Result<Cluster> {
     let builder = Cluster::builder(&format!("consistency-{cache}"))
         .preload(cache == Cache::Product)
-        // Deadlocks that are part of the game shall not take the time of a run.
-        .setting("deadlock_timeout", "400ms")
+        // Longer than DDL waits before it gives up, so that it is never taken for a part of a deadlock.
+        .setting("deadlock_timeout", "1s")
         .setting("max_wal_size", "4GB")
         .setting("wal_level", "logical")
         // The subscriber comes back soon after a restart.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::options::Options;
+use crate::subject::PERSONAL;
 
 /// A violated invariant.
 #[derive(Clone, Debug, Serialize)]
@@ -135,6 +136,13 @@ impl Report {
             ),
         );
         failures
+    }
+
+    /// The violations that have nothing to do with who asks: stale answers.
+    pub fn stale(&self) -> u64 {
+        let others = self.by_subject.iter();
+        let others = others.filter(|(subject, _)| !PERSONAL.contains(&subject.as_str()));
+        others.map(|(_, count)| count).sum()
     }
 
     /// What the options say about it.

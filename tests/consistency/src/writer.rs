@@ -150,7 +150,7 @@ impl Writer<'_, '_> {
     fn outside(&mut self, writing: &Writing) -> Result<(), postgres::Error> {
         let client = &mut self.session.client;
         // Not lock_timeout, which would begin anew with each transaction that a command waits for.
-        client.batch_execute("SET statement_timeout = '200ms'")?;
+        client.batch_execute("SET statement_timeout = '500ms'")?;
         let done = reshape(client);
         let left = client.batch_execute("SELECT pg_advisory_unlock_all(); RESET statement_timeout");
         done?;

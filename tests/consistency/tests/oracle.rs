@@ -6,14 +6,13 @@ use pg_query_cache_consistency::{Cache, Options, run};
 #[test]
 fn the_usual_table_cache_is_caught() {
     let options = Options {
-        seconds: 60,
+        seconds: 15,
         cache: Cache::Classical,
-        max_differences: 20,
         ..Options::default()
     };
     let report = run(&options).unwrap();
     println!("{report}");
-    assert!(report.differences >= 20, "the oracle is blind");
+    assert!(report.stale() >= 20, "the oracle is blind");
     assert!(report.hits > 0, "nothing was cached");
     assert!(!report.failures().is_empty());
 }
@@ -21,7 +20,7 @@ fn the_usual_table_cache_is_caught() {
 #[test]
 fn without_a_cache_nothing_differs() {
     let options = Options {
-        seconds: 60,
+        seconds: 100,
         cache: Cache::None,
         min_comparisons: 40_000,
         ..Options::default()

@@ -34,7 +34,7 @@ pub(super) const TRUNCATE: Operation = operation(
 );
 
 pub(super) const TRUNCATE_CASCADE: Operation = Operation {
-    weight: 2,
+    weight: 4,
     ..operation(ALONE, "TRUNCATE CASCADE", FAMILY, |_| {
         vec![
             Step::Sql("TRUNCATE accounts CASCADE".to_owned()),

@@ -105,8 +105,8 @@ const fn operation(
 }
 
 const ANY: (Company, i32) = (Company::Any, 10);
-const ALONE: (Company, i32) = (Company::Alone, 3);
-const GUARDED: (Company, i32) = (Company::Guarded, 3);
+const ALONE: (Company, i32) = (Company::Alone, 4);
+const GUARDED: (Company, i32) = (Company::Guarded, 4);
 
 fn sql(text: String) -> Vec<Step> {
     vec![Step::Sql(text)]

@@ -186,6 +186,8 @@ pub(super) const SHELVES: Operation = operation(
 
 pub(super) const DETACH_CONCURRENTLY: Operation = Operation {
     company: Company::Outside,
+    // Often in vain: it waits for everybody who uses the table.
+    weight: 8,
     ..operation(GUARDED, "DETACH CONCURRENTLY", &["shelf_total"], |_| {
         vec![Step::DetachConcurrently]
     })
