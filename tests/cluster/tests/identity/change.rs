@@ -1,6 +1,6 @@
 //! One change, before, during and after its transaction, as seen by all sessions that are open.
 
-use super::house::{Answer, ask, both, both_hit, build, cached, enter, ground};
+use super::house::{Answer, ask, both, build, cached, enter, ground, kept};
 use anyhow::{Context, Result, ensure};
 use pg_query_cache_harness::Cluster;
 use pg_query_cache_harness::postgres::Client;
@@ -81,11 +81,7 @@ fn try_one(cluster: &Cluster, change: &Change) -> Result<()> {
         .iter()
         .map(|who| Ok((*who, open(cluster, who)?)))
         .collect::<Result<Vec<_>>>()?;
-    let hit_or_error = |client: &mut Client, call: &str| match both(client, call)? {
-        Answer::Value(_) => both_hit(client, call),
-        error => Ok(error),
-    };
-    let old = answers(&mut sessions, change.calls, hit_or_error).context("before")?;
+    let old = answers(&mut sessions, change.calls, kept).context("before")?;
     ensure!(
         old.iter().any(Answer::is_value),
         "nobody has an answer before"
@@ -128,7 +124,7 @@ fn try_one(cluster: &Cluster, change: &Change) -> Result<()> {
             admin.batch_execute("ROLLBACK TO here")?;
         }
         admin.batch_execute("ROLLBACK")?;
-        let again = answers(&mut sessions, change.calls, hit_or_error).context("rolled back")?;
+        let again = answers(&mut sessions, change.calls, kept).context("rolled back")?;
         ensure!(again == old, "rolled back: {old:?}, {again:?}");
     }
 
@@ -141,7 +137,7 @@ fn try_one(cluster: &Cluster, change: &Change) -> Result<()> {
     }
     let new = answers(&mut sessions, change.calls, both).context("committed")?;
     ensure!(new != old, "it changed nothing: {old:?}");
-    let again = answers(&mut sessions, change.calls, hit_or_error).context("committed, again")?;
+    let again = answers(&mut sessions, change.calls, kept).context("committed, again")?;
     ensure!(again == new, "committed, again: {new:?}, {again:?}");
     // A session that knows nothing from before is the judge of all.
     for ((number, who), new) in PEOPLE

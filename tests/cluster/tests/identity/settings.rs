@@ -1,6 +1,6 @@
 //! Settings that change what a function returns: who asks with another one gets another answer, and both are kept.
 
-use super::house::{Answer, both, both_hit, build, enter, ground};
+use super::house::{both, both_hit, build, enter, ground, kept};
 use anyhow::{Context, Result, ensure};
 use pg_query_cache_harness::Cluster;
 use pg_query_cache_harness::postgres::Client;
@@ -118,14 +118,6 @@ fn with_setting(cluster: &Cluster, name: &str, value: &str) -> Result<Client> {
     client.execute("SELECT set_config($1, $2, false)", &[&name, &value])?;
     client.batch_execute("SET SESSION AUTHORIZATION ann")?;
     Ok(client)
-}
-
-/// The answer from the cache; errors are not kept.
-fn kept(client: &mut Client, call: &str) -> Result<Answer> {
-    match both(client, call)? {
-        Answer::Value(_) => both_hit(client, call),
-        error => Ok(error),
-    }
 }
 
 #[test]
