@@ -20,10 +20,17 @@ const SUBJECTS: &str = "
     CREATE SEQUENCE keys START 100000;
     CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN RETURN n * 2; END';
     CREATE FUNCTION block(n integer) RETURNS text LANGUAGE sql STABLE AS 'SELECT repeat(n::text, 100)';
-    CREATE FUNCTION slow(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN PERFORM pg_sleep(1); RETURN n; END';
+    CREATE FUNCTION gated(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+    BEGIN
+        -- Not a wait for a lock, behind which nobody would wait.
+        WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1) LOOP
+            PERFORM pg_sleep(0.01);
+        END LOOP;
+        RETURN n;
+    END $$;
     CREATE FUNCTION held_by(owner integer) RETURNS bigint LANGUAGE sql STABLE
         AS 'SELECT sum(a.balance)::bigint FROM accounts AS a WHERE a.owner = $1';
-    SELECT cache_function('twice(integer)'), cache_function('block(integer)'), cache_function('slow(integer)'),
+    SELECT cache_function('twice(integer)'), cache_function('block(integer)'), cache_function('gated(integer)'),
            cache_function('held_by(integer)', depends_on => '{\"accounts\": {\"owner\": \"$1\"}}');
     SELECT cache_track_table('accounts', '{owner}');";
 
@@ -99,6 +106,22 @@ pub fn right(client: &mut Client) -> Result<()> {
     )?;
     ensure!(wrong == 0, "{wrong} answers are wrong");
     Ok(())
+}
+
+/// A session that keeps `gated()` from its end, until it is dropped.
+pub fn close_gate(cluster: &Cluster) -> Result<Client> {
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(1)")?;
+    Ok(gate)
+}
+
+/// Waits until a session is in `gated()`.
+pub fn wait_for_computation(cluster: &Cluster) -> Result<()> {
+    wait_for(
+        cluster,
+        "a session computes",
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%gated_cached%' AND wait_event = 'PgSleep')",
+    )
 }
 
 /// What became of a statement: nothing special, an error with its SQLSTATE, or the end of the session.

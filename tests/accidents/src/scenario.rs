@@ -3,10 +3,10 @@
 use std::thread;
 
 use anyhow::Result;
-use pg_query_cache_cluster_tests::{DATABASE, in_background, wait_for};
+use pg_query_cache_cluster_tests::{DATABASE, in_background};
 use pg_query_cache_harness::{Cluster, Mode};
 
-use crate::{Became, run, wait_for_fault};
+use crate::{Became, close_gate, faults, run, wait_for_computation, wait_for_fault};
 
 /// A way to a place.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,11 @@ const ROLL_BACK: Who = session(
     "",
     "UPDATE accounts SET balance = balance + 1 WHERE id = 100; ROLLBACK",
 );
-const FILL: Who = session("", "SELECT twice_cached(nextval('keys')::integer)");
+/// The first fill of a session may begin twice, when it has seen the definitions; this is about the second.
+const FILL: Who = session(
+    "SELECT twice_cached(nextval('keys')::integer)",
+    "SELECT twice_cached(nextval('keys')::integer)",
+);
 /// More than memory holds.
 const CROWD: &str =
     "SELECT count(*) FROM generate_series(1, 20000) AS i WHERE block_cached(i) IS NULL";
@@ -211,7 +215,7 @@ impl Scenario {
             Who::Waiter => (
                 "SELECT setval('keys', nextval('keys') + 1)",
                 format!("BEGIN; {}", set("LOCAL")),
-                "SELECT slow_cached(currval('keys')::integer)",
+                "SELECT gated_cached(currval('keys')::integer)",
                 "COMMIT",
             ),
             _ => anyhow::bail!("{}: no session gets there", self.point),
@@ -220,28 +224,31 @@ impl Scenario {
         for statement in statements(first, self.who) {
             client.batch_execute(statement)?;
         }
+        let mut gate = None;
+        let before = faults(cluster, self.point);
         if let Who::Waiter = self.who {
+            gate = Some(close_gate(cluster)?);
             drop(in_background(
                 cluster,
                 "",
-                "slow_cached((SELECT last_value FROM keys)::integer)",
+                "gated_cached((SELECT last_value FROM keys)::integer)",
             )?);
-            wait_for(
-                cluster,
-                "another session computes",
-                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')",
-            )?;
+            wait_for_computation(cluster)?;
         }
-        Ok(thread::spawn(move || {
+        let session = thread::spawn(move || {
             let became = run(&mut client, &[begin.as_str(), last, end]);
             (became, client)
-        }))
+        });
+        if gate.is_some() {
+            wait_for_fault(cluster, self.point, before)?;
+        }
+        Ok(session)
     }
 
     /// Brings a background process to the place, and waits until `action` has happened. The fault is gone from the server's settings
     /// then, and what was set for it.
     pub fn bring_background(&self, cluster: &Cluster, action: &str) -> Result<()> {
-        let before = crate::faults(cluster, self.point);
+        let before = faults(cluster, self.point);
         let first = match self.who {
             Who::Worker { first, .. } | Who::Restarted { first } => first,
             _ => "",
