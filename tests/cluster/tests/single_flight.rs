@@ -21,8 +21,8 @@ fn cluster(name: &str) -> Result<Cluster> {
          CREATE FUNCTION gated(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
          BEGIN
              PERFORM nextval('computed');
-             -- Not a wait for a lock, behind which nobody would wait.
-             WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1) LOOP
+             -- Not a wait for a lock, behind which nobody would wait; nor a look at pg_locks, which would be a reason not to store.
+             WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP
                  PERFORM pg_sleep(0.01);
              END LOOP;
              RETURN n;
@@ -322,9 +322,11 @@ fn each_has_its_own_lock_timeout() -> Result<()> {
 fn a_savepoint_ends_what_began_in_it() -> Result<()> {
     let cluster = cluster("flight-savepoint")?;
     let mut gate = cluster.connect(DATABASE)?;
-    gate.batch_execute("SELECT pg_advisory_lock(1)")?;
+    // With PL/pgSQL a session has settings of it, which are part of the key: all have it from the start.
+    gate.batch_execute("LOAD 'plpgsql'; SELECT pg_advisory_lock(1)")?;
     let mut filler = cluster.connect(DATABASE)?;
-    filler.batch_execute("SET statement_timeout = '1s'; BEGIN; SAVEPOINT s")?;
+    filler.batch_execute("LOAD 'plpgsql'; BEGIN; SAVEPOINT s")?;
+    let pid: i32 = filler.query_one("SELECT pg_backend_pid()", &[])?.get(0);
     let filler = thread::spawn(move || {
         let failed = filler.batch_execute("SELECT gated_cached(1)").is_err();
         (failed, filler)
@@ -332,10 +334,11 @@ fn a_savepoint_ends_what_began_in_it() -> Result<()> {
     wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
     let waiter = in_background(
         &cluster,
-        "SET pg_query_cache.fill_wait = '1h'",
+        "LOAD 'plpgsql'; SET pg_query_cache.fill_wait = '1h'",
         "gated_cached(1)",
     )?;
     wait_for_waiters(&cluster, 1)?;
+    gate.execute("SELECT pg_cancel_backend($1)", &[&pid])?;
     let (failed, mut filler) = filler.join().unwrap();
     assert!(failed);
     // Its transaction goes on, and holds nobody up.
