@@ -1,7 +1,8 @@
 //! The reference page and the catalog say the same: every object of the extension is on the page with its arguments, every setting in
-//! the README, and everything has a comment or a description.
+//! the README, and everything has a comment or a description. And the tests that the consistency page names are there.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use pg_query_cache_cluster_tests::{DATABASE, quiet, with_extension};
@@ -9,6 +10,7 @@ use pg_query_cache_harness::postgres::Client;
 
 const REFERENCE: &str = include_str!("../../../docs/reference.md");
 const README: &str = include_str!("../../../README.md");
+const CONSISTENCY: &str = include_str!("../../../docs/consistency.md");
 
 fn texts(client: &mut Client, sql: &str) -> Result<BTreeSet<String>> {
     Ok(client
@@ -139,6 +141,31 @@ fn every_setting_is_in_the_readme() -> Result<()> {
             description.ends_with('.'),
             "{name}: the description is no sentence: {description}"
         );
+    }
+    Ok(())
+}
+
+/// In backquotes: a file below `tests`, or one and a test in it.
+#[test]
+fn every_test_of_the_consistency_page_exists() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let named: BTreeSet<&str> = CONSISTENCY
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.starts_with("tests/") || name.starts_with("crates/"))
+        .collect();
+    ensure!(named.len() > 40, "only {} tests are named", named.len());
+    for name in named {
+        let (file, test) = name.split_once(": ").unwrap_or((name, ""));
+        ensure!(root.join(file).exists(), "{file} does not exist");
+        if !test.is_empty() {
+            let source = std::fs::read_to_string(root.join(file))?;
+            ensure!(
+                source.contains(&format!("fn {test}()")),
+                "{file} has no test {test}"
+            );
+        }
     }
     Ok(())
 }

@@ -30,8 +30,8 @@ const CLASSICAL: &str = include_str!("../sql/classical.sql");
 const NONE: &str = include_str!("../sql/none.sql");
 
 /// Starts a cluster for the cache.
-pub(crate) fn cluster(cache: Cache) -> Result<Cluster> {
-    let builder = Cluster::builder(&format!("consistency-{cache}"))
+pub(crate) fn cluster(cache: Cache, verify: f64) -> Result<Cluster> {
+    let mut builder = Cluster::builder(&format!("consistency-{cache}"))
         .preload(cache == Cache::Product)
         // Longer than DDL waits before it gives up, so that it is never taken for a part of a deadlock.
         .setting("deadlock_timeout", "1s")
@@ -39,6 +39,9 @@ pub(crate) fn cluster(cache: Cache) -> Result<Cluster> {
         .setting("wal_level", "logical")
         // The subscriber comes back soon after a restart.
         .setting("wal_retrieve_retry_interval", "100ms");
+    if cache == Cache::Product {
+        builder = builder.setting("pg_query_cache.verify_sample_rate", verify);
+    }
     builder.build()
 }
 
@@ -155,13 +158,14 @@ fn execute(client: &mut Client, sql: &str) -> Result<()> {
         .map_err(|error| anyhow::anyhow!("{sql}\n{}", crate::shared::in_full(&error)))
 }
 
-/// What the cache says about itself: hits, misses, bypasses.
-pub(crate) fn statistics(client: &mut Client) -> Result<[u64; 3]> {
+/// What the cache says about itself: hits, misses, bypasses, hits that it verified.
+pub(crate) fn statistics(client: &mut Client) -> Result<[u64; 4]> {
     let row = client.query_one(
-        "SELECT hits::bigint, misses::bigint, bypasses::bigint FROM cache_stats()",
+        "SELECT hits::bigint, misses::bigint, bypasses::bigint, COALESCE((to_jsonb(s) ->> 'verified')::bigint, 0)
+         FROM cache_stats() AS s",
         &[],
     )?;
     let number =
         |index: usize| -> Result<u64> { Ok(u64::try_from(row.try_get::<_, i64>(index)?)?) };
-    Ok([number(0)?, number(1)?, number(2)?])
+    Ok([number(0)?, number(1)?, number(2)?, number(3)?])
 }

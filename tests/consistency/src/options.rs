@@ -58,6 +58,8 @@ pub struct Options {
     pub restarts: u64,
     /// Ends the run at so many differences.
     pub max_differences: u64,
+    /// The share of hits that the product computes again and compares by itself; it must find nothing either.
+    pub verify: f64,
     /// The cache.
     pub cache: Cache,
     /// Operations to be left out, by name: to find which one a difference needs.
@@ -76,6 +78,7 @@ impl Default for Options {
             min_comparisons: 0,
             restarts: 0,
             max_differences: u64::MAX,
+            verify: 0.0,
             cache: Cache::Product,
             skip: Vec::new(),
             progress: false,
@@ -94,6 +97,7 @@ consistency: compares cached functions with the functions themselves while other
   --min-comparisons N   end as soon as so many are made and every kind of write was committed; fail if they are not reached
   --restarts N          restart the server so often, in turns fast and like a crash (0)
   --max-differences N   end at so many differences
+  --verify SHARE        let the product verify this share of its hits by itself, 0 to 1; it must find nothing either (0)
   --cache WHAT          product (default), classical: a table with triggers, none: the oracle itself on trial
   --skip NAME           leave out a kind of write; may be repeated
   --only NAME           leave out all others; may be repeated
@@ -151,6 +155,12 @@ impl Request {
                 "--min-comparisons" => options.min_comparisons = number(value()?)?,
                 "--restarts" => options.restarts = number(value()?)?,
                 "--max-differences" => options.max_differences = number(value()?)?,
+                "--verify" => {
+                    let share = value()?;
+                    options.verify = share
+                        .parse()
+                        .with_context(|| format!("{name}: \"{share}\" is no number"))?;
+                }
                 "--cache" => options.cache = value()?.parse()?,
                 "--skip" => options.skip.push(operation(value()?)?),
                 "--only" => only.push(operation(value()?)?),

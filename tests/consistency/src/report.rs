@@ -48,6 +48,10 @@ pub struct Report {
     pub misses: u64,
     /// Answered by the function on purpose, as the cache says itself.
     pub bypasses: u64,
+    /// Hits that the cache has verified by itself.
+    pub verified: u64,
+    /// What it found wrong: right or not, there must be nothing.
+    pub alarms: Vec<String>,
     /// Hits per comparison.
     pub hit_rate: f64,
     /// Comparisons by readers' mode, and by writers of their own writes.
@@ -114,6 +118,10 @@ impl Report {
             format!("{} unexpected errors", self.unexpected_errors),
         );
         fail(!self.crashes.is_empty(), "the server crashed".to_owned());
+        fail(
+            !self.alarms.is_empty(),
+            format!("the cache found itself wrong {} times", self.alarms.len()),
+        );
         fail(
             self.comparisons < self.min_comparisons,
             format!(
@@ -197,6 +205,9 @@ impl fmt::Display for Report {
             "  misses         {}, bypasses {}",
             self.misses, self.bypasses
         )?;
+        if self.verified > 0 {
+            writeln!(f, "  verified       {} by itself", self.verified)?;
+        }
         writeln!(f, "  repeated       {} in the same snapshot", self.repeated)?;
         writeln!(f, "  acknowledged   {} versions", self.acknowledged)?;
         writeln!(f, "differences      {}", self.differences)?;
@@ -241,6 +252,7 @@ impl fmt::Display for Report {
             .chain(&self.unexpected)
             .chain(&self.waits)
             .chain(&self.crashes)
+            .chain(&self.alarms)
         {
             writeln!(f, "  {text}")?;
         }

@@ -46,15 +46,15 @@ fn pending(cluster: &Cluster) -> Result<i64> {
 
 /// Hits, misses and bypasses over all lives of the server.
 pub(crate) struct Statistics {
-    before: [u64; 3],
-    pub(crate) sums: [u64; 3],
+    before: [u64; 4],
+    pub(crate) sums: [u64; 4],
 }
 
 impl Statistics {
     pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
         let mut statistics = Self {
-            before: [0; 3],
-            sums: [0; 3],
+            before: [0; 4],
+            sums: [0; 4],
         };
         statistics.begin(cluster)?;
         Ok(statistics)

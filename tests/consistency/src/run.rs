@@ -34,9 +34,12 @@ const CRASH_SIGNS: &[&str] = &[
     "server process was terminated",
 ];
 
+/// What the product says when it finds a stored result of its own to be wrong.
+const ALARM: &str = "differs from what the function returns";
+
 /// Starts a cluster, installs everything, lets readers and writers run, and reports.
 pub fn run(options: &Options) -> Result<Report> {
-    let cluster = install::cluster(options.cache)?;
+    let cluster = install::cluster(options.cache, options.verify)?;
     install::install(&cluster, options.cache)?;
     run_on(&cluster, options)
 }
@@ -48,7 +51,7 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
     let start = Instant::now();
     let ended = sessions(&shared, start, &mut statistics);
     let seconds = start.elapsed().as_secs_f64();
-    let crashes = crashes(cluster);
+    let crashes = lines_of_log(cluster, CRASH_SIGNS);
     if let Err(error) = ended {
         // After a crash the sessions' own errors say little; the report says more, if there is one.
         if crashes.is_empty() {
@@ -71,7 +74,7 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
         tally.unexpected.push(error.to_string());
     }
     let mut report = shared.into_report();
-    let [hits, misses, bypasses] = statistics.sums;
+    let [hits, misses, bypasses, verified] = statistics.sums;
     report.hit_rate = hits as f64 / report.comparisons.max(1) as f64;
     Ok(Report {
         seconds,
@@ -79,6 +82,8 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
         hits,
         misses,
         bypasses,
+        verified,
+        alarms: lines_of_log(cluster, &[ALARM]),
         ..report
     })
 }
@@ -199,10 +204,11 @@ fn sessions_left(cluster: &Cluster) -> Result<i64> {
     Ok(cluster.connect(DATABASE)?.query_one(sql, &[])?.try_get(0)?)
 }
 
-fn crashes(cluster: &Cluster) -> Vec<String> {
+/// The first lines of the server's log that hold one of the signs.
+fn lines_of_log(cluster: &Cluster, signs: &[&str]) -> Vec<String> {
     let log = cluster.log();
-    let signs = log
+    let lines = log
         .lines()
-        .filter(|line| CRASH_SIGNS.iter().any(|sign| line.contains(sign)));
-    signs.map(ToOwned::to_owned).take(10).collect()
+        .filter(|line| signs.iter().any(|sign| line.contains(sign)));
+    lines.map(ToOwned::to_owned).take(10).collect()
 }

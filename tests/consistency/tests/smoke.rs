@@ -13,6 +13,7 @@ fn a_cached_answer_is_the_functions_own() {
         cache: Cache::Product,
         min_comparisons: 100_000,
         restarts: 2,
+        verify: 0.02,
         ..Options::default()
     };
     let report = run(&options).unwrap();
@@ -20,5 +21,6 @@ fn a_cached_answer_is_the_functions_own() {
     assert_eq!(report.failures(), Vec::<String>::new());
     assert_eq!(report.never_committed, Vec::<String>::new());
     assert_eq!(report.restarts.len(), 2);
+    assert!(report.verified > 100, "{} verified", report.verified);
     assert!(report.hit_rate > 0.3, "hit rate {:.3}", report.hit_rate);
 }
