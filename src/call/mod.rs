@@ -13,7 +13,7 @@
 //!
 //! * `explain`: a question what a call would do, and the answer; `advice`: its words
 //! * `outcome`: what can become of a call, with the stable codes of reasons
-//! * `key`, `scope`: which call it is, and whose
+//! * `key`, `scope`, `watched`: which call it is, and whose; what of the session's settings tells
 //! * `frames`: fills in progress, and what they have read so far
 //! * `base`: running the base function
 //! * `value`: results as bytes, and bytes as results
@@ -30,6 +30,7 @@ pub mod outcome;
 mod publish;
 pub mod scope;
 pub mod value;
+mod watched;
 
 use crate::dependencies::{definitions, temporary};
 use crate::fault::{self, Point};

@@ -7,17 +7,18 @@
 //! * *settings*: as the scope has it, those that PostgREST sets from the token (`request.jwt.…`), or all with a dot in their name,
 //!   which applications use to pass on who is asking; and all there are once the function was seen asking for one.
 //!
-//! The values are compared with those of the last call, byte by byte; only when one differs a digest is made anew.
+//! The values are compared with those of the last call, byte by byte (`watched`); only when one differs a digest is made anew.
 
 #![allow(unsafe_code)]
 
+use super::watched::{Variable, Watched};
 use crate::language::body::Scope;
 use crate::language::function::CachedFunction;
 use crate::server;
 use crate::store::traits::Trait;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 
 /// Digest of a part.
 pub type Digest = [u8; 16];
@@ -119,7 +120,7 @@ fn schemas() -> ([pg_sys::Oid; SCHEMAS], i32) {
 /// # Safety
 /// `text` is a C string or NULL.
 #[inline(always)]
-unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
+pub unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     if text.is_null() {
         return &[];
     }
@@ -225,7 +226,8 @@ impl Settings {
         }
     }
 
-    fn include(self, name: &[u8]) -> bool {
+    /// Whether a setting of this name is among them.
+    pub fn include(self, name: &[u8]) -> bool {
         // The server finds a setting in whichever case it was first named.
         let starts_with = |prefix: &[u8]| {
             name.get(..prefix.len())
@@ -241,236 +243,23 @@ impl Settings {
     }
 }
 
-/// Settings whose values are looked at with each key. What was found is kept, and compared with what is there now.
-#[derive(Default)]
-struct Watched {
-    /// Number of settings that the server had when they were found.
-    known: i32,
-    settings: Vec<*mut pg_sys::config_generic>,
-    /// The variable of each.
-    variables: Vec<Variable>,
-    /// Those with a dot: others can come to lie where they lie. The server's own stay where they are.
-    movable: Vec<Place>,
-    digest: Digest,
-}
-
-/// A place in the server's table of settings, and which setting was found there.
-struct Place {
-    index: usize,
-    setting: *mut pg_sys::config_generic,
-    name: Vec<u8>,
-}
-
-/// The variable of a setting, and its last value.
-enum Variable {
-    Text(*const *const c_char, Option<CString>),
-    Byte(*const u8, u8),
-    Word(*const u32, u32),
-    Double(*const u64, u64),
-}
-
-impl Watched {
-    #[inline(always)]
-    fn digest(&mut self, which: Settings) -> Digest {
-        // SAFETY: the server's table of settings, sorted by name. While its size is the same the places are; that the settings in
-        // them are the same ones is looked at all the same, before a value is read.
-        unsafe {
-            if self.known != pg_sys::GetNumConfigOptions() || !self.still_there() {
-                self.find(which);
-            }
-            if !self.variables.iter().all(|variable| variable.is_same()) {
-                self.read(which);
-            }
-        }
-        self.digest
-    }
-
-    #[inline(always)]
-    unsafe fn still_there(&self) -> bool {
-        // SAFETY: indexes below the number of settings; a setting in the table is alive.
-        unsafe {
-            let settings = pg_sys::get_guc_variables();
-            self.movable.iter().all(|place| {
-                let setting = *settings.add(place.index);
-                setting == place.setting && bytes((*setting).name) == place.name.as_slice()
-            })
-        }
-    }
-
-    unsafe fn find(&mut self, which: Settings) {
-        *self = Watched::default();
-        // SAFETY: as above.
-        unsafe {
-            self.known = pg_sys::GetNumConfigOptions();
-            for index in 0..self.known as usize {
-                let setting = *pg_sys::get_guc_variables().add(index);
-                let name = bytes((*setting).name);
-                if !which.include(name) {
-                    continue;
-                }
-                self.settings.push(setting);
-                self.variables.push(Variable::of(setting));
-                if name.contains(&b'.') {
-                    self.movable.push(Place {
-                        index,
-                        setting,
-                        name: name.to_vec(),
-                    });
-                }
-            }
-            self.read(which);
-        }
-    }
-
-    unsafe fn read(&mut self, which: Settings) {
-        let mut digest = Hasher::new();
-        for (setting, variable) in self.settings.iter().zip(&mut self.variables) {
-            // SAFETY: as above.
-            let (name, at_default) = unsafe {
-                variable.read();
-                (bytes((**setting).name), variable.is_default_of(*setting))
-            };
-            // Libraries bring settings with them when they are loaded. To a function that asks for none, one that nobody has changed
-            // is as good as none.
-            if which != Settings::All && at_default {
-                continue;
-            }
-            // A setting that was reset is an empty string where it once was set, and absent elsewhere: the same to a function
-            // that asks for it with `missing_ok`, and different keys cost a computation at most.
-            if matches!(variable, Variable::Text(_, None)) {
-                continue;
-            }
-            digest.field(name);
-            match variable {
-                Variable::Text(_, value) => {
-                    digest.field(value.as_ref().map_or(&[], |v| v.to_bytes()))
-                }
-                Variable::Byte(_, value) => digest.field(&[*value]),
-                Variable::Word(_, value) => digest.field(&value.to_le_bytes()),
-                Variable::Double(_, value) => digest.field(&value.to_le_bytes()),
-            }
-        }
-        self.digest = digest.finish();
-    }
-}
-
-impl Variable {
-    /// The variable of `setting`, not read yet.
-    ///
-    /// # Safety
-    /// `setting` is in the server's table.
-    unsafe fn of(setting: *mut pg_sys::config_generic) -> Variable {
-        // SAFETY: the type of the setting tells the struct; enums are integers, `bool` is a byte that may be read as one.
-        unsafe {
-            match (*setting).vartype {
-                pg_sys::config_type::PGC_STRING => {
-                    let variable = (*setting.cast::<pg_sys::config_string>()).variable;
-                    Variable::Text(variable.cast(), None)
-                }
-                pg_sys::config_type::PGC_BOOL => {
-                    Variable::Byte((*setting.cast::<pg_sys::config_bool>()).variable.cast(), 0)
-                }
-                pg_sys::config_type::PGC_INT => {
-                    Variable::Word((*setting.cast::<pg_sys::config_int>()).variable.cast(), 0)
-                }
-                pg_sys::config_type::PGC_REAL => {
-                    Variable::Double((*setting.cast::<pg_sys::config_real>()).variable.cast(), 0)
-                }
-                _ => Variable::Word((*setting.cast::<pg_sys::config_enum>()).variable.cast(), 0),
-            }
-        }
-    }
-
-    /// Whether the value is the one that was read.
-    ///
-    /// # Safety
-    /// The setting is still in the server's table.
-    #[inline(always)]
-    unsafe fn is_same(&self) -> bool {
-        // SAFETY: a setting's variable lives as long as the setting; texts are C strings or NULL.
-        unsafe {
-            match self {
-                Variable::Text(variable, known) => match (known, **variable) {
-                    (None, text) => text.is_null(),
-                    (Some(known), text) => {
-                        !text.is_null() && server::strcmp(known.as_ptr(), text) == 0
-                    }
-                },
-                Variable::Byte(variable, known) => **variable == *known,
-                Variable::Word(variable, known) => **variable == *known,
-                Variable::Double(variable, known) => **variable == *known,
-            }
-        }
-    }
-
-    /// Whether the value that was read is the one that the setting was defined with.
-    ///
-    /// # Safety
-    /// `setting` is the one in the server's table that this is the variable of.
-    unsafe fn is_default_of(&self, setting: *mut pg_sys::config_generic) -> bool {
-        // SAFETY: the type of the setting tells the struct.
-        unsafe {
-            match ((*setting).vartype, self) {
-                (pg_sys::config_type::PGC_BOOL, Variable::Byte(_, value)) => {
-                    (*setting.cast::<pg_sys::config_bool>()).boot_val as u8 == *value
-                }
-                (pg_sys::config_type::PGC_INT, Variable::Word(_, value)) => {
-                    (*setting.cast::<pg_sys::config_int>()).boot_val as u32 == *value
-                }
-                (pg_sys::config_type::PGC_REAL, Variable::Double(_, value)) => {
-                    (*setting.cast::<pg_sys::config_real>()).boot_val.to_bits() == *value
-                }
-                (pg_sys::config_type::PGC_ENUM, Variable::Word(_, value)) => {
-                    (*setting.cast::<pg_sys::config_enum>()).boot_val as u32 == *value
-                }
-                (_, Variable::Text(_, value)) => {
-                    let default = (*setting.cast::<pg_sys::config_string>()).boot_val;
-                    match value {
-                        None => default.is_null(),
-                        Some(value) => {
-                            !default.is_null() && CStr::from_ptr(default) == value.as_c_str()
-                        }
-                    }
-                }
-                _ => false,
-            }
-        }
-    }
-
-    /// Reads the value.
-    ///
-    /// # Safety
-    /// As [`Variable::is_same`].
-    unsafe fn read(&mut self) {
-        // SAFETY: as above.
-        unsafe {
-            match self {
-                Variable::Text(variable, known) => {
-                    *known =
-                        (!(**variable).is_null()).then(|| CStr::from_ptr(**variable).to_owned());
-                }
-                Variable::Byte(variable, known) => *known = **variable,
-                Variable::Word(variable, known) => *known = **variable,
-                Variable::Double(variable, known) => *known = **variable,
-            }
-        }
-    }
-}
-
 /// Digest over fields; each is preceded by its length, so that no two lists of fields look the same.
-struct Hasher(blake3::Hasher);
+pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    fn new() -> Self {
+    /// Of nothing yet.
+    pub fn new() -> Self {
         Hasher(blake3::Hasher::new())
     }
 
-    fn field(&mut self, bytes: &[u8]) {
+    /// Adds a field.
+    pub fn field(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
     }
 
-    fn finish(&self) -> Digest {
+    /// The digest.
+    pub fn finish(&self) -> Digest {
         let mut digest = [0; 16];
         digest.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
         digest
