@@ -263,9 +263,9 @@ impl Scenario {
             } => {
                 cluster.set(name, value)?;
                 if name == "pg_query_cache.auto_track" {
-                    cluster
-                        .connect(DATABASE)?
-                        .batch_execute("SELECT new_rows_cached()")?;
+                    // The worker may be killed, and the server start anew, before this is answered.
+                    let mut client = cluster.connect(DATABASE)?;
+                    let _ = client.batch_execute("SELECT new_rows_cached()");
                 }
             }
             Who::Restarted { .. } => {
