@@ -125,8 +125,6 @@ fn a_hit_needs_no_lock() -> Result<()> {
             .find(|scenario| scenario.point == point)
             .context("no scenario")?;
         let mut client = cluster.connect(DATABASE)?;
-        // PL/pgSQL's settings are part of the key once it is loaded.
-        client.batch_execute("LOAD 'plpgsql'")?;
         right(&mut client)?;
         let hits = counters(&mut client, "twice_cached")?.hits;
         let session = scenario.begin(&cluster, "pause")?;
