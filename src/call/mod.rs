@@ -11,7 +11,7 @@
 //!                            └─ fill: run the function, record what it reads ─ publish ─▶ its result
 //! ```
 //!
-//! * `explain`: a question what a call would do, and the answer; `advice`: its words
+//! * `explain`: a question what a call would do, and the answer; `advice`, `blame`: its words, and who wrote last
 //! * `outcome`: what can become of a call, with the stable codes of reasons
 //! * `key`, `scope`, `watched`: which call it is, and whose; what of the session's settings tells
 //! * `frames`: fills in progress, and what they have read so far
@@ -23,6 +23,7 @@
 
 pub mod advice;
 pub mod base;
+mod blame;
 pub mod explain;
 pub mod frames;
 pub mod key;

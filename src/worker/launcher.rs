@@ -5,6 +5,7 @@
 //! The launcher has no state of its own: after an ERROR it ends and the postmaster starts it again.
 
 use super::database;
+use crate::compat;
 use crate::fault::{self, Point};
 use crate::store::area::{Area, DatabaseState, area};
 use crate::validity::saved;
@@ -73,30 +74,14 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
 fn want_all(area: Area) {
     let databases = BackgroundWorker::transaction(|| {
         let mut found = Vec::new();
-        // SAFETY: a scan of a shared catalog.
+        // SAFETY: a shared catalog, whose rows are that struct.
         unsafe {
-            let relation =
-                pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as _);
-            let scan = pg_sys::systable_beginscan(
-                relation,
-                pg_sys::InvalidOid,
-                false,
-                std::ptr::null_mut(),
-                0,
-                std::ptr::null_mut(),
-            );
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
+            compat::all_catalog_rows(pg_sys::DatabaseRelationId, |tuple| {
                 let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
                 if row.datallowconn {
                     found.push(row.oid);
                 }
-            }
-            pg_sys::systable_endscan(scan);
-            pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+            });
         }
         found
     });
