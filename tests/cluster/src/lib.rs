@@ -2,6 +2,8 @@
 //!
 //! Needs the extension installed into the PostgreSQL that `pg_config` names.
 
+pub mod documents;
+
 use std::thread;
 use std::time::Duration;
 
