@@ -114,7 +114,10 @@ fn run(cluster: &Cluster, database: &str, blocks: &[Block]) -> Result<Vec<String
 fn kind_of(line: &str) -> String {
     static EXAMPLES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
         [
-            (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?)?", "<time>"),
+            (
+                r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?)?",
+                "<time>",
+            ),
             (r"\d\d:\d\d:\d\d\.\d+", "<duration>"),
             (r#""(pid|xid)": \d+"#, "<id>"),
             (r"[-+]{3,}|\s+", " "),

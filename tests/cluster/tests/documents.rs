@@ -52,11 +52,17 @@ fn every_page_with_sql_is_run() -> Result<()> {
     }
     for path in pages {
         if path.extension().is_some_and(|extension| extension == "md") {
-            let page = path.strip_prefix(&root)?.to_str().context("a name in UTF-8")?;
+            let page = path
+                .strip_prefix(&root)?
+                .to_str()
+                .context("a name in UTF-8")?;
             let has_sql = fs::read_to_string(&path)?
                 .lines()
                 .any(|line| line.trim() == "```sql");
-            ensure!(!has_sql || PAGES.contains(&page), "{page} has SQL and is not run");
+            ensure!(
+                !has_sql || PAGES.contains(&page),
+                "{page} has SQL and is not run"
+            );
         }
     }
     Ok(())
