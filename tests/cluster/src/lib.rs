@@ -18,7 +18,7 @@ pub const DATABASE: &str = "postgres";
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `accounts`, tracked, with `total()` and `balance(id)` and their cached functions.
-const ACCOUNTS: &str = "
+pub const ACCOUNTS: &str = "
     CREATE TABLE accounts (id integer PRIMARY KEY, owner integer, balance bigint);
     INSERT INTO accounts SELECT i, i % 10, i FROM generate_series(1, 100) AS i;
     CREATE FUNCTION total() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(balance)::bigint FROM accounts';

@@ -1,0 +1,155 @@
+//! `ALTER EXTENSION pg_query_cache UPDATE`: a database that came from an older version has the same objects, column by column and
+//! right by right, as one that begins with this version.
+
+use anyhow::{Result, ensure};
+use pg_query_cache_cluster_tests::{DATABASE, answers_are_right, holds, number, quiet};
+use pg_query_cache_harness::postgres::Client;
+
+/// Every object of the extension with all that can be said of it, a line each. Names of schemas are left out.
+const OBJECTS: &str = r"
+    WITH member AS (
+        SELECT d.classid, d.objid FROM pg_depend AS d JOIN pg_extension AS e ON d.refobjid = e.oid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'pg_query_cache'
+    ), relation AS (
+        SELECT c.* FROM pg_class AS c JOIN member AS m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+    ), line (what, name, text) AS (
+        SELECT 'function', p.oid::regprocedure::text,
+               concat_ws(' ', pg_get_functiondef(p.oid), p.prosupport, p.procost, p.prorows, p.probin)
+        FROM pg_proc AS p JOIN member AS m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+        UNION ALL
+        SELECT 'comment', pg_describe_object(m.classid, m.objid, 0), obj_description(m.objid, c.relname)
+        FROM member AS m JOIN pg_class AS c ON c.oid = m.classid
+        UNION ALL
+        SELECT 'language', l.lanname, concat_ws(' ', l.lanpltrusted, l.lanplcallfoid::regprocedure, l.lanvalidator::regprocedure)
+        FROM pg_language AS l JOIN member AS m ON m.classid = 'pg_language'::regclass AND m.objid = l.oid
+        UNION ALL
+        SELECT 'relation', r.relname, concat_ws(' ', r.relkind, r.relpersistence, r.relrowsecurity, r.relforcerowsecurity, r.reloptions)
+        FROM relation AS r
+        UNION ALL
+        SELECT 'column', format('%s.%s', r.relname, a.attnum),
+               concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
+                         a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid), col_description(r.oid, a.attnum))
+        FROM relation AS r JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = r.oid AND d.adnum = a.attnum
+        UNION ALL
+        SELECT 'view', r.relname, pg_get_viewdef(r.oid) FROM relation AS r WHERE r.relkind = 'v'
+        UNION ALL
+        SELECT 'constraint', c.conname, pg_get_constraintdef(c.oid) FROM pg_constraint AS c JOIN relation AS r ON r.oid = c.conrelid
+        UNION ALL
+        SELECT 'index', i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid)
+        FROM pg_index AS i JOIN relation AS r ON r.oid = i.indrelid
+        UNION ALL
+        SELECT 'trigger', t.tgname, concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
+        FROM pg_trigger AS t JOIN relation AS r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+        UNION ALL
+        SELECT 'policy', format('%s on %s', p.polname, r.relname),
+               concat_ws(' ', p.polcmd, p.polpermissive, p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+        FROM pg_policy AS p JOIN relation AS r ON r.oid = p.polrelid
+        UNION ALL
+        SELECT 'right', pg_describe_object(m.classid, m.objid, 0), a.entry
+        FROM member AS m
+        LEFT JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+        LEFT JOIN pg_class AS c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+        LEFT JOIN pg_language AS l ON m.classid = 'pg_language'::regclass AND l.oid = m.objid
+        CROSS JOIN LATERAL (SELECT coalesce(p.proacl, c.relacl, l.lanacl)::text AS acl) AS s
+        CROSS JOIN LATERAL (SELECT string_agg(e, ' ' ORDER BY e) AS entry FROM unnest(s.acl::aclitem[]::text[]) AS e) AS a
+        UNION ALL
+        SELECT 'column right', format('%s.%s', r.relname, a.attname), (SELECT string_agg(e, ' ' ORDER BY e) FROM unnest(a.attacl::text[]) AS e)
+        FROM relation AS r JOIN pg_attribute AS a ON a.attrelid = r.oid WHERE a.attacl IS NOT NULL
+        UNION ALL
+        SELECT 'dumped', c.relname, concat_ws(' ', e.extcondition[n.i])
+        FROM pg_extension AS e, LATERAL generate_subscripts(e.extconfig, 1) AS n (i), pg_class AS c
+        WHERE e.extname = 'pg_query_cache' AND c.oid = e.extconfig[n.i]
+    )
+    SELECT format('%s %s: %s', what, name, text) FROM line ORDER BY 1";
+
+fn objects(client: &mut Client) -> Result<Vec<String>> {
+    Ok(client
+        .query(OBJECTS, &[])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect())
+}
+
+/// What one list has and the other has not.
+fn difference(old: &[String], new: &[String]) -> String {
+    let only = |these: &[String], those: &[String], mark: &str| -> String {
+        these
+            .iter()
+            .filter(|line| !those.contains(line))
+            .map(|line| format!("{mark} {line}\n"))
+            .collect()
+    };
+    only(old, new, "updated:") + &only(new, old, "new:")
+}
+
+#[test]
+fn an_updated_extension_is_as_a_new_one() -> Result<()> {
+    for roles in [
+        "",
+        "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role;
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated, service_role;",
+    ] {
+        let cluster = quiet(if roles.is_empty() {
+            "upgrade"
+        } else {
+            "upgrade-supabase"
+        })
+        .build()?;
+        let mut client = cluster.connect(DATABASE)?;
+        client.batch_execute(roles)?;
+        client.batch_execute("CREATE DATABASE updated")?;
+        client.batch_execute("CREATE DATABASE elsewhere")?;
+        // Default privileges are the database's own.
+        let mut updated = cluster.connect("updated")?;
+        if !roles.is_empty() {
+            updated.batch_execute(&roles[roles.find("ALTER").unwrap_or(0)..])?;
+        }
+        client.batch_execute("CREATE EXTENSION pg_query_cache")?;
+        updated.batch_execute(
+            "CREATE EXTENSION pg_query_cache VERSION '0.1.0'; ALTER EXTENSION pg_query_cache UPDATE",
+        )?;
+        let (new, old) = (objects(&mut client)?, objects(&mut updated)?);
+        ensure!(new.len() > 150, "only {} lines", new.len());
+        ensure!(new == old, "{}", difference(&old, &new));
+        // In another schema.
+        cluster.connect("elsewhere")?.batch_execute(
+            "CREATE SCHEMA \"Ext ensions\"; CREATE EXTENSION pg_query_cache VERSION '0.1.0' SCHEMA \"Ext ensions\";
+             ALTER EXTENSION pg_query_cache UPDATE; SELECT \"Ext ensions\".clear_cache()",
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_cached_before_the_update_is_cached_after_it() -> Result<()> {
+    let cluster = quiet("upgrade-use").build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("CREATE EXTENSION pg_query_cache VERSION '0.1.0'")?;
+    client.batch_execute(pg_query_cache_cluster_tests::ACCOUNTS)?;
+    let total = answers_are_right(&mut client)?;
+    client.batch_execute(
+        "SELECT flush_cache(); GRANT EXECUTE ON FUNCTION total_cached(interval) TO pg_monitor;
+         INSERT INTO cache_cleanup_log (removed_by, expired_entries, dead_entries, rows, duration_ms) VALUES ('me', 1, 2, 3, 4)",
+    )?;
+    client.batch_execute("BEGIN; ALTER EXTENSION pg_query_cache UPDATE; ROLLBACK")?;
+    answers_are_right(&mut client)?;
+    client.batch_execute("ALTER EXTENSION pg_query_cache UPDATE")?;
+    ensure!(answers_are_right(&mut client)? == total);
+    client.batch_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 1")?;
+    ensure!(answers_are_right(&mut client)? == total + 1);
+    ensure!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM cache_cleanup_log WHERE removed_by = 'me'"
+        )? == 1
+    );
+    ensure!(holds(
+        &mut client,
+        "SELECT has_function_privilege('pg_monitor', 'total_cached(interval)', 'EXECUTE')
+            AND extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'pg_query_cache')
+         FROM pg_extension WHERE extname = 'pg_query_cache'"
+    )?);
+    Ok(())
+}
