@@ -3,6 +3,7 @@
 //! Needs the extension installed into the PostgreSQL that `pg_config` names.
 
 pub mod documents;
+pub mod pool;
 
 use std::thread;
 use std::time::Duration;

@@ -1,102 +1,12 @@
 //! Through PgBouncer in transaction mode: each transaction of a client may run in another session of the server.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result};
-use pg_query_cache_cluster_tests::{DATABASE, PATIENCE, counters, number, quiet, with_accounts};
-use pg_query_cache_harness::postgres::{Client, Config, NoTls, SimpleQueryMessage};
-use pg_query_cache_harness::{Cluster, wait_until};
-
-/// A running PgBouncer; ends with this value.
-struct Pool {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-        drop(fs::remove_dir_all(&self.folder));
-    }
-}
-
-const PORT: u16 = 6432;
-
-impl Pool {
-    /// Starts PgBouncer before `cluster`, with two server sessions for everybody.
-    fn start(cluster: &Cluster) -> Result<Self> {
-        let program = [
-            "/usr/sbin/pgbouncer",
-            "/usr/bin/pgbouncer",
-            "/usr/local/bin/pgbouncer",
-        ]
-        .map(Path::new)
-        .into_iter()
-        .find(|path| path.exists())
-        .context("pgbouncer is not installed; make setup does that")?;
-        // Below the cluster's socket, which is short and belongs to the server's user.
-        let folder = cluster.socket_dir().join("pool");
-        fs::create_dir_all(&folder)?;
-        let owner = fs::metadata(cluster.socket_dir())?;
-        let (uid, gid) = (owner.uid(), owner.gid());
-        let write = |name: &str, text: String| -> Result<PathBuf> {
-            let path = folder.join(name);
-            fs::write(&path, text)?;
-            chown(&path, Some(uid), Some(gid))?;
-            Ok(path)
-        };
-        let users = write("users.txt", "\"postgres\" \"\"\n\"reader\" \"\"\n".into())?;
-        let settings = write(
-            "pgbouncer.ini",
-            format!(
-                "[databases]\n{DATABASE} = host={} port={} dbname={DATABASE}\n\
-                 [pgbouncer]\nlisten_port = {PORT}\nunix_socket_dir = {}\nauth_type = trust\nauth_file = {}\n\
-                 pool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 100\n\
-                 ignore_startup_parameters = extra_float_digits\nlogfile = {}\n",
-                cluster.socket_dir().display(),
-                cluster.port(),
-                folder.display(),
-                users.display(),
-                folder.join("log").display(),
-            ),
-        )?;
-        chown(&folder, Some(uid), Some(gid))?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-        // As the server's user: like PostgreSQL it refuses root.
-        let mut command = Command::new(program);
-        if uid != fs::metadata("/proc/self")?.uid() {
-            // It becomes that user by itself, in this process, so that ending the process ends it.
-            command.args(["-u", "postgres"]);
-        }
-        let process = command
-            .arg("-q")
-            .arg(&settings)
-            .current_dir("/")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let pool = Self { process, folder };
-        wait_until("PgBouncer answers", PATIENCE, || {
-            pool.connect("postgres").is_ok()
-        })?;
-        Ok(pool)
-    }
-
-    fn connect(&self, user: &str) -> Result<Client> {
-        Ok(Config::new()
-            .host_path(&self.folder)
-            .port(PORT)
-            .user(user)
-            .dbname(DATABASE)
-            .connect(NoTls)?)
-    }
-}
+use anyhow::Result;
+use pg_query_cache_cluster_tests::pool::Pool;
+use pg_query_cache_cluster_tests::{DATABASE, counters, number, quiet, with_accounts};
+use pg_query_cache_harness::postgres::{Client, SimpleQueryMessage};
 
 /// The first value of a simple query: PgBouncer in transaction mode knows no prepared statements.
 fn ask(client: &mut Client, sql: &str) -> Result<Option<String>> {
@@ -111,7 +21,7 @@ fn ask(client: &mut Client, sql: &str) -> Result<Option<String>> {
 #[test]
 fn many_clients_share_two_sessions() -> Result<()> {
     let cluster = with_accounts(quiet("pgbouncer"))?;
-    let pool = Pool::start(&cluster)?;
+    let pool = Pool::start(&cluster, &[])?;
     let clients: Vec<_> = (0..20)
         .map(|i| {
             let mut client = pool.connect("postgres")?;
@@ -162,7 +72,7 @@ fn settings_of_a_transaction_stay_with_it() -> Result<()> {
         "CREATE POLICY role_1 ON accounts TO tenant_1 USING (owner = 1);
          CREATE POLICY role_2 ON accounts TO tenant_2 USING (owner = 2);",
     )?;
-    let pool = Pool::start(&cluster)?;
+    let pool = Pool::start(&cluster, &["reader"])?;
     let mut clients: Vec<_> = (0..3)
         .map(|_| pool.connect("reader"))
         .collect::<Result<_>>()?;
