@@ -1,0 +1,183 @@
+//! The list, the catalog and the roles say the same.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use pg_query_cache_cluster_tests::{DATABASE, quiet};
+use pg_query_cache_harness::postgres::Client;
+
+use super::{ROLES, SUPABASE};
+
+/// The audiences that a role belongs to.
+fn audiences(role: &str, supabase: bool) -> &'static [&'static str] {
+    match (role, supabase) {
+        ("keeper" | "service_role", _) => &[
+            "everybody",
+            "caller",
+            "explainer",
+            "application",
+            "monitor",
+            "maintenance",
+        ],
+        ("app", false) => &["everybody", "caller", "explainer", "application"],
+        ("app", true) => &["everybody", "caller", "application"],
+        ("watcher", false) => &["everybody", "caller", "explainer", "monitor"],
+        ("watcher", true) => &["everybody", "explainer", "monitor"],
+        ("authenticated", true) | ("nobody", false) if role == "authenticated" => {
+            &["everybody", "caller"]
+        }
+        ("nobody", false) => &["everybody", "caller", "explainer"],
+        ("nobody" | "anon", true) => &["everybody"],
+        _ => &[],
+    }
+}
+
+/// Functions, tables and views of the extension: how the catalog names them, the name, and whether a role may use them.
+const MEMBERS: &str = "
+    SELECT p.oid::regprocedure::text, p.proname::text, has_function_privilege($1, p.oid, 'EXECUTE'), false
+    FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_query_cache'
+    JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    UNION ALL
+    SELECT c.oid::regclass::text, c.relname, has_any_column_privilege($1, c.oid, 'SELECT'),
+           has_table_privilege($1, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+               OR has_any_column_privilege($1, c.oid, 'INSERT, UPDATE, REFERENCES')
+    FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_query_cache'
+    JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind IN ('r', 'v')
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'";
+
+/// The audience of each object, by name.
+fn list(client: &mut Client) -> Result<Vec<(String, String)>> {
+    Ok(client
+        .query("SELECT object_name, audience FROM cache_access_list()", &[])?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect())
+}
+
+#[test]
+fn every_object_is_on_the_list_once() -> Result<()> {
+    let cluster = quiet("access-list").build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(ROLES)?;
+    let listed = list(&mut client)?;
+    let names: BTreeSet<String> = listed.iter().map(|(name, _)| name.clone()).collect();
+    ensure!(names.len() == listed.len(), "a name is on the list twice");
+    let members: BTreeSet<String> = client
+        .query(MEMBERS, &[&"nobody"])?
+        .iter()
+        .map(|row| row.get(1))
+        .collect();
+    ensure!(
+        names == members,
+        "only on the list: {:?}; not on it: {:?}",
+        names.difference(&members).collect::<Vec<_>>(),
+        members.difference(&names).collect::<Vec<_>>()
+    );
+    Ok(())
+}
+
+#[test]
+fn roles_have_what_the_list_says() -> Result<()> {
+    for supabase in [false, true] {
+        let cluster = quiet(if supabase {
+            "access-supabase"
+        } else {
+            "access"
+        })
+        .build()?;
+        let mut client = cluster.connect(DATABASE)?;
+        if supabase {
+            client.batch_execute(SUPABASE)?;
+        }
+        client.batch_execute(ROLES)?;
+        let listed = list(&mut client)?;
+        let mut roles = vec!["nobody", "watcher", "app", "keeper"];
+        if supabase {
+            roles.extend(["anon", "authenticated", "service_role"]);
+        }
+        for role in roles {
+            for row in client.query(MEMBERS, &[&role])? {
+                let (object, name): (String, String) = (row.get(0), row.get(1));
+                let (has, writes): (bool, bool) = (row.get(2), row.get(3));
+                let audience = listed
+                    .iter()
+                    .find(|(listed, _)| *listed == name)
+                    .map_or("", |(_, audience)| audience);
+                let should = audiences(role, supabase).contains(&audience);
+                ensure!(
+                    has == should && !writes,
+                    "{role} on {object} ({audience}, with Supabase's roles: {supabase}): has {has}, should {should}, writes {writes}"
+                );
+            }
+        }
+        // And back.
+        client.batch_execute("SELECT revoke_cache_access('keeper'), revoke_cache_access('app')")?;
+        for role in ["app", "keeper"] {
+            for (row, of_nobody) in client
+                .query(MEMBERS, &[&role])?
+                .iter()
+                .zip(client.query(MEMBERS, &[&"nobody"])?)
+            {
+                let (object, has): (String, bool) = (row.get(0), row.get(2));
+                ensure!(
+                    has == of_nobody.get::<_, bool>(2),
+                    "{role} still has {object}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Only the owner gives rights, and everything that comes with them.
+#[test]
+fn rights_are_given_by_the_owner() -> Result<()> {
+    let cluster = quiet("access-owner").build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(ROLES)?;
+    let code = |client: &mut Client, sql: &str| {
+        client
+            .batch_execute(sql)
+            .err()
+            .and_then(|error| error.code().map(|code| code.code().to_owned()))
+            .unwrap_or_default()
+    };
+    for (sql, expected) in [
+        (
+            "SET ROLE keeper; SELECT grant_cache_access('keeper')",
+            "42501",
+        ),
+        (
+            "SET ROLE keeper; SELECT revoke_cache_access('app')",
+            "42501",
+        ),
+        (
+            "SET ROLE keeper; SELECT cache_access_apply('GRANT', '{owner}', 'keeper')",
+            "42501",
+        ),
+        ("SELECT grant_cache_access('missing')", "42704"),
+        ("SELECT grant_cache_access('public')", "42704"),
+        (
+            "SELECT grant_cache_access(admin_role => '\"a\"; DROP ROLE app; --')",
+            "42602",
+        ),
+    ] {
+        let found = code(&mut client, sql);
+        client.batch_execute("RESET ROLE")?;
+        ensure!(found == expected, "{sql}: {found}");
+    }
+    // Even with EXECUTE, it is the owner's rights that are given.
+    client.batch_execute("GRANT EXECUTE ON FUNCTION grant_cache_access, cache_access_apply, cache_access_list TO keeper")?;
+    ensure!(
+        code(
+            &mut client,
+            "SET ROLE keeper; SELECT grant_cache_access('nobody', 'nobody')"
+        ) == "42501"
+    );
+    client.batch_execute(
+        "RESET ROLE; CREATE ROLE \"Rôle \"\"x\"\"; --\"; SELECT grant_cache_access('\"Rôle \"\"x\"\"; --\"'), grant_cache_access(), grant_cache_access(NULL, NULL);
+         SET ROLE \"Rôle \"\"x\"\"; --\"; SELECT get_product_performance_cached(NULL) WHERE false",
+    )?;
+    Ok(())
+}

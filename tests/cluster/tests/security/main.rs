@@ -1,0 +1,21 @@
+//! Who may do what, and what becomes of those who try more. `docs/security.md` is the text to it.
+//!
+//! * `access`: each object of the extension, each kind of role: what `cache_access_list()` says is what the catalog says
+//! * `rows`: row-level security of the tables, asked as each kind of role
+//! * `hostile`: a role that maintains the cache and wants more: names that hide others, keys that are made up, values of others
+//! * `names`: names and texts as nobody should give them
+
+mod access;
+mod hostile;
+mod names;
+mod rows;
+
+/// Supabase's roles, and rights on new objects as Supabase gives them.
+const SUPABASE: &str = "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role;
+    ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
+    ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated, service_role;
+    ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;";
+
+/// The extension, and roles of an application that have been given rights on it.
+const ROLES: &str = "CREATE ROLE nobody; CREATE ROLE watcher; GRANT pg_monitor TO watcher; CREATE ROLE app; CREATE ROLE keeper;
+    CREATE EXTENSION pg_query_cache; SELECT grant_cache_access('app', 'keeper');";
