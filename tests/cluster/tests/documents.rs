@@ -36,7 +36,11 @@ macro_rules! pages {
 }
 
 pages! {
+    concepts: "docs/concepts.md",
     readme: "README.md",
+    rpc: "docs/rpc.md",
+    security: "docs/security.md",
+    upgrade: "docs/upgrade.md",
     consistency: "docs/consistency.md",
     reference: "docs/reference.md",
 }
