@@ -1,6 +1,7 @@
 //! Settings (`pg_query_cache.*`): private statics, typed accessors; unit and range stand in the description.
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static AUTO_TRACK: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -11,6 +12,7 @@ static CLEANUP_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(60);
 static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
+static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
 static TTL_SESSIONS_S: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
 static TTL_ANALYTICS_S: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
@@ -189,6 +191,15 @@ pub fn define(preloading: bool) {
         1.0,
         GucContext::Suset,
         none,
+    );
+    // Read from the catalog, where a function's SET clause is kept; here so that it may be set at all.
+    GucRegistry::define_string_guc(
+        c"pg_query_cache.depends_on",
+        c"Says, in the SET clause of a function, which rows of the tables it reads its result depends on.",
+        c"Cached functions of it take it as their depends_on. It means nothing in a session.",
+        &DEPENDS_ON,
+        GucContext::Userset,
+        GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
     );
     int(
         c"pg_query_cache.clock_offset",

@@ -1,4 +1,4 @@
-//! What the body of a cached function says of its dependencies: key columns and tags.
+//! What is said of a cached function's dependencies: key columns, by its body or by its base function, and tags.
 
 #![allow(unsafe_code)]
 
@@ -6,7 +6,7 @@ use crate::compat;
 use crate::error::Error;
 use crate::language::body::{Body, MAX_TAG_BYTES, argument_number};
 use crate::language::function::CachedFunction;
-use crate::language::signature::Signature;
+use crate::language::signature::{Signature, is_qualified};
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -15,24 +15,53 @@ use std::ffi::CString;
 pub type Columns = BTreeMap<String, String>;
 
 /// The relations that `depends_on` names, as the present search path finds them. A name that means nothing is passed over: what is
-/// read is recorded anyway.
+/// read is recorded anyway. Of what the base function says only names with a schema count, which mean the same to every caller.
 pub fn relations(function: &CachedFunction) -> Vec<(pg_sys::Oid, &Columns)> {
     function
         .depends_on
         .iter()
+        .filter(|(name, _)| !function.said_by_base || is_qualified(name))
         .filter_map(|(name, columns)| Some((find_relation(name)?, columns)))
         .collect()
 }
 
-/// A relation by name, without a lock.
+/// A relation by name, without a lock, and without an ERROR for a name that is none or a schema that the caller may not use: this
+/// runs in calls of others.
 pub fn find_relation(name: &str) -> Option<pg_sys::Oid> {
-    // SAFETY: to_regclass takes one text and returns an oid or NULL.
+    let name = CString::new(name).ok()?;
+    // SAFETY: the copy is scribbled over and pointed into, and lives in the caller's memory context; catalog lookups that allow for
+    // absence.
     unsafe {
-        pgrx::direct_function_call::<pg_sys::Oid>(
-            pg_sys::to_regclass,
-            &[pgrx::IntoDatum::into_datum(name)],
-        )
+        let mut parts = std::ptr::null_mut();
+        let well_formed = pg_sys::SplitIdentifierString(
+            pg_sys::pstrdup(name.as_ptr()),
+            b'.' as std::ffi::c_char,
+            &mut parts,
+        );
+        if !well_formed || parts.is_null() {
+            return None;
+        }
+        let part = |i: i32| pg_sys::list_nth(parts, i).cast::<std::ffi::c_char>();
+        let relation = match (*parts).length {
+            1 => pg_sys::RelnameGetRelid(part(0)),
+            2 => match pg_sys::get_namespace_oid(part(0), true) {
+                pg_sys::InvalidOid => pg_sys::InvalidOid,
+                schema => pg_sys::get_relname_relid(part(1), schema),
+            },
+            _ => pg_sys::InvalidOid,
+        };
+        (relation != pg_sys::InvalidOid).then_some(relation)
     }
+}
+
+/// What the text of `pg_query_cache.depends_on` says; nothing if it cannot be read.
+pub fn parse(text: &str) -> BTreeMap<String, Columns> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Whether a column can be marked: it exists, and its values can be hashed.
+pub fn can_be_key(relation: pg_sys::Oid, column: &str) -> bool {
+    column_type(relation, column).is_some_and(|(type_id, _)| same_hash(type_id, type_id))
 }
 
 /// Checks `depends_on` at CREATE FUNCTION: the relations and columns exist, and values of the arguments can be compared with them.

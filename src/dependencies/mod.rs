@@ -67,16 +67,24 @@ pub unsafe fn slots_of(
         for tag in declared::tags(&frame.function, fcinfo) {
             depend(slot_of(database, Tag::Named(&tag), count));
         }
-        let declared = declared::relations(&frame.function);
+        let function = &frame.function;
+        let declared = declared::relations(function);
         let mut read = frame.relations.clone();
         declared
             .iter()
+            .filter(|_| !function.said_by_base)
             .map(|(relation, _)| *relation)
             .for_each(|relation| {
                 if !read.contains(&relation) {
                     read.push(relation);
                 }
             });
+        // Who says that a column is a key wants it marked, and has to be allowed to.
+        let speaker = if function.said_by_base {
+            function.base
+        } else {
+            function.oid
+        };
         let mut untracked = None;
         for relation in read {
             let columns = declared
@@ -91,24 +99,26 @@ pub unsafe fn slots_of(
                     slots.into_iter().for_each(&mut depend);
                     // Declared keys that the triggers do not mark yet: right already, by the whole relation; better soon.
                     if let Some(columns) = columns {
-                        for column in columns
-                            .keys()
-                            .filter(|column| !key_columns.contains(column))
-                        {
-                            request(area, database, relation, frame.function.oid, column);
+                        for column in columns.keys().filter(|column| {
+                            !key_columns.contains(column) && declared::can_be_key(relation, column)
+                        }) {
+                            request(area, database, relation, speaker, column);
                         }
                     }
                 }
                 Tracking::Untracked if frame.function.consistency == Consistency::Ttl => (),
                 Tracking::Untracked => {
                     untracked = Some(relation);
-                    match columns.filter(|columns| !columns.is_empty()) {
-                        Some(columns) => {
-                            columns.keys().for_each(|column| {
-                                request(area, database, relation, frame.function.oid, column)
-                            });
-                        }
-                        None => request(area, database, relation, frame.function.oid, ""),
+                    let keys: Vec<_> = columns
+                        .into_iter()
+                        .flat_map(BTreeMap::keys)
+                        .filter(|column| declared::can_be_key(relation, column))
+                        .collect();
+                    if function.said_by_base || keys.is_empty() {
+                        request(area, database, relation, function.oid, "");
+                    }
+                    for column in keys {
+                        request(area, database, relation, speaker, column);
                     }
                 }
                 Tracking::Never if frame.function.consistency == Consistency::Ttl => (),

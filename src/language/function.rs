@@ -5,6 +5,7 @@
 use super::body::{Binding, Body, Consistency, Scope};
 use super::signature::{self, Signature};
 use crate::compat;
+use crate::dependencies::declared;
 use crate::error::{Error, OrRaise};
 use crate::numbers::{NumberMap, number_map};
 use crate::settings;
@@ -76,8 +77,10 @@ pub struct CachedFunction {
     pub priority: u8,
     /// See [`Body::tags`].
     pub tags: Vec<String>,
-    /// See [`Body::depends_on`].
+    /// See [`Body::depends_on`]. If the body says nothing, what the base function says of itself.
     pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    /// The base function says it: only of what was read anyway, with the rights of its owner.
+    pub said_by_base: bool,
     /// What has been learned of it, in shared memory; absent if the library is not preloaded.
     traits: Option<&'static Traits>,
     /// The search path and role under which an unqualified base function was found.
@@ -187,6 +190,13 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
             crate::server::GetUserId(),
         )
     });
+    let said_by_base = body.depends_on.is_empty();
+    let depends_on = if said_by_base {
+        let said = signature::setting_of(base.oid, "pg_query_cache.depends_on");
+        said.map_or_else(BTreeMap::new, |text| declared::parse(&text))
+    } else {
+        body.depends_on
+    };
     Ok(CachedFunction {
         oid,
         base: base.oid,
@@ -205,7 +215,8 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         consistency: body.consistency,
         priority: body.priority as u8,
         tags: body.tags,
-        depends_on: body.depends_on,
+        depends_on,
+        said_by_base,
         traits: quarantine::traits_of(oid),
         found_under,
     })

@@ -88,7 +88,32 @@ impl Signature {
     }
 }
 
-/// Whether a function name as in [`Body::function`] carries its schema.
+/// The value that a function's `SET` clause gives to a setting.
+pub fn setting_of(oid: pg_sys::Oid, name: &str) -> Option<String> {
+    // SAFETY: the tuple is pinned by the syscache until it is released; nothing of it is kept.
+    let settings = unsafe {
+        let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(oid));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let settings = pg_sys::SysCacheGetAttr(
+            compat::PROC_CACHE as _,
+            tuple,
+            pg_sys::Anum_pg_proc_proconfig as _,
+            &mut is_null,
+        );
+        let settings = Vec::<Option<String>>::from_datum(settings, is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        settings
+    };
+    settings?.into_iter().flatten().find_map(|setting| {
+        let (set, value) = setting.split_once('=')?;
+        set.eq_ignore_ascii_case(name).then(|| value.to_owned())
+    })
+}
+
+/// Whether a name as in [`Body::function`] or [`Body::depends_on`] carries its schema.
 pub fn is_qualified(name: &str) -> bool {
     let mut quoted = false;
     for c in name.chars() {
