@@ -228,6 +228,16 @@ pub fn regprocedure_qualified(oid: pg_sys::Oid) -> String {
     unsafe { text(pg_sys::format_procedure_qualified(oid)) }
 }
 
+/// Schema and name of a function as the catalog has them; `None` if it does not exist.
+pub fn function_name(oid: pg_sys::Oid) -> Option<(String, String)> {
+    // SAFETY: syscache lookups that return C strings in our memory context, or NULL.
+    unsafe {
+        let name = pg_sys::get_func_name(oid);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid));
+        (!name.is_null() && !schema.is_null()).then(|| (text(schema), text(name)))
+    }
+}
+
 /// A relation with its schema, quoted where that is needed; `None` if it does not exist.
 pub fn relation_name(relation: pg_sys::Oid) -> Option<String> {
     // SAFETY: syscache lookups that return C strings in our memory context, or NULL.

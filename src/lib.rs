@@ -41,6 +41,11 @@ extension_sql_file!(
     requires = ["language"]
 );
 extension_sql_file!(
+    "../sql/clearing.sql",
+    name = "clearing",
+    requires = ["caching", "domain"]
+);
+extension_sql_file!(
     "../sql/explaining.sql",
     name = "explaining",
     requires = ["caching"]

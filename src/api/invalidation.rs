@@ -66,6 +66,63 @@ fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
     found
 }
 
+/// Invalidates all results of the cached functions with a matching name. Returns how many entries in memory they have.
+#[pg_extern(sql = false)]
+#[allow(unsafe_code)]
+fn invalidate_cache_pattern(pattern: &str) -> i64 {
+    let area = preloaded(c"invalidate_cache_pattern()");
+    let database = crate::compat::database();
+    let with_schema = pattern.contains('.');
+    let like = like(pattern);
+    let functions: Vec<pg_sys::Oid> = crate::compat::cached_functions()
+        .into_iter()
+        .filter(|function| {
+            crate::compat::function_name(*function).is_some_and(|(schema, name)| {
+                let name = if with_schema {
+                    format!("{schema}.{name}")
+                } else {
+                    name
+                };
+                // SAFETY: textlike takes two texts; every escape in the pattern is followed by what it escapes.
+                unsafe {
+                    pgrx::direct_function_call::<bool>(
+                        pg_sys::textlike,
+                        &[name.into_datum(), like.as_str().into_datum()],
+                    )
+                }
+                .unwrap_or(false)
+            })
+        })
+        .collect();
+    let slots: Vec<u32> = functions
+        .iter()
+        .map(|function| slot_of(database, Tag::Function(*function), area.layout.slots))
+        .collect();
+    let found = concerned(area, &slots);
+    functions
+        .into_iter()
+        .for_each(|function| utility::mark_function(area, function));
+    found
+}
+
+/// A pattern of LIKE for one in which `*` stands for any characters, `?` for one, and everything else for itself.
+fn like(pattern: &str) -> String {
+    let mut like = String::with_capacity(pattern.len() + 8);
+    let mut last = None;
+    for c in pattern.chars() {
+        match c {
+            // Two of them say what one says.
+            '*' if last == Some('*') => (),
+            '*' => like.push('%'),
+            '?' => like.push('_'),
+            '%' | '_' | '\\' => like.extend(['\\', c]),
+            _ => like.push(c),
+        }
+        last = Some(c);
+    }
+    like
+}
+
 /// Invalidates all results that depend on a table. Returns how many entries in memory do.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]

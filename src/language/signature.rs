@@ -133,8 +133,9 @@ pub fn resolve(body: &Body) -> Result<Signature, Error> {
         let hint = match body.binding {
             Binding::Late => format!(
                 "This cached function calls the function {} of the application. The samples that come with pg_query_cache \
-                 have one: sql/samples/marketplace.sql.",
-                body.function
+                 have one: sql/samples/{}.sql.",
+                body.function,
+                if body.function.contains("_contacts_") { "contacts" } else { "marketplace" }
             ),
             Binding::Early => {
                 "Name the base function with its argument types, and with its schema if that is not in the search path."

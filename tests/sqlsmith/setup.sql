@@ -6,7 +6,9 @@ SET client_min_messages = warning;
 CREATE EXTENSION pg_query_cache;
 \ir ../../sql/samples/marketplace.sql
 \ir ../../sql/samples/flights.sql
+\ir ../../sql/samples/contacts.sql
 SELECT marketplace.generate(0.01) \g /dev/null
+SELECT contacts.generate(0.002) \g /dev/null
 
 CREATE SCHEMA smith;
 SET search_path = smith, public;
