@@ -18,6 +18,7 @@ mod table;
 mod transaction;
 mod validity;
 mod verification;
+mod warming;
 mod worker;
 
 use pgrx::prelude::*;
@@ -51,6 +52,11 @@ extension_sql_file!(
     requires = ["caching"]
 );
 extension_sql_file!("../sql/upkeep.sql", name = "upkeep", requires = ["caching"]);
+extension_sql_file!(
+    "../sql/warming.sql",
+    name = "warming",
+    requires = ["caching"]
+);
 extension_sql_file!("../sql/rights.sql", name = "rights", finalize);
 
 /// Called when the library is loaded: in the postmaster if it is in `shared_preload_libraries`, else in a session.

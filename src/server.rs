@@ -30,6 +30,7 @@ mod declared {
         pub fn palloc(size: usize) -> *mut c_void;
         pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;
         pub fn pfree(pointer: *mut c_void);
+        pub fn die(signal: c_int);
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
         pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
         pub fn ActiveSnapshotSet() -> bool;

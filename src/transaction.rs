@@ -8,7 +8,7 @@ use crate::dependencies::{session, temporary};
 use crate::fault::{self, Point};
 use crate::server::guarded;
 use crate::store::area::{Area, area};
-use crate::store::statistics;
+use crate::store::{progress, statistics};
 use crate::table::write_behind;
 use crate::validity::{own, view};
 use crate::verification::quarantine;
@@ -42,6 +42,7 @@ unsafe extern "C-unwind" fn backend_exit(_code: i32, _argument: pg_sys::Datum) {
         guarded(|| {
             if let Some(area) = area() {
                 statistics::hand_over(area);
+                progress::process_exits(area);
             }
         })
     }

@@ -7,3 +7,4 @@ pub mod invalidation;
 pub mod looking;
 pub mod upkeep;
 pub mod verification;
+pub mod warming;

@@ -150,6 +150,8 @@ pub struct Node {
     node: pg_sys::ExtensibleNode,
     /// On whose behalf, which decides what it may be told about others.
     asker: pg_sys::Oid,
+    /// Only what becomes of it is asked.
+    brief: bool,
     answer: Explanation,
 }
 
@@ -168,7 +170,16 @@ impl Node {
             node,
             // SAFETY: a variable of the backend.
             asker: unsafe { server::GetUserId() },
+            brief: false,
             answer: Explanation::default(),
+        }
+    }
+
+    /// A question of which only the finding is answered.
+    pub fn brief() -> Self {
+        Node {
+            brief: true,
+            ..Node::new()
         }
     }
 
@@ -214,7 +225,9 @@ pub unsafe fn answer(fcinfo: pg_sys::FunctionCallInfo, node: *mut Node) {
     // SAFETY: the caller's; nobody else has the node while the call lasts.
     unsafe {
         let _: Decision = decide(fcinfo, &mut question);
-        if let Some(answer) = question.explain(fcinfo, (*node).asker) {
+        if (*node).brief {
+            (*node).answer.finding = question.finding;
+        } else if let Some(answer) = question.explain(fcinfo, (*node).asker) {
             (*node).answer = answer;
         }
         (*fcinfo).isnull = true;

@@ -9,6 +9,7 @@ use super::flights::Flights;
 use super::layout::Layout;
 use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
+use super::progress::{PROGRESS_BYTES, Progress};
 use super::statistics::Functions;
 use crate::settings;
 use crate::validity::slots::Slots;
@@ -34,6 +35,8 @@ pub struct DatabaseState {
     pub wanted: AtomicU32,
     /// Commands in progress that need the database without a worker (DROP DATABASE and the like).
     pub held: AtomicU32,
+    /// 1 if a job was queued that the worker has not looked for yet.
+    pub jobs: AtomicU32,
     /// When its worker was last started, microseconds since 2000-01-01.
     pub started_at: AtomicU64,
     /// About how many rows of the table tier are not in memory. While it is 0 a miss does not look there.
@@ -138,8 +141,12 @@ pub fn area() -> Option<Area> {
     }
 }
 
+/// Bytes of the tracking requests, after the area itself; the places of the progress follow them.
+const REQUESTS_BYTES: usize = REQUESTS * size_of::<TrackingRequest>();
+const _: () = assert!(REQUESTS_BYTES % 8 == 0);
+
 fn bytes() -> usize {
-    settings::memory_bytes() + REQUESTS * size_of::<TrackingRequest>()
+    settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES
 }
 
 /// Asks for the memory and the locks. In the shared memory request hook.
@@ -267,7 +274,7 @@ impl Area {
         let Some(state) = self.database(database) else {
             return;
         };
-        for word in [&state.wanted, &state.warm, &state.held] {
+        for word in [&state.wanted, &state.warm, &state.held, &state.jobs] {
             word.store(0, Ordering::Relaxed);
         }
         state.started_at.store(0, Ordering::Relaxed);
@@ -296,6 +303,13 @@ impl Area {
 
     fn requests(&self) -> *mut TrackingRequest {
         self.at(self.layout.total.next_multiple_of(8)).cast()
+    }
+
+    /// Who is warming or refreshing.
+    pub fn progress(&self) -> Progress {
+        let offset = self.layout.total.next_multiple_of(8) + REQUESTS_BYTES;
+        // SAFETY: room for the places was asked for there, zeroed at creation; all fields are atomic.
+        Progress(unsafe { &*self.at(offset).cast() })
     }
 
     /// Hands a tracking request to the worker of its database. `false` if there is no room; a later call asks again.

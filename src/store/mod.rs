@@ -13,6 +13,7 @@
 //! * `lookup`: reading an entry without a lock
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait
+//! * `progress`: who is warming or refreshing, and how far
 //! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it
 
 pub mod area;
@@ -23,5 +24,6 @@ pub mod layout;
 mod locks;
 pub mod lookup;
 pub mod partition;
+pub mod progress;
 pub mod statistics;
 pub mod traits;
