@@ -14,6 +14,59 @@ RETURNS SETOF record
 COMMENT ON FUNCTION warm_cache_many(regprocedure, jsonb) IS
     'calls a cached function once for each element of a JSON array of arguments; a call that fails is reported in its row';
 
+-- Jobs: calls that a background process makes later.
+CREATE TABLE cache_warm_jobs (
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    state        text COLLATE "C"         NOT NULL DEFAULT 'queued',
+    function     oid                      NOT NULL,
+    name         text                     NOT NULL,
+    role         oid                      NOT NULL,
+    session_role oid                      NOT NULL,
+    total        bigint                   NOT NULL,
+    done         bigint                   NOT NULL DEFAULT 0,
+    stored       bigint                   NOT NULL DEFAULT 0,
+    failed       bigint                   NOT NULL DEFAULT 0,
+    error        text,
+    queued_at    timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    started_at   timestamp with time zone,
+    finished_at  timestamp with time zone,
+    pid          integer,
+    database     oid                      NOT NULL,
+    calls        jsonb                    NOT NULL,
+    settings     jsonb,
+    CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT cache_warm_jobs_state_check CHECK (state IN ('queued', 'running', 'done', 'failed'))
+);
+CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
+ALTER TABLE cache_warm_jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY cache_warm_jobs_own ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+CREATE POLICY cache_warm_jobs_monitor ON cache_warm_jobs FOR SELECT TO pg_monitor USING (true);
+COMMENT ON TABLE cache_warm_jobs IS
+    'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
+COMMENT ON COLUMN cache_warm_jobs.id IS 'number, as warm_cache_in_background() returned it';
+COMMENT ON COLUMN cache_warm_jobs.state IS 'queued, running, done (all calls were made, whatever came of each) or failed';
+COMMENT ON COLUMN cache_warm_jobs.function IS 'oid of the cached function';
+COMMENT ON COLUMN cache_warm_jobs.name IS 'its name, with its schema';
+COMMENT ON COLUMN cache_warm_jobs.role IS 'oid of the role that asked, for which the calls are made';
+COMMENT ON COLUMN cache_warm_jobs.session_role IS 'oid of the role of its session, as which the background process connects';
+COMMENT ON COLUMN cache_warm_jobs.total IS 'calls to be made';
+COMMENT ON COLUMN cache_warm_jobs.done IS 'calls made; while the job runs see cache_progress';
+COMMENT ON COLUMN cache_warm_jobs.stored IS 'of these, whose result was in the cache then';
+COMMENT ON COLUMN cache_warm_jobs.failed IS 'of these, that ended with an error';
+COMMENT ON COLUMN cache_warm_jobs.error IS 'why the job failed; of a job that is done, the first call that failed or was not stored';
+COMMENT ON COLUMN cache_warm_jobs.queued_at IS 'when it was queued';
+COMMENT ON COLUMN cache_warm_jobs.started_at IS 'when it was started';
+COMMENT ON COLUMN cache_warm_jobs.finished_at IS 'when it was over';
+COMMENT ON COLUMN cache_warm_jobs.pid IS 'the background process';
+COMMENT ON COLUMN cache_warm_jobs.database IS 'oid of the database; jobs that came with a template database are not run';
+COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call';
+COMMENT ON COLUMN cache_warm_jobs.settings IS 'settings that the session was given, until the job is over';
+
+CREATE FUNCTION warm_cache_in_background(function regprocedure, calls jsonb DEFAULT '{}') RETURNS bigint
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'warm_cache_in_background_wrapper';
+COMMENT ON FUNCTION warm_cache_in_background(regprocedure, jsonb) IS
+    'queues calls of a cached function, to be made by a background process for the caller''s role and settings once the transaction has committed; returns the number of the job';
+
 CREATE FUNCTION cache_progress_places(
     OUT pid integer, OUT role oid, OUT function oid, OUT command text, OUT phase text, OUT job bigint,
     OUT total bigint, OUT done bigint, OUT stored bigint, OUT failed bigint, OUT started_at timestamp with time zone)

@@ -8,7 +8,8 @@ use crate::server;
 use crate::store::area::{Area, area};
 use crate::store::progress::{self, Command, Phase, Tally};
 use crate::warming::arguments::{self, Target, elements, json_text, json_type};
-use crate::warming::{self, Warmed};
+use crate::warming::{self, Warmed, jobs};
+use crate::worker::hold;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, PgLogLevel, pg_sys};
@@ -118,6 +119,19 @@ impl Tally {
             Err(_) => self.failed += 1,
         }
     }
+}
+
+/// Queues calls for a background process. Returns the number of the job.
+#[pg_extern(sql = false)]
+fn warm_cache_in_background(function: pg_sys::Oid, calls: AnyElement) -> i64 {
+    // SAFETY: raises the server's own error; the table of jobs cannot be written on a standby.
+    unsafe { pg_sys::PreventCommandDuringRecovery(c"warm_cache_in_background()".as_ptr()) };
+    let area = area().ok_or(Error::NotPreloaded).or_raise();
+    Target::of(function).or_raise();
+    // SAFETY: the declared type of the argument is jsonb.
+    let id = jobs::queue(function, &unsafe { json_text(calls) });
+    hold::wake_at_commit(area);
+    id
 }
 
 /// Whether the caller may see what a role does.

@@ -218,6 +218,15 @@ impl Progress {
 }
 
 impl Running {
+    /// The role for which it is done is the present one.
+    pub fn serves(&self) {
+        if let Some(place) = self.0 {
+            // SAFETY: a variable of the backend.
+            let role = unsafe { server::GetUserId() };
+            place.role.store(role.to_u32(), Ordering::Relaxed);
+        }
+    }
+
     /// The next phase.
     pub fn phase(&self, phase: Phase) {
         if let Some(place) = self.0 {

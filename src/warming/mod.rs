@@ -4,10 +4,13 @@
 //! role's later calls with these settings find. Whether it did is asked of the call itself, in the words of `cache_explain`.
 //!
 //! * `arguments`: a call written as SQL, its arguments out of JSON
+//! * `jobs`: the table of calls that a background process makes later; `runner`: that process
 
 #![allow(unsafe_code)]
 
 pub mod arguments;
+pub mod jobs;
+pub mod runner;
 
 use crate::call::advice::Finding;
 use crate::call::explain::Node;

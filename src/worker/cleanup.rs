@@ -8,6 +8,7 @@ use crate::store::area::Area;
 use crate::store::insert::{Verdict, sweep};
 use crate::table;
 use crate::table::cleanup::Removed;
+use crate::warming::jobs;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
@@ -60,6 +61,7 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     };
     fault::point(Point::CleaningTable);
     removed.rows = table::cleanup::run(area, now, by_hand);
+    jobs::clean_up();
     fault::point(Point::Cleaned);
     if by_hand || removed.expired + removed.dead + removed.rows > 0 {
         table::cleanup::log(&removed, name, began.elapsed().as_micros() as f64 / 1000.0);

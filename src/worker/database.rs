@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use super::jobs::Jobs;
 use super::{cleanup, tracking};
 use crate::compat;
 use crate::settings;
@@ -209,8 +210,16 @@ impl Worker {
         });
     }
 
-    /// The loop: until the worker has to leave, or the extension is gone.
+    /// Works until the worker has to leave, or the extension is gone.
     fn work(&self) -> End {
+        let jobs = Jobs::default();
+        let end = self.go_round(&jobs);
+        jobs.stop();
+        end
+    }
+
+    /// The loop.
+    fn go_round(&self, jobs: &Jobs) -> End {
         let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
         loop {
             if self.stopping() || !BackgroundWorker::wait_latch(Some(NAP)) {
@@ -228,6 +237,9 @@ impl Worker {
             }
             step("tracking", || tracking::run(self.area));
             step("quarantine", || quarantine::save(self.area));
+            if jobs.due(self.state) {
+                step("jobs", || jobs.run(self.state));
+            }
             if due(&mut flushed, settings::flush_interval_s()) {
                 step("flush", || {
                     write_behind::flush(self.area, Extent::Background, || self.leaving());

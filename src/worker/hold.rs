@@ -135,6 +135,12 @@ fn may_hold(database: pg_sys::Oid) -> bool {
     compat::owns_database(database) || compat::may_create_databases()
 }
 
+/// The worker of this database is to look what there is to do once this transaction has committed.
+pub fn wake_at_commit(area: Area) {
+    crate::transaction::prepare(area);
+    WAKE.set(true);
+}
+
 /// The transaction has ended.
 pub fn transaction_ended(area: Area, committed: bool) {
     if let Some(held) = HELD.take()
@@ -159,6 +165,9 @@ pub fn transaction_ended(area: Area, committed: bool) {
         }
     }
     if WAKE.take() && committed {
+        if let Some(state) = area.database_or_new(compat::database()) {
+            state.jobs.store(1, Ordering::Release);
+        }
         super::wake(area, compat::database());
     }
 }

@@ -4,6 +4,7 @@
 //! * `database`: the loop of one database's worker; each step a function
 //! * `tracking`: step: starts to track tables that backends asked for
 //! * `cleanup`: step: removes expired and dead entries
+//! * `jobs`: step: lets the jobs that were queued for warming run
 //! * `hold`: commands that need a database without its worker
 
 #![allow(unsafe_code)]
@@ -11,6 +12,7 @@
 pub mod cleanup;
 mod database;
 pub mod hold;
+pub mod jobs;
 mod launcher;
 mod tracking;
 

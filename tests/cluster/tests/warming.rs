@@ -1,0 +1,464 @@
+//! Warming: for whose key, in the background over commits, restarts and accidents, and how it is watched.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+use pg_query_cache_cluster_tests::{
+    Counters, DATABASE, PATIENCE, counters, holds, number, quiet, wait_for, with_extension, worker,
+};
+use pg_query_cache_harness::postgres::Client;
+use pg_query_cache_harness::{Cluster, Mode, wait_until};
+
+/// `whose(x)` says who asks and what of the session it can see; `slow(x)` takes half a second; `fails(x)` fails for 0.
+const GROUND: &str = "
+    CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE gate LOGIN NOINHERIT; GRANT ann, bob TO gate; CREATE ROLE nologin;
+    GRANT EXECUTE ON FUNCTION warm_cache(regprocedure, jsonb), warm_cache_many(regprocedure, jsonb),
+        warm_cache_in_background(regprocedure, jsonb), cache_progress_places() TO PUBLIC;
+    GRANT SELECT ON cache_progress TO PUBLIC;
+    GRANT SELECT (id, state, role, total, done, stored, failed, error) ON cache_warm_jobs TO PUBLIC;
+    CREATE TABLE notes (id integer, owner text); INSERT INTO notes VALUES (1, 'ann'), (2, 'bob'), (3, 'bob');
+    GRANT SELECT ON notes TO PUBLIC;
+    ALTER TABLE notes ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON notes USING (owner = current_user);
+    SELECT cache_track_table('notes');
+    CREATE FUNCTION whose(x integer) RETURNS text LANGUAGE sql STABLE AS
+        $$SELECT format('%s %s of %s, %s', x, count(*), current_user, '2026-01-02 03:04+00'::timestamptz) FROM notes$$;
+    CREATE FUNCTION slow(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(0.5); RETURN x; END$$;
+    CREATE FUNCTION fails(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN RETURN 1 / x; END$$;
+    SELECT cache_function('whose(integer)'), cache_function('slow(integer)'), cache_function('fails(integer)');";
+
+fn ground(name: &str) -> Result<Cluster> {
+    ground_with(name, "16")
+}
+
+fn ground_with(name: &str, worker_processes: &str) -> Result<Cluster> {
+    let cluster = with_extension(quiet(name).setting("max_worker_processes", worker_processes))?;
+    cluster.connect(DATABASE)?.batch_execute(GROUND)?;
+    worker(&cluster)?;
+    Ok(cluster)
+}
+
+fn queue(client: &mut Client, function: &str, calls: &str) -> Result<i64> {
+    let sql = format!(
+        "SELECT warm_cache_in_background('{function}_cached(integer, interval)', '{calls}')"
+    );
+    number(client, &sql)
+}
+
+/// Waits until a job is over; its state, counts and error.
+fn outcome(cluster: &Cluster, job: i64) -> Result<String> {
+    wait_for(
+        cluster,
+        "the job is over",
+        &format!(
+            "SELECT state IN ('done', 'failed') AND settings IS NULL AND finished_at IS NOT NULL FROM cache_warm_jobs WHERE id = {job}"
+        ),
+    )?;
+    let row = cluster.connect(DATABASE)?.query_one(
+        "SELECT concat_ws(' ', state, total, done, stored, failed, error) FROM cache_warm_jobs WHERE id = $1",
+        &[&job],
+    )?;
+    Ok(row.get(0))
+}
+
+fn text(client: &mut Client, sql: &str) -> Result<String> {
+    Ok(client.query_one(sql, &[])?.try_get(0)?)
+}
+
+/// Hits and misses of a function once the counts of everybody else have arrived.
+fn seen(cluster: &Cluster, function: &str) -> Result<Counters> {
+    wait_for(
+        cluster,
+        "sessions end",
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('client backend', 'pg_query_cache warming') AND pid <> pg_backend_pid()",
+    )?;
+    counters(
+        &mut cluster.connect(DATABASE)?,
+        &format!("{function}_cached"),
+    )
+}
+
+/// A job fills the entry that sessions like the one that queued it find, and nobody else's.
+#[test]
+fn a_job_is_for_the_role_and_settings_that_queued_it() -> Result<()> {
+    let cluster = ground("warm-roles")?;
+    let mut before = Counters::default();
+    // Login, then what the session sets for itself, then the answer of `whose`.
+    for (login, setup, answer) in [
+        ("ann", "", "7 1 of ann, 2026-01-02 03:04:00+00"),
+        ("bob", "", "7 2 of bob, 2026-01-02 03:04:00+00"),
+        ("gate", "SET ROLE ann", "7 1 of ann, 2026-01-02 03:04:00+00"),
+        (
+            "gate",
+            "SET ROLE bob; SET TimeZone = 'Asia/Tokyo'",
+            "7 2 of bob, 2026-01-02 12:04:00+09",
+        ),
+        (
+            "ann",
+            "SET DateStyle = 'German'; SET search_path = pg_catalog, public",
+            "7 1 of ann, 02.01.2026 03:04:00 UTC",
+        ),
+        (
+            "ann",
+            "SET app.tenant = 'x'",
+            "7 1 of ann, 2026-01-02 03:04:00+00",
+        ),
+        (
+            "ann",
+            "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'; SET extra_float_digits = 0; SET app.tenant = 'y'; BEGIN READ WRITE",
+            "7 1 of ann, 2026-01-02 03:04:00+00",
+        ),
+    ] {
+        let mut client = cluster.connect_as(DATABASE, login)?;
+        client.batch_execute(setup)?;
+        let job = queue(&mut client, "whose", r#"{"x": 7}"#)?;
+        if setup.ends_with("WRITE") {
+            client.batch_execute("COMMIT")?;
+        }
+        ensure!(
+            outcome(&cluster, job)? == "done 1 1 1 0",
+            "{login} {setup}: {}",
+            outcome(&cluster, job)?
+        );
+        drop(client);
+        let filled = seen(&cluster, "whose")?;
+        ensure!(
+            filled.fills == before.fills + 1 && filled.hits == before.hits,
+            "{login} {setup}: {before:?} {filled:?}"
+        );
+
+        // The same again, in a new session: a hit.
+        let mut client = cluster.connect_as(DATABASE, login)?;
+        client.batch_execute(setup)?;
+        ensure!(
+            text(&mut client, "SELECT whose_cached(7)")? == answer,
+            "{login} {setup}: {}",
+            text(&mut client, "SELECT whose_cached(7)")?
+        );
+        drop(client);
+        before = seen(&cluster, "whose")?;
+        ensure!(
+            before.fills == filled.fills && before.hits == filled.hits + 1,
+            "{login} {setup}: {filled:?} {before:?}"
+        );
+    }
+    // What was stored for one is nobody else's: a fill for each of them, and the right answer.
+    for (login, setup, answer) in [
+        (
+            "bob",
+            "SET app.tenant = 'x'",
+            "7 2 of bob, 2026-01-02 03:04:00+00",
+        ),
+        ("gate", "SET ROLE bob", "7 2 of bob, 2026-01-02 03:04:00+00"),
+        ("gate", "", "7 0 of gate, 2026-01-02 03:04:00+00"),
+        (
+            "postgres",
+            "SET ROLE ann",
+            "7 1 of ann, 2026-01-02 03:04:00+00",
+        ),
+    ] {
+        let mut client = cluster.connect_as(DATABASE, login)?;
+        client.batch_execute(setup)?;
+        ensure!(
+            text(&mut client, "SELECT whose_cached(7)")? == answer,
+            "{login} {setup}"
+        );
+        drop(client);
+        let after = seen(&cluster, "whose")?;
+        ensure!(
+            after.fills == before.fills + 1 && after.hits == before.hits,
+            "{login} {setup}: {before:?} {after:?}"
+        );
+        before = after;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_may_queue_and_see_what() -> Result<()> {
+    let cluster = ground("warm-rights")?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "REVOKE EXECUTE ON FUNCTION slow_cached(integer, interval) FROM PUBLIC; GRANT EXECUTE ON FUNCTION slow_cached(integer, interval) TO bob;
+         CREATE FUNCTION lifted() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS
+             $$SELECT warm_cache_in_background('whose_cached(integer, interval)', '{\"x\": 1}')$$;",
+    )?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    let error = |result: Result<i64>| format!("{:#}", result.unwrap_err());
+    let refused = error(queue(&mut ann, "slow", "{}"));
+    ensure!(
+        refused.contains("permission denied for function slow_cached"),
+        "{refused}"
+    );
+    // The effective role of a SECURITY DEFINER function is one that ann could not become.
+    let refused = error(number(&mut ann, "SELECT lifted()"));
+    ensure!(
+        refused.contains("cannot warm in the background as role \"postgres\""),
+        "{refused}"
+    );
+    for wrong in ["7", "[7]", "[[], null]"] {
+        let refused = error(queue(&mut ann, "whose", wrong));
+        ensure!(refused.contains("given as"), "{refused}");
+    }
+    let own = queue(&mut ann, "whose", r#"[[1], {"x": 2}, [3, 4]]"#)?;
+    let told = outcome(&cluster, own)?;
+    ensure!(
+        told.starts_with("done 3 3 2 1 arguments do not fit"),
+        "{told}"
+    );
+    let mut bob = cluster.connect_as(DATABASE, "bob")?;
+    let foreign = queue(&mut bob, "whose", "[[1]]")?;
+    outcome(&cluster, foreign)?;
+    ensure!(number(&mut ann, "SELECT count(*) FROM cache_warm_jobs")? == 1);
+    ensure!(number(&mut bob, "SELECT count(*) FROM cache_warm_jobs")? == 1);
+    for secret in [
+        "SELECT calls FROM cache_warm_jobs",
+        "SELECT settings FROM cache_warm_jobs",
+        "DELETE FROM cache_warm_jobs",
+    ] {
+        ensure!(ann.batch_execute(secret).is_err(), "{secret}");
+    }
+    // Nobody becomes a role by writing into the session what a job takes along.
+    ann.batch_execute("SET app.role = 'postgres'")?;
+    let job = queue(&mut ann, "whose", "[[5]]")?;
+    ensure!(outcome(&cluster, job)?.starts_with("done 1 1 1 0"));
+    ensure!(text(&mut ann, "SELECT whose_cached(5)")?.contains("of ann"));
+    Ok(())
+}
+
+#[test]
+fn a_job_begins_with_the_commit() -> Result<()> {
+    let cluster = ground("warm-commit")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("BEGIN")?;
+    queue(&mut client, "whose", r#"{"x": 1}"#)?;
+    client.batch_execute("ROLLBACK; BEGIN; SAVEPOINT s")?;
+    queue(&mut client, "whose", r#"{"x": 2}"#)?;
+    client.batch_execute("ROLLBACK TO s")?;
+    let job = queue(&mut client, "whose", r#"{"x": 3}"#)?;
+    ensure!(
+        number(
+            &mut cluster.connect(DATABASE)?,
+            "SELECT count(*) FROM cache_warm_jobs"
+        )? == 0
+    );
+    client.batch_execute("COMMIT")?;
+    ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
+    ensure!(number(&mut client, "SELECT count(*) FROM cache_warm_jobs")? == 1);
+    Ok(())
+}
+
+#[test]
+fn what_goes_wrong_is_in_its_row() -> Result<()> {
+    let cluster = ground("warm-errors")?;
+    let mut client = cluster.connect(DATABASE)?;
+    let job = queue(
+        &mut client,
+        "fails",
+        r#"[{"x": 0}, {"x": 1}, {"x": "y"}, {"x": 2}]"#,
+    )?;
+    ensure!(
+        outcome(&cluster, job)? == r#"done 4 4 2 2 division by zero: {"x": 0}"#,
+        "{}",
+        outcome(&cluster, job)?
+    );
+    ensure!(
+        number(
+            &mut client,
+            "SELECT sum(x)::bigint FROM (SELECT fails_cached(2) + fails_cached(1) AS x) AS s"
+        )? == 1
+    );
+
+    // The function goes away before the job begins, and another one comes in its place.
+    client.batch_execute("BEGIN")?;
+    let job = queue(&mut client, "fails", r#"{"x": 1}"#)?;
+    client.batch_execute("DROP FUNCTION fails_cached(integer, interval); COMMIT")?;
+    let told = outcome(&cluster, job)?;
+    ensure!(
+        told == "failed 1 0 0 0 function with OID 0 does not exist",
+        "{told}"
+    );
+
+    // A role that cannot log in.
+    client.batch_execute("BEGIN; SET LOCAL SESSION AUTHORIZATION nologin")?;
+    let job = queue(&mut client, "whose", r#"{"x": 1}"#)?;
+    client.batch_execute("COMMIT")?;
+    let told = outcome(&cluster, job)?;
+    ensure!(told.starts_with("failed 1 0 0 0 interrupted"), "{told}");
+    ensure!(cluster.log_contains("is not permitted to log in"));
+    // The one after it is run all the same.
+    let job = queue(&mut client, "whose", r#"{"x": 1}"#)?;
+    ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
+    Ok(())
+}
+
+#[test]
+fn it_can_be_watched() -> Result<()> {
+    let cluster = ground("warm-progress")?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    let job = queue(&mut ann, "slow", "[[1], [2], [3], [4]]")?;
+    wait_for(
+        &cluster,
+        "the job is shown",
+        &format!(
+            "SELECT count(*) = 1 FROM cache_progress WHERE command = 'background warming' AND phase = 'computing' AND job = {job} AND role = 'ann'
+             AND function = 'slow_cached(integer,interval)'::regprocedure AND total = 4 AND done BETWEEN 1 AND 3 AND stored = done AND failed = 0
+             AND database = current_database() AND started_at <= clock_timestamp()
+             AND pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_query_cache warming' AND usename = 'ann')"
+        ),
+    )?;
+    ensure!(number(&mut ann, "SELECT count(*) FROM cache_progress")? == 1);
+    ensure!(
+        number(
+            &mut cluster.connect_as(DATABASE, "bob")?,
+            "SELECT count(*) FROM cache_progress"
+        )? == 0
+    );
+    ensure!(outcome(&cluster, job)? == "done 4 4 4 0");
+
+    // A session; it is gone from the view after an error, a cancel, and when its process ends.
+    for how in ["pg_cancel_backend", "pg_terminate_backend"] {
+        let mut client = cluster.connect(DATABASE)?;
+        let busy = thread::spawn(move || {
+            client.batch_execute("SELECT * FROM warm_cache_many('slow_cached(integer, interval)', '[[11], [12], [13], [14], [15], [16]]')")
+        });
+        wait_for(
+            &cluster,
+            "it is shown",
+            "SELECT count(*) = 1 FROM cache_progress WHERE command = 'warming' AND done >= 1",
+        )?;
+        ensure!(holds(
+            &mut cluster.connect(DATABASE)?,
+            &format!("SELECT {how}(pid) FROM cache_progress")
+        )?);
+        ensure!(busy.join().unwrap().is_err());
+        wait_for(
+            &cluster,
+            "it is gone",
+            "SELECT count(*) = 0 FROM cache_progress",
+        )?;
+        cluster
+            .connect(DATABASE)?
+            .batch_execute("SELECT clear_cache()")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn accidents() -> Result<()> {
+    let cluster = ground("warm-accidents")?;
+    let running = "SELECT count(*) = 1 FROM cache_progress WHERE command = 'background warming' AND phase = 'computing'";
+    let mut client = cluster.connect(DATABASE)?;
+    // The process is ended by hand.
+    let first = queue(&mut client, "slow", "[[1], [2], [3], [4], [5], [6]]")?;
+    let second = queue(&mut client, "slow", "[[7]]")?;
+    wait_for(&cluster, "it runs", running)?;
+    client.batch_execute("SELECT pg_terminate_backend(pid) FROM cache_progress")?;
+    let told = outcome(&cluster, first)?;
+    ensure!(told.starts_with("failed 6 0 0 0 interrupted"), "{told}");
+    ensure!(outcome(&cluster, second)? == "done 1 1 1 0");
+
+    // A cancel ends one call, and the job goes on.
+    let job = queue(&mut client, "slow", "[[21], [22]]")?;
+    wait_for(&cluster, "it runs", running)?;
+    client.batch_execute("SELECT pg_cancel_backend(pid) FROM cache_progress")?;
+    let told = outcome(&cluster, job)?;
+    ensure!(
+        told.starts_with("done 2 2 1 1 canceling statement"),
+        "{told}"
+    );
+
+    // The worker of the database is ended, and takes the job that runs along; the next one is run by another worker.
+    let job = queue(&mut client, "slow", "[[31], [32], [33], [34], [35], [36]]")?;
+    let after = queue(&mut client, "slow", "[[37]]")?;
+    wait_for(&cluster, "it runs", running)?;
+    let old = worker(&cluster)?;
+    client.batch_execute(&format!("SELECT pg_terminate_backend({old})"))?;
+    wait_until("another worker", PATIENCE, || {
+        worker(&cluster).is_ok_and(|pid| pid != old)
+    })?;
+    let told = outcome(&cluster, job)?;
+    ensure!(told.starts_with("failed 6 0 0 0 interrupted"), "{told}");
+    ensure!(outcome(&cluster, after)? == "done 1 1 1 0");
+
+    // A database can be dropped while a job runs in it.
+    client.batch_execute("CREATE DATABASE other")?;
+    let mut other = cluster.connect("other")?;
+    other.batch_execute("CREATE EXTENSION pg_query_cache")?;
+    other.batch_execute(
+        "CREATE FUNCTION slow(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(5); RETURN x; END$$;
+         SELECT cache_function('slow(integer)')",
+    )?;
+    queue(&mut other, "slow", "[[1], [2], [3], [4]]")?;
+    wait_until("it runs", PATIENCE, || {
+        holds(&mut other, running).unwrap_or(false)
+    })?;
+    drop(other);
+    client.batch_execute("DROP DATABASE other")?;
+
+    // The server stops, and another time it crashes: what ran was interrupted, what waited is run.
+    for mode in [Mode::Fast, Mode::Immediate] {
+        let first = queue(&mut client, "slow", "[[41], [42], [43], [44], [45], [46]]")?;
+        let second = queue(&mut client, "slow", "[[47]]")?;
+        wait_for(&cluster, "it runs", running)?;
+        cluster.restart(mode)?;
+        let told = outcome(&cluster, first)?;
+        ensure!(told.starts_with("failed 6 0 0 0 interrupted"), "{told}");
+        let told = outcome(&cluster, second)?;
+        ensure!(told == "done 1 1 1 0", "{told}");
+        client = cluster.connect(DATABASE)?;
+        client.batch_execute("SELECT clear_cache()")?;
+    }
+    ensure!(!cluster.log_contains("PANIC"));
+    Ok(())
+}
+
+/// Without a free worker process a job waits.
+#[test]
+fn it_waits_for_a_worker_process() -> Result<()> {
+    // Logical replication's launcher, ours, two workers.
+    let cluster = ground_with("warm-exhausted", "4")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("CREATE DATABASE other")?;
+    cluster
+        .connect("other")?
+        .batch_execute("CREATE EXTENSION pg_query_cache")?;
+    wait_for(
+        &cluster,
+        "all worker processes are taken",
+        "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'pg_query_cache worker'",
+    )?;
+    let job = queue(&mut client, "whose", "[[1]]")?;
+    wait_for(
+        &cluster,
+        "the worker has looked more than once",
+        "SELECT clock_timestamp() > queued_at + interval '2 seconds' FROM cache_warm_jobs",
+    )?;
+    ensure!(text(&mut client, "SELECT state FROM cache_warm_jobs")? == "queued");
+    client.batch_execute("DROP DATABASE other")?;
+    ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
+    Ok(())
+}
+
+/// Sessions that warm the same at the same time compute it once.
+#[test]
+fn once_for_many() -> Result<()> {
+    let cluster = ground("warm-once")?;
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = cluster.connect(DATABASE)?;
+            Ok(thread::spawn(move || {
+                holds(
+                    &mut client,
+                    "SELECT warm_cache('slow_cached(integer, interval)', '[1]')",
+                )
+            }))
+        })
+        .collect::<Result<_>>()?;
+    for one in busy {
+        ensure!(one.join().unwrap()?);
+    }
+    let counted = seen(&cluster, "slow")?;
+    ensure!(counted.fills == 1, "{counted:?}");
+    Ok(())
+}
