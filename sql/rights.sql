@@ -9,7 +9,8 @@
 --                with the caller's rights, as the functions they cache            authenticated and service_role
 --   explainer    cache_explain: evaluates a text with the caller's rights, so     PUBLIC; where Supabase's roles exist
 --                it must not be open to the callers of an API                     pg_monitor and service_role
---   application  values: whoever has them reads and writes the values of all      service_role
+--   application  values: whoever has them reads and writes the values of all;     service_role
+--                warming: calls are made for the caller, in the background too
 --   monitor      counters, entries without keys and values, health, history       pg_monitor, service_role
 --   maintenance  invalidation, clean-up, configuration                            service_role
 --   owner        the rest; keys and values                                        nobody
@@ -26,18 +27,21 @@ BEGIN ATOMIC
     FROM (VALUES
         ('everybody', ARRAY[
             'cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker',
-            'cache_function_resume', 'cache_reasons', 'cached_functions']),
+            'cache_function_resume', 'cache_reasons', 'cached_functions', 'cache_progress', 'cache_progress_places', 'cache_warm_jobs']),
         ('caller', ARRAY[
-            'get_expert_sessions_with_stats_cached', 'get_product_performance_cached']),
+            'get_expert_sessions_with_stats_cached', 'get_product_performance_cached',
+            'get_enterprise_contacts_summary_cached', 'get_department_contacts_summary_cached']),
         ('explainer', ARRAY[
             'cache_explain']),
+        ('application', ARRAY[
+            'warm_cache', 'warm_cache_many', 'warm_cache_in_background']),
         ('monitor', ARRAY[
             'cache_stats', 'cache_function_counters', 'cache_function_stats', 'cache_memory_entries', 'get_top_cache_entries',
             'get_cache_cleanup_stats', 'analyze_cache_health', 'cache_access_list', 'query_cache', 'cache_cleanup_log',
             'cache_quarantine']),
         ('maintenance', ARRAY[
-            'invalidate_cache', 'invalidate_cache_function', 'invalidate_cache_table', 'clear_cache', 'cleanup_expired_cache',
-            'flush_cache']),
+            'invalidate_cache', 'invalidate_cache_function', 'invalidate_cache_table', 'invalidate_cache_pattern', 'clear_cache',
+            'clear_department_cache', 'cleanup_expired_cache', 'flush_cache']),
         ('owner', ARRAY[
             'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_access_apply', 'grant_cache_access',
             'revoke_cache_access'])
@@ -65,10 +69,12 @@ BEGIN
             WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'
             UNION ALL
             SELECT c.relname,
-                   -- Of what is stored, everything but keys, values and what they depend on.
+                   -- Neither keys and values, nor the arguments and settings of somebody's calls.
                    CASE c.relname
                        WHEN 'query_cache' THEN 'SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms,'
                                                ' size_bytes, priority, kind, by_age) ON '
+                       WHEN 'cache_warm_jobs' THEN 'SELECT (id, state, function, name, role, session_role, total, done, stored,'
+                                                   ' failed, error, queued_at, started_at, finished_at, pid, database) ON '
                        ELSE 'SELECT ON ' END || c.oid::regclass
             FROM pg_depend AS d JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
             WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'

@@ -38,9 +38,7 @@ CREATE TABLE cache_warm_jobs (
     CONSTRAINT cache_warm_jobs_state_check CHECK (state IN ('queued', 'running', 'done', 'failed'))
 );
 CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
-ALTER TABLE cache_warm_jobs ENABLE ROW LEVEL SECURITY;
-CREATE POLICY cache_warm_jobs_own ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
-CREATE POLICY cache_warm_jobs_monitor ON cache_warm_jobs FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
 COMMENT ON TABLE cache_warm_jobs IS
     'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
 COMMENT ON COLUMN cache_warm_jobs.id IS 'number, as warm_cache_in_background() returned it';
