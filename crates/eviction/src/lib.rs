@@ -21,6 +21,20 @@ pub const NIL: Id = u32::MAX;
 /// The most credit an entry can have.
 pub const MAX_CREDIT: u8 = 3;
 
+/// What an entry is to somebody who looks for one of a certain kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Not of that kind.
+    Other,
+    /// Of that kind.
+    Candidate,
+    /// Of that kind, and of no use to anybody.
+    Worthless,
+}
+
+/// So many candidates are compared before the one with the least credit leaves.
+const COMPARED: usize = 32;
+
 /// The links and the credit of each entry.
 pub trait Entries {
     /// The entry that arrived next after this one.
@@ -121,6 +135,76 @@ impl Sieve {
         self.hand = id;
         self.remove(entries, id);
         Some(id)
+    }
+
+    /// Chooses, among entries of a certain kind only, the one that leaves next, and takes it out of the queue. The hand walks over at
+    /// most `steps` entries and at most once around; `None` if it met none of that kind.
+    ///
+    /// A worthless one leaves at once. Of the candidates that come first the one with the least credit leaves; the others pay what
+    /// they would have paid had the hand walked on until it found that one without any.
+    pub fn evict_among(
+        &mut self,
+        entries: &mut impl Entries,
+        steps: usize,
+        mut rank: impl FnMut(Id) -> Rank,
+    ) -> Option<Id> {
+        if self.oldest == NIL {
+            return None;
+        }
+        let start = if self.hand == NIL {
+            self.oldest
+        } else {
+            self.hand
+        };
+        let (mut candidates, mut count, mut chosen) = ([NIL; COMPARED], 0, None);
+        let mut id = start;
+        for _ in 0..steps {
+            match rank(id) {
+                Rank::Other => (),
+                Rank::Worthless => {
+                    chosen = Some(id);
+                    count = 0;
+                    break;
+                }
+                Rank::Candidate => {
+                    candidates[count] = id;
+                    count += 1;
+                    if chosen.is_none_or(|best| entries.credit(id) < entries.credit(best)) {
+                        chosen = Some(id);
+                    }
+                    if count == COMPARED || entries.credit(id) == 0 {
+                        break;
+                    }
+                }
+            }
+            id = match entries.newer(id) {
+                NIL => self.oldest,
+                newer => newer,
+            };
+            if id == start {
+                break;
+            }
+        }
+        let Some(chosen) = chosen else {
+            // What was walked over need not be walked over again.
+            self.hand = id;
+            return None;
+        };
+        let (rounds, mut one_more) = (entries.credit(chosen), 1);
+        for &id in &candidates[..count] {
+            if id == chosen {
+                one_more = 0;
+            } else {
+                let left = entries
+                    .credit(id)
+                    .min(MAX_CREDIT)
+                    .saturating_sub(rounds.saturating_add(one_more));
+                entries.set_credit(id, left);
+            }
+        }
+        self.hand = chosen;
+        self.remove(entries, chosen);
+        Some(chosen)
     }
 }
 
@@ -228,6 +312,58 @@ mod tests {
         sieve.remove(&mut links, 4);
         sieve.remove(&mut links, 0);
         assert_eq!(sieve, Sieve::new());
+    }
+
+    fn even(id: Id) -> Rank {
+        if id.is_multiple_of(2) {
+            Rank::Candidate
+        } else {
+            Rank::Other
+        }
+    }
+
+    #[test]
+    fn among_some_the_others_stay() {
+        let (mut sieve, mut links) = queue(&[0, 1, 2, 3, 4]);
+        let left: Vec<_> = std::iter::from_fn(|| sieve.evict_among(&mut links, 64, even)).collect();
+        assert_eq!(left, [0, 2, 4]);
+        assert_eq!(in_order(&sieve, &links), [1, 3]);
+    }
+
+    #[test]
+    fn among_some_a_worthless_one_leaves_first() {
+        let (mut sieve, mut links) = queue(&[0, 1, 2, 3]);
+        links.set_credit(0, 1);
+        let rank = |id| {
+            if id == 2 { Rank::Worthless } else { even(id) }
+        };
+        assert_eq!(sieve.evict_among(&mut links, 64, rank), Some(2));
+        assert_eq!(links.credit(0), 1, "nothing was paid");
+    }
+
+    #[test]
+    fn among_all_it_is_the_same_as_for_everybody() {
+        for credits in 0..4u32.pow(5) {
+            let (mut one, mut links) = queue(&[0, 1, 2, 3, 4]);
+            for id in 0..5 {
+                links.set_credit(id, (credits / 4u32.pow(id) % 4) as u8);
+            }
+            let (mut other, mut others) = (one, links.clone());
+            while let Some(left) = one.evict(&mut links) {
+                assert_eq!(
+                    other.evict_among(&mut others, 64, |_| Rank::Candidate),
+                    Some(left),
+                    "credits {credits}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_that_was_too_short_goes_on() {
+        let (mut sieve, mut links) = queue(&[1, 3, 5, 7, 2]);
+        assert_eq!(sieve.evict_among(&mut links, 3, even), None);
+        assert_eq!(sieve.evict_among(&mut links, 3, even), Some(2));
     }
 
     #[test]
