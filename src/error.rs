@@ -22,6 +22,16 @@ pub enum Error {
     NoCall(String),
     /// A parameter value: message, detail.
     InvalidParameter(String, String),
+    /// A value that cannot be configured: message.
+    InvalidValue(String),
+    /// A name that cannot be configured: the name, a hint.
+    UnknownName(String, String),
+    /// A setting of the server, which is not changed by us: its name, a hint.
+    FixedSetting(String, String),
+    /// A class that functions name: its name, and theirs.
+    ClassInUse(String, Vec<String>),
+    /// A class that does not exist: its name, a hint.
+    NoSuchClass(String, String),
     /// A relation cannot be tracked: message, detail.
     NotTrackable(String, String),
     /// The library is not preloaded.
@@ -85,6 +95,37 @@ impl Error {
             Error::InvalidParameter(message, detail) => {
                 (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None)
             }
+            Error::InvalidValue(message) => (ERRCODE_INVALID_PARAMETER_VALUE, message, None, None),
+            Error::UnknownName(name, hint) => (
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("unrecognized configuration parameter \"{name}\""),
+                None,
+                Some(hint),
+            ),
+            Error::FixedSetting(name, hint) => (
+                ERRCODE_CANT_CHANGE_RUNTIME_PARAM,
+                format!("parameter \"{name}\" is a setting of the server"),
+                None,
+                Some(hint),
+            ),
+            Error::ClassInUse(class, functions) => (
+                ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop class {class} because other objects depend on it"),
+                Some(
+                    functions
+                        .iter()
+                        .map(|function| format!("function {function} depends on class {class}"))
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                ),
+                Some("Drop the functions, or create them anew with another class.".into()),
+            ),
+            Error::NoSuchClass(class, hint) => (
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("class \"{class}\" does not exist"),
+                None,
+                Some(hint),
+            ),
             Error::NotTrackable(message, detail) => {
                 (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None)
             }

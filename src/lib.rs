@@ -6,6 +6,7 @@
 mod api;
 mod call;
 mod compat;
+mod configuration;
 mod dependencies;
 mod error;
 mod fault;
@@ -35,6 +36,11 @@ extension_sql_file!(
     "../sql/caching.sql",
     name = "caching",
     requires = ["language", "tables"]
+);
+extension_sql_file!(
+    "../sql/configuration.sql",
+    name = "configuration",
+    requires = ["language"]
 );
 extension_sql_file!(
     "../sql/domain.sql",

@@ -14,11 +14,6 @@ static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
-static TTL_SESSIONS_S: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
-static TTL_ANALYTICS_S: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
-static TTL_ENTERPRISE_S: GucSetting<i32> = GucSetting::<i32>::new(2 * 3600);
-static TTL_DEPARTMENT_S: GucSetting<i32> = GucSetting::<i32>::new(3600);
-static TTL_DEFAULT_S: GucSetting<i32> = GucSetting::<i32>::new(10 * 60);
 
 /// Smallest memory tier in MB: one partition with room for the slots, the statistics and a few thousand entries.
 pub const MEMORY_MIN_MB: i32 = 4;
@@ -74,28 +69,6 @@ pub fn verify_sample_rate() -> f64 {
 #[inline(always)]
 pub fn clock_offset_us() -> i64 {
     i64::from(CLOCK_OFFSET_S.get()) * 1_000_000
-}
-
-/// Names of the classes that carry a time to live of their own.
-pub const CLASSES: [&str; 5] = [
-    "default",
-    "sessions",
-    "analytics",
-    "enterprise",
-    "department",
-];
-
-/// Time to live of a class in microseconds; `None` if there is no class of that name.
-pub fn class_ttl_us(class: &str) -> Option<i64> {
-    let seconds = match class {
-        "default" => TTL_DEFAULT_S.get(),
-        "sessions" => TTL_SESSIONS_S.get(),
-        "analytics" => TTL_ANALYTICS_S.get(),
-        "enterprise" => TTL_ENTERPRISE_S.get(),
-        "department" => TTL_DEPARTMENT_S.get(),
-        _ => return None,
-    };
-    Some(i64::from(seconds) * 1_000_000)
 }
 
 /// Defines the settings. Those that size shared memory exist only when the library is preloaded.
@@ -210,43 +183,6 @@ pub fn define(preloading: bool) {
         86_400 * 365,
         GucContext::Suset,
         GucFlags::UNIT_S | GucFlags::NO_SHOW_ALL,
-    );
-    let ttl = |name, short, setting: &'static GucSetting<i32>| {
-        int(
-            name,
-            short,
-            c"Functions with a ttl of their own are not affected; a call with a cache_duration accepts that age instead.",
-            setting,
-            1,
-            86_400 * 365,
-            GucContext::Userset,
-            GucFlags::UNIT_S,
-        )
-    };
-    ttl(
-        c"pg_query_cache.ttl_default",
-        c"Sets the time to live of entries of class default.",
-        &TTL_DEFAULT_S,
-    );
-    ttl(
-        c"pg_query_cache.ttl_sessions",
-        c"Sets the time to live of entries of class sessions.",
-        &TTL_SESSIONS_S,
-    );
-    ttl(
-        c"pg_query_cache.ttl_analytics",
-        c"Sets the time to live of entries of class analytics.",
-        &TTL_ANALYTICS_S,
-    );
-    ttl(
-        c"pg_query_cache.ttl_enterprise",
-        c"Sets the time to live of entries of class enterprise.",
-        &TTL_ENTERPRISE_S,
-    );
-    ttl(
-        c"pg_query_cache.ttl_department",
-        c"Sets the time to live of entries of class department.",
-        &TTL_DEPARTMENT_S,
     );
     #[cfg(feature = "fault_injection")]
     crate::fault::define();

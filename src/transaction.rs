@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::call::frames;
+use crate::configuration;
 use crate::dependencies::{session, temporary};
 use crate::fault::{self, Point};
 use crate::server::guarded;
@@ -62,6 +63,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => fault::point(Point::Committing),
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             fault::fenced(Point::Committed);
+            configuration::committed(area);
             own::forget();
             temporary::transaction_ended();
             write_behind::committed(area);
@@ -71,6 +73,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         }
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => own::keep_registered(),
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            configuration::forget();
             own::forget();
             temporary::transaction_ended();
             write_behind::forget();
@@ -79,6 +82,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(area, unsafe { view::own_xid() });
+            configuration::forget();
             frames::unwind(0);
             session::rolled_back();
             temporary::transaction_ended();

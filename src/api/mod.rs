@@ -1,6 +1,7 @@
 //! SQL functions, a file per family: decode, call, return.
 
 pub mod caching;
+pub mod configuration;
 pub mod explain;
 pub mod health;
 pub mod invalidation;

@@ -76,7 +76,9 @@ impl Finding {
                 "a result is stored, but what it depends on has been written since"
             }
             Finding::Expired => "a result is stored, but its time to live is over",
-            Finding::TooOld => "a result is stored, but it is older than cache_duration accepts",
+            Finding::TooOld => {
+                "a result is stored, but it is older than cache_duration, or the present time to live, accepts"
+            }
             Finding::NullArgument => "an argument is NULL and the function is STRICT",
             Finding::Not(reason) => reason.meaning(),
         }
@@ -93,7 +95,9 @@ impl Finding {
             Finding::Expired => {
                 "Nothing to do: the next call computes it anew. If the results stay right for longer, give a longer ttl."
             }
-            Finding::TooOld => "Give a longer cache_duration, or leave it out.",
+            Finding::TooOld => {
+                "Give a longer cache_duration, or leave it out; without one the time to live has become shorter."
+            }
             Finding::NullArgument => "Nothing to do: the answer is NULL, or no rows, at once.",
             Finding::Not(reason) => reason.remedy(),
         }
@@ -127,7 +131,7 @@ impl Reason {
             Reason::TooLarge => {
                 "larger than pg_query_cache.max_entry_size or a quarter of a partition"
             }
-            Reason::NoRoom => "no memory could be had",
+            Reason::NoRoom => "no memory could be had, or no place below max_entries",
             Reason::Untracked => "a relation that was read is not tracked",
             Reason::Writes => {
                 "the function wrote, locked rows, changed a setting, or ran a command"
@@ -152,6 +156,14 @@ impl Reason {
             Reason::Quarantined => "a stored result of the function was wrong; it is in quarantine",
             Reason::Verification => {
                 "a function around it is being verified, with all that it calls"
+            }
+            Reason::DatabaseDisabled => "the configuration has the cache off for this database",
+            Reason::ClassDisabled => {
+                "the configuration has the cache off for the class of the function"
+            }
+            Reason::FunctionDisabled => "the configuration has the cache off for the function",
+            Reason::ConfigurationLocked => {
+                "somebody has the table cache_configuration locked, so the configuration cannot be read"
             }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
@@ -195,7 +207,7 @@ impl Reason {
             Reason::TooLarge => {
                 "Raise pg_query_cache.max_entry_size, or pg_query_cache.memory, or let the function return less."
             }
-            Reason::NoRoom => "Raise pg_query_cache.memory.",
+            Reason::NoRoom => "Raise pg_query_cache.memory, or max_entries by set_cache_config().",
             Reason::Untracked => {
                 "SELECT cache_track_table('…'); with the TRIGGER privilege on the table. What cannot be tracked takes \"consistency\": \"ttl\"."
             }
@@ -221,6 +233,12 @@ impl Reason {
                 "Look for the reason in the server's log, then SELECT cache_function_resume('…');"
             }
             Reason::Verification => "Nothing to do: it is over with the call that is verified.",
+            Reason::DatabaseDisabled => "SELECT set_cache_config('enabled', 'on');",
+            Reason::ClassDisabled => "SELECT set_cache_config('class.….enabled', 'on');",
+            Reason::FunctionDisabled => "SELECT set_cache_config('function.….enabled', 'on');",
+            Reason::ConfigurationLocked => {
+                "Nothing to do: it is over when the lock is released; pg_locks shows who has it."
+            }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."
             }

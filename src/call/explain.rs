@@ -258,7 +258,7 @@ impl Question {
                 Scope::Shared => "shared",
             },
             session: session(&function),
-            ttl: function.ttl_us(),
+            ttl: function.ttl_us,
             max_age: self.hash.map(|_| self.max_age),
             ..Explanation::default()
         };

@@ -49,7 +49,7 @@ use crate::table::row::Row;
 use crate::table::warm;
 use crate::validity::{Invalid, saved};
 use crate::verification::{self, Suspect};
-use crate::{settings, transaction};
+use crate::{configuration, settings, transaction};
 use advice::Finding;
 use explain::{Caller, Traveller};
 use frames::Call;
@@ -123,6 +123,9 @@ unsafe fn try_to_decide<T: Traveller>(
 ) -> Option<Decision> {
     // SAFETY: the caller's fcinfo, on the backend's main thread, throughout.
     unsafe {
+        if let Some(area) = area() {
+            configuration::refresh(area);
+        }
         let function = function::get((*(*fcinfo).flinfo).fn_oid);
         traveller.calls(&function);
         if is_null_for_strict(&function, fcinfo) {
@@ -327,6 +330,9 @@ unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), R
         if !saved::knows_all_writers(area, snapshot) {
             return Err(Reason::UnknownWriters);
         }
+        if let Some(reason) = function.disabled {
+            return Err(reason);
+        }
         transaction::prepare(area);
         Ok((area, snapshot))
     }
@@ -336,13 +342,13 @@ unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), R
 #[inline(always)]
 unsafe fn max_age(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> i64 {
     if !function.has_duration {
-        return function.ttl_us();
+        return function.ttl_us;
     }
     // SAFETY: the argument after those of the base function is an interval (checked by the validator and at loading).
     let us = unsafe {
         let value = &*(*fcinfo).args.as_ptr().add(function.arguments.len());
         if value.isnull {
-            return function.ttl_us();
+            return function.ttl_us;
         }
         interval_us(&*value.value.cast_mut_ptr::<pg_sys::Interval>())
     };

@@ -66,10 +66,18 @@ pub enum Reason {
     SettingsLearned,
     /// A SQL function on the way ran with a plan that was made for another role or search path.
     OthersPlan,
+    /// The configuration has switched the cache off for the database.
+    DatabaseDisabled,
+    /// … for the class of the function.
+    ClassDisabled,
+    /// … for the function.
+    FunctionDisabled,
+    /// The configuration cannot be read right now.
+    ConfigurationLocked,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 30;
+pub const REASONS: usize = 34;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -104,6 +112,10 @@ impl Reason {
         Reason::ReadsOutside,
         Reason::SettingsLearned,
         Reason::OthersPlan,
+        Reason::DatabaseDisabled,
+        Reason::ClassDisabled,
+        Reason::FunctionDisabled,
+        Reason::ConfigurationLocked,
     ];
 
     /// Stable code of the reason.
@@ -139,6 +151,10 @@ impl Reason {
             Reason::ReadsOutside => "reads_outside",
             Reason::SettingsLearned => "settings_learned",
             Reason::OthersPlan => "others_plan",
+            Reason::DatabaseDisabled => "database_disabled",
+            Reason::ClassDisabled => "class_disabled",
+            Reason::FunctionDisabled => "function_disabled",
+            Reason::ConfigurationLocked => "configuration_locked",
         }
     }
 
@@ -147,7 +163,13 @@ impl Reason {
         (self as u8) <= Reason::Crowded as u8
             || matches!(
                 self,
-                Reason::AnonymousRow | Reason::Quarantined | Reason::Verification
+                Reason::AnonymousRow
+                    | Reason::Quarantined
+                    | Reason::Verification
+                    | Reason::DatabaseDisabled
+                    | Reason::ClassDisabled
+                    | Reason::FunctionDisabled
+                    | Reason::ConfigurationLocked
             )
     }
 }

@@ -6,6 +6,7 @@ use super::frames::{self, Frame};
 use super::outcome::{Outcome, Reason, Refusal};
 use super::scope::Settings;
 use super::value;
+use crate::configuration;
 use crate::dependencies;
 use crate::dependencies::held;
 use crate::dependencies::session::Reads;
@@ -14,7 +15,7 @@ use crate::language::body::{Consistency, Scope};
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
-use crate::store::insert::{NewEntry, NotStored, insert};
+use crate::store::insert::{Limits, NewEntry, NotStored, insert};
 use crate::store::partition::{EntryHead, Kind};
 use crate::store::statistics::count;
 use crate::store::traits::Trait;
@@ -103,7 +104,7 @@ unsafe fn store(
             value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
             Kind::Scalar
         };
-        let lifetime = function.ttl_us().max(frame.max_age);
+        let lifetime = function.ttl_us.max(frame.max_age);
         let mut head = EntryHead::new(
             frame.hash,
             frame.oldest,
@@ -122,7 +123,11 @@ unsafe fn store(
             value: &bytes,
         };
         fault::point(Point::Publishing);
-        match insert(area, new, settings::max_entry_bytes()) {
+        let limits = Limits {
+            bytes: settings::max_entry_bytes(),
+            entries: configuration::max_entries(),
+        };
+        match insert(area, new, limits) {
             Ok(_) => Ok(()),
             Err(NotStored::TooLarge) => Err(Reason::TooLarge.into()),
             Err(NotStored::NoRoom) => {

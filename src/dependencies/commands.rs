@@ -49,6 +49,19 @@ pub unsafe fn comes_first(statement: *mut pg_sys::Node) -> bool {
     }
 }
 
+/// Whether a command is COMMIT PREPARED.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn commits_prepared(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        (*statement).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && (*statement.cast::<pg_sys::TransactionStmt>()).kind
+                == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+    }
+}
+
 /// What a command changes.
 ///
 /// # Safety

@@ -14,6 +14,7 @@ use super::session::Reads;
 use super::{declared, held, relations, temporary, trees};
 use crate::call::frames;
 use crate::call::outcome::Reason;
+use crate::configuration;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::validity::own;
@@ -69,6 +70,9 @@ unsafe extern "C-unwind" fn process_utility(
         let change = guarded(|| {
             let change = before(statement);
             crate::worker::hold::before(statement);
+            if change == Change::Definitions || commands::commits_prepared(statement) {
+                configuration::touched();
+            }
             change
         });
         match PREVIOUS {

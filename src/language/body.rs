@@ -1,7 +1,7 @@
 //! The body of a cached function: JSON, checked strictly.
 
+use crate::configuration::{self, names};
 use crate::error::Error;
-use crate::settings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -96,12 +96,13 @@ impl Body {
                 "The priority lies between 0 and 3.".into(),
             ));
         }
-        if let Some(class) = body.class.as_deref()
-            && settings::class_ttl_us(class).is_none()
-        {
+        if !names::is_class_name(body.class()) {
             return Err(Error::InvalidBody(
-                format!("class \"{class}\" does not exist"),
-                format!("The classes are {}.", settings::CLASSES.join(", ")),
+                format!(
+                    "class \"{}\" does not exist",
+                    names::shortened(body.class())
+                ),
+                "A name of a class has lower-case letters, digits and _.".into(),
             ));
         }
         if let Some(tag) = body
@@ -134,6 +135,29 @@ impl Body {
             }
         }
         Ok(body)
+    }
+
+    /// The class, the default one if none is named.
+    pub fn class(&self) -> &str {
+        self.class.as_deref().unwrap_or(names::DEFAULT_CLASS)
+    }
+
+    /// Checks that the class exists. Where bodies are not to be checked it need not: a dump brings functions before the configuration.
+    pub fn check_class(&self) -> Result<(), Error> {
+        let class = self.class();
+        if names::default_ttl_us(class).is_some() {
+            return Ok(());
+        }
+        match configuration::classes() {
+            Some(classes) if !classes.iter().any(|one| one == class) => Err(Error::InvalidBody(
+                format!("class \"{class}\" does not exist"),
+                format!(
+                    "The classes are {}. SELECT set_cache_config('class.{class}.ttl', '…'); makes another one.",
+                    classes.join(", ")
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

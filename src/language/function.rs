@@ -4,11 +4,12 @@
 
 use super::body::{Binding, Body, Consistency, Scope};
 use super::signature::{self, Signature};
+use crate::call::outcome::Reason;
 use crate::compat;
+use crate::configuration;
 use crate::dependencies::declared;
 use crate::error::{Error, OrRaise};
 use crate::numbers::{NumberMap, number_map};
-use crate::settings;
 use crate::store::traits::{Trait, Traits};
 use crate::verification::quarantine;
 use pgrx::pg_sys;
@@ -46,13 +47,6 @@ pub struct ResultShape {
     pub record: bool,
 }
 
-/// Where the time to live comes from.
-#[derive(Clone, Debug)]
-enum Ttl {
-    Fixed(i64),
-    Class(String),
-}
-
 /// A cached function.
 #[derive(Debug)]
 pub struct CachedFunction {
@@ -68,7 +62,10 @@ pub struct CachedFunction {
     pub has_duration: bool,
     /// The result.
     pub result: ResultShape,
-    ttl: Ttl,
+    /// Time to live of a new entry in microseconds.
+    pub ttl_us: i64,
+    /// Why it does not use the cache, if the configuration says so.
+    pub disabled: Option<Reason>,
     /// See [`Scope`].
     pub scope: Scope,
     /// See [`Consistency`].
@@ -88,14 +85,6 @@ pub struct CachedFunction {
 }
 
 impl CachedFunction {
-    /// Time to live of a new entry in microseconds.
-    pub fn ttl_us(&self) -> i64 {
-        match &self.ttl {
-            Ttl::Fixed(us) => *us,
-            Ttl::Class(class) => settings::class_ttl_us(class).unwrap_or(0),
-        }
-    }
-
     /// Whether it has a trait.
     #[inline(always)]
     pub fn has(&self, one: Trait) -> bool {
@@ -176,10 +165,12 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         .map(|type_id| argument(*type_id))
         .collect();
     let (length, by_value) = compat::type_length(own.result);
-    let ttl = match (&body.ttl, &body.class) {
-        (Some(ttl), _) => Ttl::Fixed(signature::parse_ttl(ttl)?),
-        (None, class) => Ttl::Class(class.clone().unwrap_or_else(|| "default".into())),
+    let class = body.class();
+    let ttl_us = match &body.ttl {
+        Some(ttl) => signature::parse_ttl(ttl)?,
+        None => configuration::class_ttl_us(class),
     };
+    let disabled = configuration::disabled(oid, class);
     let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
     // SAFETY: variables of the backend; the search path is a C string.
     let found_under = named_by_path.then(|| unsafe {
@@ -210,7 +201,8 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
             polymorphic: compat::is_polymorphic(own.result),
             record: own.result == pg_sys::RECORDOID,
         },
-        ttl,
+        ttl_us,
+        disabled,
         scope: body.scope,
         consistency: body.consistency,
         priority: body.priority as u8,
@@ -235,6 +227,11 @@ fn argument(type_id: pg_sys::Oid) -> Argument {
         by_value,
         polymorphic,
     }
+}
+
+/// What this session keeps of cached functions is read again: the configuration has changed, and is worked into it.
+pub fn forget() {
+    STALE.store(true, Ordering::Relaxed);
 }
 
 /// Forgets what was read whenever a function or a schema changes. Once per backend.

@@ -331,6 +331,17 @@ fn result_name(signature: &Signature) -> String {
 
 /// Reads a time to live. Microseconds, more than zero.
 pub fn parse_ttl(text: &str) -> Result<i64, Error> {
+    match read_interval(text)? {
+        us if us > 0 => Ok(us),
+        _ => Err(Error::InvalidParameter(
+            format!("invalid time to live \"{text}\""),
+            "A time to live is longer than zero.".into(),
+        )),
+    }
+}
+
+/// Reads an interval, in microseconds.
+pub fn read_interval(text: &str) -> Result<i64, Error> {
     let source = CString::new(text).map_err(|_| {
         Error::InvalidBody(
             "\"ttl\" holds a zero byte".into(),
@@ -348,20 +359,13 @@ pub fn parse_ttl(text: &str) -> Result<i64, Error> {
             ],
         )
     };
-    let us = interval.map_or(0, |interval| {
+    Ok(interval.map_or(0, |interval| {
         interval_us(&pg_sys::Interval {
             time: interval.micros(),
             day: interval.days(),
             month: interval.months(),
         })
-    });
-    if us <= 0 {
-        return Err(Error::InvalidParameter(
-            format!("invalid time to live \"{text}\""),
-            "A time to live is longer than zero.".into(),
-        ));
-    }
-    Ok(us)
+    }))
 }
 
 /// An interval in microseconds, with days of 24 hours and months of 30 days as `extract(epoch …)` has months; saturating.

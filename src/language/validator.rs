@@ -37,6 +37,7 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
         }
         return;
     }
+    body.check_class().or_raise();
     if body.binding == Binding::Late && signature::find(&body.function).is_none() {
         return;
     }

@@ -41,6 +41,8 @@ pub struct DatabaseState {
     pub started_at: AtomicU64,
     /// About how many rows of the table tier are not in memory. While it is 0 a miss does not look there.
     pub only_in_table: AtomicU64,
+    /// Its entries in memory, and how many it may have.
+    pub places: Places,
 }
 
 impl DatabaseState {
@@ -54,6 +56,81 @@ impl DatabaseState {
         let _ = self
             .only_in_table
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    }
+}
+
+/// Places for the entries of a database in memory, counted in one word so that they are never more than the limit: in the lower half
+/// those that are taken, in the upper half the limit, 0 for none. An entry takes its place before it is added.
+#[repr(C)]
+pub struct Places {
+    word: AtomicU64,
+    /// The generation of the configuration that the limit is from. Written under the requests lock.
+    limit_from: AtomicU64,
+}
+
+/// No entry can be added: the database's place in [`Header::databases`] has been given back.
+const CLOSED: u64 = u64::MAX;
+
+impl Places {
+    fn halves(word: u64) -> (u32, u32) {
+        ((word >> 32) as u32, word as u32)
+    }
+
+    /// Takes a place. `false` if none is left.
+    pub fn take(&self) -> bool {
+        let more = |word| {
+            let (limit, taken) = Self::halves(word);
+            (word != CLOSED && (limit == 0 || taken < limit)).then_some(word + 1)
+        };
+        self.word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .is_ok()
+    }
+
+    /// Gives a place back.
+    pub fn give_back(&self) {
+        let less = |word| (word != CLOSED && word as u32 != 0).then_some(word - 1);
+        let _ = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// The limit, 0 for none, and how many places are taken.
+    pub fn counts(&self) -> (u32, u32) {
+        match self.word.load(Ordering::Acquire) {
+            CLOSED => (0, 0),
+            word => Self::halves(word),
+        }
+    }
+
+    /// Sets the limit that the configuration of `generation` gives, unless a later one has set it. Returns whether it has changed.
+    pub fn limit(&self, limit: u32, generation: u64) -> bool {
+        let _guard = lock_requests();
+        if generation < self.limit_from.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.limit_from.store(generation, Ordering::Relaxed);
+        let other = |word| {
+            let (present, taken) = Self::halves(word);
+            (word != CLOSED && present != limit)
+                .then_some(u64::from(limit) << 32 | u64::from(taken))
+        };
+        self.word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, other)
+            .is_ok()
+    }
+
+    /// Lets nobody take a place any more. `false` if some are taken.
+    fn close(&self) -> bool {
+        let close = |word| (word as u32 == 0 || word == CLOSED).then_some(CLOSED);
+        self.word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, close)
+            .is_ok()
+    }
+
+    fn open(&self) {
+        self.limit_from.store(0, Ordering::Relaxed);
+        self.word.store(0, Ordering::Release);
     }
 }
 
@@ -113,10 +190,14 @@ pub struct Header {
     pub request_count: AtomicU32,
     /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
     parallel_reads: [AtomicU32; LEADERS],
+    /// Committed changes of the configuration of databases, by their oid; see [`Area::configuration`].
+    configuration: [AtomicU64; CONFIGURATIONS],
 }
 
 /// Leaders share these counters by their number; sharing one refuses too much, never too little.
 const LEADERS: usize = 256;
+/// Databases share these counters by their oid; sharing one makes a session read its configuration once more than it had to.
+const CONFIGURATIONS: usize = 64;
 
 const _: () = assert!(size_of::<Header>() <= super::layout::HEADER_BYTES);
 
@@ -263,23 +344,34 @@ impl Area {
         let _guard = lock_requests();
         self.database(database).or_else(|| {
             let state = self.database(pg_sys::InvalidOid)?;
+            state.places.open();
             state.database.store(database.to_u32(), Ordering::Release);
             Some(state)
         })
     }
 
-    /// The database is gone: its place is free again.
+    /// The database is gone: its place is free again, unless memory still has entries of it.
     pub fn forget_database(&self, database: pg_sys::Oid) {
         let _guard = lock_requests();
         let Some(state) = self.database(database) else {
             return;
         };
+        if database == pg_sys::InvalidOid || !state.places.close() {
+            return;
+        }
         for word in [&state.wanted, &state.warm, &state.held, &state.jobs] {
             word.store(0, Ordering::Relaxed);
         }
         state.started_at.store(0, Ordering::Relaxed);
         state.only_in_table.store(0, Ordering::Relaxed);
         state.database.store(0, Ordering::Release);
+    }
+
+    /// How often the configuration of `database` was changed since the server started: what a session has read of it is right for as
+    /// long as this stays the same.
+    #[inline(always)]
+    pub fn configuration(&self, database: pg_sys::Oid) -> &'static AtomicU64 {
+        &self.header().configuration[database.to_u32() as usize % CONFIGURATIONS]
     }
 
     /// How many queries of their own the parallel workers of this backend have run. They cannot be recorded: a fill during which

@@ -3,17 +3,22 @@
 //! An entry is added in three steps, so that no lock is held while bytes are copied: *reserve* blocks under the partition's lock
 //! (evicting what has to go), *write* the entry into them, *publish* it under the lock. Nothing between reserving and publishing
 //! can raise an ERROR; a backend killed there makes the server start over with empty shared memory, so no block is lost.
+//!
+//! Before that the entry takes one of the places that its database may have in memory (`max_entries`), so there are never more entries
+//! than places. If none is left an entry of that database leaves: one under the same key, else one from the same partition, else one
+//! from another. The lock of one partition is held at a time.
 
 #![allow(unsafe_code)]
 
-use super::area::Area;
+use super::area::{Area, DatabaseState, area};
 use super::layout::BLOCK;
 use super::locks::{lock_partition, lock_partition_shared};
 use super::lookup::{EntryId, MAX_DEPENDENCIES};
 use super::partition::{ENTRY_HEAD, EntryHead, Partition, blocks_for};
 use crate::fault::{self, Point};
 use crate::validity::Dependency;
-use pg_query_cache_eviction::NIL;
+use pg_query_cache_eviction::{NIL, Rank};
+use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
 /// A result to be stored.
@@ -28,17 +33,27 @@ pub struct NewEntry<'a> {
     pub value: &'a [u8],
 }
 
+/// What bounds the memory tier besides its size.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// The largest entry, in bytes.
+    pub bytes: usize,
+    /// The most entries of the database, 0 for no limit. Asked only if the database has no place among those that share a state, where
+    /// the limit that counts is kept.
+    pub entries: u32,
+}
+
 /// Why a result was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStored {
     /// Larger than `pg_query_cache.max_entry_size`, or than a partition can hold.
     TooLarge,
-    /// No blocks could be had.
+    /// No blocks could be had, or no place below `max_entries`.
     NoRoom,
 }
 
 /// Stores an entry; it takes the place of one with the same key.
-pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, NotStored> {
+pub fn insert(area: Area, new: NewEntry<'_>, limits: Limits) -> Result<EntryId, NotStored> {
     let mut head = new.head;
     head.dependencies = new.dependencies.len() as u16;
     head.key_length = new.key.len() as u32;
@@ -52,10 +67,17 @@ pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, 
     let partition = area.partition_of(head.hash);
     let needed = blocks_for(head.payload());
     // An entry takes at most a quarter of its partition: one large result must not drive out everything else.
-    if head.payload() > largest || needed > partition.blocks() / 4 {
+    if head.payload() > limits.bytes || needed > partition.blocks() / 4 {
         return Err(NotStored::TooLarge);
     }
-    let block = reserve(area, partition, needed).ok_or(NotStored::NoRoom)?;
+    let place = take_place(area, partition, &head, new.key, limits)?;
+    head.placed = u8::from(place.is_some());
+    let Some(block) = reserve(area, partition, needed) else {
+        if let Some(state) = place {
+            state.places.give_back();
+        }
+        return Err(NotStored::NoRoom);
+    };
     fault::fenced(Point::Reserved);
 
     // SAFETY: the blocks are reserved for us alone.
@@ -77,6 +99,117 @@ pub fn insert(area: Area, new: NewEntry<'_>, largest: usize) -> Result<EntryId, 
         remove_locked(partition, old);
     }
     Ok(publish_locked(partition, block, &head))
+}
+
+/// An insertion makes room this often at most, then the result is not stored: others are taking each place that it frees.
+const MAX_EVICTIONS: usize = 64;
+/// How many entries of a partition are walked over to find one of a certain database, before the next partition is tried.
+const SHORT_WALK: usize = 1024;
+
+/// Takes a place for an entry of its database. `None` if the database has no state to count them in, and no limit.
+fn take_place(
+    area: Area,
+    partition: Partition,
+    head: &EntryHead,
+    key: &[u8],
+    limits: Limits,
+) -> Result<Option<&'static DatabaseState>, NotStored> {
+    let database = pg_sys::Oid::from(head.database);
+    let Some(state) = area.database_or_new(database) else {
+        return match limits.entries {
+            0 => Ok(None),
+            _ => Err(NotStored::NoRoom),
+        };
+    };
+    for attempt in 0..MAX_EVICTIONS {
+        if state.places.take() {
+            if state.database.load(Ordering::Acquire) == head.database {
+                return Ok(Some(state));
+            }
+            // The state has become another database's in between.
+            state.places.give_back();
+            return Err(NotStored::NoRoom);
+        }
+        if attempt == 0 {
+            let _guard = lock_partition(partition.index);
+            if let Some(old) = find_locked(partition, head.hash, key) {
+                remove_locked(partition, old);
+                continue;
+            }
+        }
+        if !evict_one_of(area, database, partition.index, head.created_at) {
+            break;
+        }
+    }
+    Err(NotStored::NoRoom)
+}
+
+/// Evicts an entry of a database, one that is expired `now` or invalidated before any other. Looks in the partition `first`, then in
+/// the others; a short way into each, then all the way. `false` if there is none.
+pub fn evict_one_of(area: Area, database: pg_sys::Oid, first: u32, now: i64) -> bool {
+    let count = area.layout.partitions;
+    [SHORT_WALK, usize::MAX].into_iter().any(|steps| {
+        (0..count).any(|i| {
+            let partition = area.partition((first + i) % count);
+            evict_in(area, partition, database.to_u32(), steps, now)
+        })
+    })
+}
+
+/// Evicts entries of a database until it has no more than its limit. `stop` is asked between them. Returns how many.
+pub fn shrink(area: Area, state: &DatabaseState, now: i64, mut stop: impl FnMut() -> bool) -> u64 {
+    let database = state.database.load(Ordering::Acquire).into();
+    let mut evicted = 0;
+    loop {
+        let (limit, taken) = state.places.counts();
+        let first = evicted as u32 % area.layout.partitions;
+        if limit == 0 || taken <= limit || stop() || !evict_one_of(area, database, first, now) {
+            return evicted;
+        }
+        evicted += 1;
+    }
+}
+
+/// Removes the entries of a database that were added while it had no state to count them in. For its worker, which has one.
+pub fn remove_uncounted(area: Area, database: pg_sys::Oid) {
+    for partition in area.partitions() {
+        sweep(partition, |head, _| {
+            if head.database == database.to_u32() && head.placed == 0 {
+                Verdict::Remove
+            } else {
+                Verdict::Keep
+            }
+        });
+    }
+}
+
+fn evict_in(area: Area, partition: Partition, database: u32, steps: usize, now: i64) -> bool {
+    let slots = area.slots();
+    let mut dependencies = Vec::with_capacity(MAX_DEPENDENCIES);
+    let _guard = lock_partition(partition.index);
+    // SAFETY: the lock is held.
+    let head = unsafe { &mut *partition.head_mut() };
+    let rank = |block| {
+        // SAFETY: the lock is held; the block heads a live entry.
+        let entry = unsafe { *partition.entry(block) };
+        if entry.database != database {
+            return Rank::Other;
+        }
+        read_dependencies(partition, block, &entry, &mut dependencies);
+        if now >= entry.expires_at || slots.is_dead(&dependencies) {
+            Rank::Worthless
+        } else {
+            Rank::Candidate
+        }
+    };
+    let Some(victim) = head.queue.evict_among(&mut { partition }, steps, rank) else {
+        return false;
+    };
+    fault::fenced(Point::Evicting);
+    note_eviction(area, partition, victim);
+    unlink(partition, victim);
+    release_chain(partition, victim);
+    true
 }
 
 /// Takes `needed` blocks, chained, out of the free list; evicts as many entries as that takes.
@@ -187,6 +320,11 @@ fn unlink(partition: Partition, block: u32) {
     }
     head.entries.fetch_sub(1, Ordering::Relaxed);
     head.changes.fetch_add(1, Ordering::Relaxed);
+    if entry.placed == 1
+        && let Some(state) = area().and_then(|area| area.database(entry.database.into()))
+    {
+        state.places.give_back();
+    }
 }
 
 /// Frees the blocks of an entry that is in no list any more. The lock is held.

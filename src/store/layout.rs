@@ -8,7 +8,7 @@ use crate::validity::writers::SET_BYTES;
 /// Bytes of a block, the unit of allocation.
 pub const BLOCK: usize = 128;
 /// Bytes for the header of the area.
-pub const HEADER_BYTES: usize = 4096;
+pub const HEADER_BYTES: usize = 8192;
 /// Bytes for the head of a partition.
 pub const PARTITION_HEAD_BYTES: usize = 128;
 /// The most partitions, one lock each.

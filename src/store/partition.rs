@@ -86,7 +86,9 @@ pub struct EntryHead {
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,
-    reserved: [u8; 2],
+    /// 1 if it has one of the places of its database ([`super::area::Places`]).
+    pub placed: u8,
+    reserved: [u8; 1],
     /// The hits that its row in the table tier has. Under the lock.
     pub hits_written: u32,
 }
@@ -122,7 +124,8 @@ impl EntryHead {
             kind: kind as u8,
             persisted: 0,
             by_age: 0,
-            reserved: [0; 2],
+            placed: 0,
+            reserved: [0; 1],
             hits_written: 0,
         }
     }

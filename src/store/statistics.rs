@@ -29,7 +29,7 @@ const BATCH_CALLS: u64 = 10_000;
 const BATCH_ENTRIES: usize = 1 << 15;
 
 /// Counters of a function: plain numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Counts {
     /// Calls answered from the cache.
     pub hits: u64,
@@ -62,6 +62,12 @@ pub struct Counts {
 /// Counters besides the reasons.
 const PLAIN: usize = 12;
 const FIELDS: usize = PLAIN + REASONS;
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self::from_fields([0; FIELDS])
+    }
+}
 
 impl Counts {
     fn fields(&self) -> [u64; FIELDS] {

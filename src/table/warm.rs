@@ -5,10 +5,11 @@
 use super::reader::Reader;
 use super::row::{NoEntry, Row, key_name};
 use super::{done, lock_for_writing, qualified};
+use crate::configuration;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
-use crate::store::insert::{NewEntry, insert};
+use crate::store::insert::{Limits, NewEntry, insert};
 use crate::store::lookup;
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
@@ -43,11 +44,10 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
         loop {
             let batch = cursor.fetch(BATCH as _)?;
             let count = batch.len();
-            let room = has_room(area);
             for row in batch {
                 pgrx::check_for_interrupts!();
                 match row.get::<String>(1)? {
-                    Some(name) if room => {
+                    Some(name) if has_room(area) => {
                         loaded += u64::from(take(area, &reader, &name, incarnation));
                     }
                     _ => left += 1,
@@ -79,8 +79,14 @@ fn remove_foreign(table: &str, incarnation: u64) {
     done("clean table \"query_cache\"", removed);
 }
 
-/// Whether memory is less than three quarters full.
+/// Whether memory is less than three quarters full, and has less entries of this database than it may have.
 fn has_room(area: Area) -> bool {
+    let places = area
+        .database(crate::compat::database())
+        .map(|state| state.places.counts());
+    if places.is_some_and(|(limit, taken)| limit != 0 && taken >= limit) {
+        return false;
+    }
     let (mut blocks, mut free) = (0, 0);
     for partition in area.partitions() {
         blocks += u64::from(partition.blocks());
@@ -115,7 +121,11 @@ fn keep(area: Area, row: &Row) -> bool {
         key: &row.key,
         value: &row.value,
     };
-    let Ok(entry) = insert(area, new, settings::max_entry_bytes()) else {
+    let limits = Limits {
+        bytes: settings::max_entry_bytes(),
+        entries: configuration::max_entries(),
+    };
+    let Ok(entry) = insert(area, new, limits) else {
         return false;
     };
     if row.head.hits > 0 {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::configuration;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
@@ -63,6 +64,7 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     removed.rows = table::cleanup::run(area, now, by_hand);
     jobs::clean_up();
     fault::point(Point::Cleaned);
+    configuration::trim_log();
     if by_hand || removed.expired + removed.dead + removed.rows > 0 {
         table::cleanup::log(&removed, name, began.elapsed().as_micros() as f64 / 1000.0);
     }

@@ -8,9 +8,10 @@
 use super::jobs::Jobs;
 use super::{cleanup, tracking};
 use crate::compat;
+use crate::configuration;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
-use crate::store::insert::{Verdict, sweep};
+use crate::store::insert::{Verdict, remove_uncounted, shrink, sweep};
 use crate::table::warm;
 use crate::table::write_behind::{self, Extent};
 use crate::verification::quarantine;
@@ -99,6 +100,8 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
         worker.give_place_back();
         return;
     }
+    remove_uncounted(area, database);
+    worker.keep_to_configuration();
     if state.warm.load(Ordering::Acquire) == 0 {
         worker.warm_up();
     }
@@ -210,6 +213,19 @@ impl Worker {
         });
     }
 
+    /// After a change of the configuration: memory has no more entries than it may have.
+    fn keep_to_configuration(&self) {
+        if !configuration::is_known(self.area) {
+            step("configuration", || configuration::refresh(self.area));
+        }
+        let (limit, taken) = self.state.places.counts();
+        if limit != 0 && taken > limit {
+            // SAFETY: the clock.
+            let now = unsafe { pg_sys::GetCurrentTimestamp() } + settings::clock_offset_us();
+            shrink(self.area, self.state, now, || self.leaving());
+        }
+    }
+
     /// Works until the worker has to leave, or the extension is gone.
     fn work(&self) -> End {
         let jobs = Jobs::default();
@@ -235,6 +251,7 @@ impl Worker {
             if self.runs_without_extension() {
                 return End::ExtensionGone;
             }
+            self.keep_to_configuration();
             step("tracking", || tracking::run(self.area));
             step("quarantine", || quarantine::save(self.area));
             if jobs.due(self.state) {

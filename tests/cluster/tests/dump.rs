@@ -113,6 +113,69 @@ fn a_restored_database_caches_as_the_first_one() -> Result<()> {
     Ok(())
 }
 
+/// The configuration comes along, and functions of classes that exist only by it, which come first.
+#[test]
+fn the_configuration_comes_along() -> Result<()> {
+    let cluster = with_accounts(quiet("dump-configuration"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "SELECT set_cache_config('class.reports.ttl', '7 s'), set_cache_config('max_entries', '50'),
+                set_cache_config('function.balance_cached(integer,interval).enabled', 'off');
+         SELECT cache_function('total()', name => 'report', class => 'reports');",
+    )?;
+    let configuration = "
+        SELECT string_agg(line, E'\\n' ORDER BY line)
+        FROM (SELECT c::text FROM cache_config() AS c WHERE source = 'configuration'
+              UNION ALL SELECT l::text FROM cache_configuration_log AS l) AS x (line)";
+    let first: String = client.query_one(configuration, &[])?.get(0);
+    assert_eq!(first.lines().count(), 6, "{first}");
+    for (name, options) in [
+        ("plain", &[][..]),
+        ("clean", &["--clean", "--if-exists"][..]),
+        ("inserts", &["--inserts"][..]),
+        ("triggers", &["--disable-triggers"][..]),
+    ] {
+        copy(&cluster, name, options)?;
+        let mut restored = cluster.connect(name)?;
+        let second: String = restored.query_one(configuration, &[])?.get(0);
+        assert_eq!(first, second);
+        answers_are_right(&mut restored)?;
+        let asked = "SELECT string_agg(reason || ' ' || ttl, ', ' ORDER BY n)
+            FROM (SELECT 1, reason, ttl FROM cache_explain('report()')
+                  UNION ALL SELECT 2, reason, ttl FROM cache_explain('balance_cached(1)')) AS x (n)";
+        let asked: String = restored.query_one(asked, &[])?.get(0);
+        assert_eq!(asked, "absent 00:00:07, function_disabled 00:10:00");
+        // The log goes on with the next number.
+        restored.batch_execute("SELECT set_cache_config('max_entries', NULL)")?;
+        assert_eq!(
+            number(&mut restored, "SELECT max(id) FROM cache_configuration_log")?,
+            4
+        );
+    }
+
+    // Rows alone, into a database where a session has its copy already.
+    client.batch_execute("CREATE DATABASE rows TEMPLATE template0")?;
+    let mut rows = cluster.connect("rows")?;
+    rows.batch_execute(
+        "CREATE EXTENSION pg_query_cache;
+         CREATE FUNCTION one() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         SELECT cache_function('one()'); SELECT one_cached()",
+    )?;
+    client.batch_execute("SELECT set_cache_config('enabled', 'off')")?;
+    let dump = cluster
+        .program("pg_dump")
+        .args(["--data-only", "--disable-triggers", DATABASE])
+        .args(["--table", "cache_configuration"])
+        .output()?;
+    ensure!(dump.status.success());
+    cluster.psql("rows", &String::from_utf8(dump.stdout)?)?;
+    assert!(holds(
+        &mut rows,
+        "SELECT reason = 'database_disabled' FROM cache_explain('one_cached()')"
+    )?);
+    Ok(())
+}
+
 #[test]
 fn dropping_the_extension_leaves_nothing_behind() -> Result<()> {
     let cluster = with_accounts(quiet("dump-drop"))?;

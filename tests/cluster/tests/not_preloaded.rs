@@ -156,3 +156,28 @@ fn the_extension_comes_and_goes_without_it() -> Result<()> {
     assert!(holds(&mut client, "SELECT hits > 0 FROM cache_stats()")?);
     Ok(())
 }
+
+#[test]
+fn it_can_be_configured() -> Result<()> {
+    let cluster = plain("not-preloaded-configured")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "SELECT set_cache_config('class.reports.ttl', '7 s'), set_cache_config('enabled', 'off');
+         SELECT cache_function('total()', name => 'report', class => 'reports')",
+    )?;
+    client.batch_execute("BEGIN; SELECT set_cache_config('max_entries', '7'); ROLLBACK")?;
+    answers_are_right(&mut client)?;
+    assert!(holds(
+        &mut client,
+        "SELECT array_agg(name || ' ' || value ORDER BY name) = '{class.reports.ttl 7s,enabled off}'
+         FROM cache_config() WHERE source = 'configuration'"
+    )?);
+
+    cluster.set("shared_preload_libraries", "pg_query_cache")?;
+    cluster.restart(Mode::Fast)?;
+    assert!(holds(
+        &mut cluster.connect(DATABASE)?,
+        "SELECT reason = 'database_disabled' AND ttl = '7 s' FROM cache_explain('report()')"
+    )?);
+    Ok(())
+}

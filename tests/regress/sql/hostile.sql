@@ -70,6 +70,8 @@ SELECT t::regtype, v.value
 FROM unnest('{text,name,text[],name[],jsonb}'::regtype[]) AS t,
      LATERAL (VALUES ('text', 'x'), ('text', ''), ('text', ' '), ('text', '$1'), ('text', '%s%n$$'), ('text', E'a\nb\t\\"'''), ('text', 'ü€𐍈'),
                      ('text', 'analytics'), ('text', 'shared'), ('text', 'role'), ('text', 'claims'), ('text', 'ttl'), ('text', 'strict'),
+                     ('text', 'max_entries'), ('text', 'class.x.ttl'), ('text', 'class.ü.enabled'), ('text', 'function.f(int).enabled'),
+                     ('text', 'function.("((.enabled'), ('text', '99999999999999999999'),
                      ('text', 'f'), ('text', 'f(int)'), ('text', 'keyed_cached'), ('text', '1 hour'), ('text', '-1'), ('text', '{}'),
                      ('text', 'SELECT 1'), ('text', 'DROP TABLE hostile.t'), ('text', repeat('long ', 20000)), ('text', repeat('ü', 40)),
                      ('name', 'id'), ('name', ''), ('name', '$1'), ('name', 'nosuch'), ('name', repeat('ü', 31)),

@@ -61,17 +61,17 @@ SELECT hits - :hits AS hits FROM cache_function_stats WHERE function = 'work_cac
 SELECT cache_function('work(int)', priority => 3, class => 'enterprise', name => 'important');
 SELECT important(1);
 SELECT priority, expires_at - created_at AS lifetime FROM cache_memory_entries() WHERE function = 'important(int,interval)'::regprocedure;
-SET pg_query_cache.ttl_enterprise = '1min';
+SELECT set_cache_config('class.enterprise.ttl', '1min');
 SELECT important(2);
 SELECT expires_at - created_at AS lifetime FROM cache_memory_entries() WHERE function = 'important(int,interval)'::regprocedure ORDER BY 1;
-RESET pg_query_cache.ttl_enterprise;
+SELECT set_cache_config('class.enterprise.ttl', NULL);
 
 -- Settings: units, ranges, contexts.
 SELECT name, setting, unit, context, vartype, min_val, max_val, boot_val FROM pg_settings WHERE name LIKE 'pg\_query\_cache.%' ORDER BY name COLLATE "C";
 SET pg_query_cache.memory = '1GB';
 SET pg_query_cache.max_entry_size = 0;
 SET pg_query_cache.fill_wait = -1;
-SET pg_query_cache.ttl_default = '0';
+SET pg_query_cache.ttl_default = '1min';
 SET pg_query_cache.cleanup_interval = '1min';
 SET pg_query_cache.no_such_setting = 1;
 CREATE ROLE stats_user;
