@@ -60,7 +60,7 @@ COMMENT ON COLUMN cache_cleanup_log.cleanup_time IS 'when it ran';
 COMMENT ON COLUMN cache_cleanup_log.removed_by IS '''worker'' or the role that called cleanup_expired_cache()';
 COMMENT ON COLUMN cache_cleanup_log.expired_entries IS 'entries removed from memory because of their age';
 COMMENT ON COLUMN cache_cleanup_log.dead_entries IS 'entries removed from memory because they had been invalidated';
-COMMENT ON COLUMN cache_cleanup_log.rows IS 'rows removed from query_cache';
+COMMENT ON COLUMN cache_cleanup_log.rows IS 'rows removed from query_cache and cache_values';
 COMMENT ON COLUMN cache_cleanup_log.duration_ms IS 'how long it took';
 
 -- Functions that are not cached because a stored result of theirs was wrong.

@@ -36,6 +36,18 @@ pub enum Error {
     NotTrackable(String, String),
     /// The library is not preloaded.
     NotPreloaded,
+    /// Something is NULL that must not be: message.
+    NullValue(String),
+    /// Larger than what is allowed: message, detail.
+    TooLarge(String, String),
+    /// A number that a type cannot hold: message.
+    OutOfRange(String),
+    /// A query that is not of the kind that is wanted: message, hint.
+    InvalidQuery(String, String),
+    /// A query that returned more than one row: hint.
+    TooManyRows(String),
+    /// The database has no table for values: the extension's objects are from before there were any.
+    NoValues,
     /// A column does not exist: column, relation.
     NoSuchColumn(String, String),
 }
@@ -134,6 +146,24 @@ impl Error {
                 "pg_query_cache must be loaded via shared_preload_libraries".into(),
                 None,
                 Some(PRELOAD_HINT.into()),
+            ),
+            Error::NullValue(message) => (ERRCODE_NULL_VALUE_NOT_ALLOWED, message, None, None),
+            Error::TooLarge(message, detail) => {
+                (ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, Some(detail), None)
+            }
+            Error::OutOfRange(message) => (ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, message, None, None),
+            Error::InvalidQuery(message, hint) => (ERRCODE_SYNTAX_ERROR, message, None, Some(hint)),
+            Error::TooManyRows(hint) => (
+                ERRCODE_CARDINALITY_VIOLATION,
+                "query returned more than one row".into(),
+                None,
+                Some(hint),
+            ),
+            Error::NoValues => (
+                ERRCODE_UNDEFINED_TABLE,
+                "table \"cache_values\" of extension pg_query_cache does not exist".into(),
+                None,
+                Some("Run ALTER EXTENSION pg_query_cache UPDATE.".into()),
             ),
             Error::NoSuchColumn(column, relation) => (
                 ERRCODE_UNDEFINED_COLUMN,

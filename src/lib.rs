@@ -18,6 +18,7 @@ mod store;
 mod table;
 mod transaction;
 mod validity;
+mod values;
 mod verification;
 mod warming;
 mod worker;
@@ -58,6 +59,7 @@ extension_sql_file!(
     requires = ["caching"]
 );
 extension_sql_file!("../sql/upkeep.sql", name = "upkeep", requires = ["caching"]);
+extension_sql_file!("../sql/values.sql", name = "values", requires = ["caching"]);
 extension_sql_file!(
     "../sql/warming.sql",
     name = "warming",

@@ -66,6 +66,20 @@ mod declared {
             finfo: *mut pg_sys::FmgrInfo,
             context: pg_sys::MemoryContext,
         );
+        pub fn SPI_connect() -> c_int;
+        pub fn SPI_prepare(
+            query: *const c_char,
+            arguments: c_int,
+            types: *mut pg_sys::Oid,
+        ) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_execute_plan(
+            plan: pg_sys::SPIPlanPtr,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            count: std::ffi::c_long,
+        ) -> c_int;
+        pub fn SPI_finish() -> c_int;
         pub fn SetTuplestoreDestReceiverParams(
             receiver: *mut pg_sys::DestReceiver,
             store: *mut pg_sys::Tuplestorestate,

@@ -1,7 +1,18 @@
 //! Settings (`pg_query_cache.*`): private statics, typed accessors; unit and range stand in the description.
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::CString;
+
+/// Whose values `cache_set` and its like read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum ValueNamespace {
+    /// Those of everybody in the database.
+    #[name = c"shared"]
+    Shared,
+    /// Those of the present role.
+    #[name = c"role"]
+    Role,
+}
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static AUTO_TRACK: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -13,6 +24,9 @@ static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static VALUE_NAMESPACE: GucSetting<ValueNamespace> =
+    GucSetting::<ValueNamespace>::new(ValueNamespace::Shared);
+static MAX_VALUES: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Smallest memory tier in MB: one partition with room for the slots, the statistics and a few thousand entries.
@@ -63,6 +77,17 @@ pub fn tracking_lock_timeout_ms() -> i32 {
 #[inline(always)]
 pub fn verify_sample_rate() -> f64 {
     VERIFY_SAMPLE_RATE.get()
+}
+
+/// Whose values this session reads and writes.
+#[inline(always)]
+pub fn value_namespace() -> ValueNamespace {
+    VALUE_NAMESPACE.get()
+}
+
+/// How many values a database keeps; 0 = any number.
+pub fn max_values() -> i64 {
+    i64::from(MAX_VALUES.get())
 }
 
 /// What is added to the clock when ages are measured, in microseconds. For tests.
@@ -173,6 +198,24 @@ pub fn define(preloading: bool) {
         &DEPENDS_ON,
         GucContext::Userset,
         GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_query_cache.value_namespace",
+        c"Sets whose values cache_set() and its like read and write.",
+        c"shared: the same for everybody in the database; role: each role has its own and knows nothing of the others'.",
+        &VALUE_NAMESPACE,
+        GucContext::Suset,
+        none,
+    );
+    int(
+        c"pg_query_cache.max_values",
+        c"Sets how many values a database keeps.",
+        c"Each clean-up removes what is more: the lowest priority first, of these the longest unwritten. 0 means any number.",
+        &MAX_VALUES,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        none,
     );
     int(
         c"pg_query_cache.clock_offset",

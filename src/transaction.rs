@@ -12,6 +12,7 @@ use crate::store::area::{Area, area};
 use crate::store::{progress, statistics};
 use crate::table::write_behind;
 use crate::validity::{own, view};
+use crate::values::remember;
 use crate::verification::quarantine;
 use crate::worker::hold;
 use pgrx::pg_sys;
@@ -69,6 +70,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             write_behind::committed(area);
             quarantine::committed(area);
             hold::transaction_ended(area, true);
+            remember::transaction_ended();
             statistics::hand_over_if_due(area);
         }
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => own::keep_registered(),
@@ -78,6 +80,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             temporary::transaction_ended();
             write_behind::forget();
             quarantine::forget();
+            remember::transaction_ended();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             // SAFETY: the id of the transaction that just ended is still known here.
@@ -89,6 +92,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             write_behind::forget();
             quarantine::forget();
             hold::transaction_ended(area, false);
+            remember::transaction_ended();
             statistics::hand_over_if_due(area);
         }
         _ => (),
@@ -108,6 +112,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
             match event {
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     quarantine::subtransaction_ended(level, true);
+                    remember::subtransaction_ended(level, true);
                 }
                 pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
                     frames::unwind(level);
@@ -115,6 +120,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
                     temporary::subtransaction_ended();
                     write_behind::forget();
                     quarantine::subtransaction_ended(level, false);
+                    remember::subtransaction_ended(level, false);
                 }
                 _ => (),
             }

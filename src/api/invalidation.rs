@@ -7,6 +7,7 @@ use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
 use crate::validity::tags::{Tag, slot_of};
 use crate::validity::writers::Operation;
+use crate::values::write;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;
@@ -28,7 +29,8 @@ fn concerned(area: Area, slots: &[u32]) -> i64 {
     })
 }
 
-/// Invalidates all results with one of the tags. Returns how many entries in memory carry one.
+/// Invalidates all results with one of the tags, and removes the values. Returns how many entries in memory, and how many values, carry
+/// one.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
@@ -46,8 +48,9 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
         })
         .collect();
     let found = concerned(area, &slots);
+    let values = write::delete_tagged(&tags);
     utility::mark_tags(area, tags.into_iter());
-    found
+    found + values
 }
 
 /// Invalidates all results of a cached function. Returns how many entries in memory it has.
@@ -141,12 +144,12 @@ fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
     found
 }
 
-/// Invalidates all results of this database. Returns how many entries in memory it has.
+/// Invalidates all results of this database, and removes all values. Returns how many entries in memory, and how many values, it has.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
 fn clear_cache() -> i64 {
     let area = preloaded(c"clear_cache()");
-    let found = looking::count_entries(area, |_| true);
+    let found = looking::count_results(area);
     utility::mark_database(area, Operation::Clear);
-    found
+    found + write::delete_all()
 }

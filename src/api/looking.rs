@@ -7,7 +7,7 @@ use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
 use crate::store::insert::{self, Seen};
 use crate::store::layout::BLOCK;
-use crate::store::partition::blocks_for;
+use crate::store::partition::{NEVER_PERSISTED, blocks_for};
 use crate::store::statistics::{self, Counts};
 use crate::store::traits::Trait;
 use crate::validity::Dependency;
@@ -28,6 +28,14 @@ pub fn count_entries(area: Area, wanted: impl Fn(&[Dependency]) -> bool) -> i64 
     entries_of_database(area)
         .iter()
         .filter(|seen| wanted(&seen.dependencies))
+        .count() as i64
+}
+
+/// How many results of this database memory has; values of the application are in a table of their own.
+pub fn count_results(area: Area) -> i64 {
+    entries_of_database(area)
+        .iter()
+        .filter(|seen| seen.head.persisted != NEVER_PERSISTED)
         .count() as i64
 }
 

@@ -7,5 +7,6 @@ pub mod health;
 pub mod invalidation;
 pub mod looking;
 pub mod upkeep;
+pub mod values;
 pub mod verification;
 pub mod warming;

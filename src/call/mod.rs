@@ -288,12 +288,22 @@ unsafe fn is_null_for_strict(function: &CachedFunction, fcinfo: pg_sys::Function
 /// Whether this call may use the cache at all: the area and the caller's snapshot.
 #[inline(always)]
 unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), Reason> {
+    if area().is_some() && function.has(Trait::Quarantined) {
+        return Err(Reason::Quarantined);
+    }
+    // SAFETY: the caller's.
+    unsafe { usable() }
+}
+
+/// Whether anything in memory may be used here: the area and the caller's snapshot.
+///
+/// # Safety
+/// In a backend, on its main thread.
+#[inline(always)]
+pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
     let Some(area) = area() else {
         return Err(Reason::NotPreloaded);
     };
-    if function.has(Trait::Quarantined) {
-        return Err(Reason::Quarantined);
-    }
     if frames::verifying() {
         return Err(Reason::Verification);
     }

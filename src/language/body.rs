@@ -196,7 +196,7 @@ fn wording(problem: &serde_json::Error) -> String {
 /// Longest tag, in bytes.
 pub const MAX_TAG_BYTES: usize = 255;
 /// Most tags of a function.
-const MAX_TAGS: usize = 16;
+pub const MAX_TAGS: usize = 16;
 
 /// The index, from 0, of the argument that `$n` names.
 pub fn argument_number(text: &str) -> Option<usize> {

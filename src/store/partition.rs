@@ -49,6 +49,9 @@ pub enum Kind {
     Rows = 2,
 }
 
+/// In [`EntryHead::persisted`]: the table tier does not want it, for it is in a table anyway (a value of the application).
+pub const NEVER_PERSISTED: u8 = 2;
+
 /// Fixed fields of an entry, at the start of its head block.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -82,7 +85,7 @@ pub struct EntryHead {
     pub priority: u8,
     /// A [`Kind`].
     pub kind: u8,
-    /// 1 once the table tier has it. Under the lock.
+    /// 1 once the table tier has it, or [`NEVER_PERSISTED`]. Under the lock.
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,

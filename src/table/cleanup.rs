@@ -21,6 +21,8 @@ pub struct Removed {
     pub dead: u64,
     /// Rows of the table tier.
     pub rows: u64,
+    /// Values of the application.
+    pub values: u64,
     /// Entries in memory that the table tier did not have.
     pub only_in_memory: u64,
 }
@@ -28,7 +30,7 @@ pub struct Removed {
 impl Removed {
     /// Entries, those in both tiers counted once.
     pub fn entries(&self) -> u64 {
-        self.only_in_memory + self.rows
+        self.only_in_memory + self.rows + self.values
     }
 }
 
@@ -107,7 +109,7 @@ pub fn log(removed: &Removed, by: &str, ms: f64) {
             by.into(),
             (removed.expired as i64).into(),
             (removed.dead as i64).into(),
-            (removed.rows as i64).into(),
+            ((removed.rows + removed.values) as i64).into(),
             ms.into(),
         ],
     );

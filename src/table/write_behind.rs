@@ -85,7 +85,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> i64 
     let wanted = |head: &EntryHead| {
         head.database == database
             && head.expires_at > now
-            && (head.persisted == 0 || hits_grown(head, extent))
+            && (head.persisted == 0 || head.persisted == 1 && hits_grown(head, extent))
     };
     let mut rows = Rows::new(&table, area.header().incarnation.load(Ordering::Relaxed));
     let mut hits = Hits::new(&table);

@@ -9,6 +9,7 @@ use crate::store::area::Area;
 use crate::store::insert::{Verdict, sweep};
 use crate::table;
 use crate::table::cleanup::Removed;
+use crate::values;
 use crate::warming::jobs;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
@@ -62,10 +63,11 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     };
     fault::point(Point::CleaningTable);
     removed.rows = table::cleanup::run(area, now, by_hand);
+    removed.values = values::cleanup::clean(now);
     jobs::clean_up();
     fault::point(Point::Cleaned);
     configuration::trim_log();
-    if by_hand || removed.expired + removed.dead + removed.rows > 0 {
+    if by_hand || removed.expired + removed.dead + removed.rows + removed.values > 0 {
         table::cleanup::log(&removed, name, began.elapsed().as_micros() as f64 / 1000.0);
     }
     removed
