@@ -9,10 +9,12 @@ CREATE FUNCTION cache_function(
     scope       text     DEFAULT NULL,
     consistency text     DEFAULT NULL,
     priority    integer  DEFAULT NULL,
-    name        text     DEFAULT NULL)
+    name        text     DEFAULT NULL,
+    refresh_ahead          text     DEFAULT NULL,
+    stale_while_revalidate interval DEFAULT NULL)
 RETURNS regprocedure
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_wrapper';
-COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text) IS
+COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text, text, interval) IS
     'creates a cached function for a function, in its schema, and returns it';
 
 CREATE FUNCTION uncache_function(function regprocedure) RETURNS void

@@ -50,6 +50,8 @@ fn cache_function(
     consistency: Option<String>,
     priority: Option<i32>,
     name: Option<String>,
+    refresh_ahead: Option<String>,
+    stale_while_revalidate: Option<pgrx::datum::Interval>,
 ) -> pg_sys::Oid {
     not_during_recovery(c"cache_function()");
     let function = function
@@ -86,6 +88,11 @@ fn cache_function(
         ("class", class),
         ("scope", scope),
         ("consistency", consistency),
+        ("refresh_ahead", refresh_ahead),
+        (
+            "stale_while_revalidate",
+            stale_while_revalidate.map(interval_text),
+        ),
     ] {
         if let Some(value) = value {
             body.insert(key.into(), Value::String(value));

@@ -104,3 +104,60 @@ unsafe fn append(key: &mut Vec<u8>, value: pg_sys::Datum, length: i16, by_value:
         }
     }
 }
+
+/// Collation and arguments of a call, out of its key; the values are made in the present memory context. `None` if they are not all
+/// there, as with polymorphic arguments, whose types the key only numbers.
+pub fn take_apart(
+    function: &CachedFunction,
+    key: &[u8],
+) -> Option<(pg_sys::Oid, Vec<Option<pg_sys::Datum>>)> {
+    const COLLATION: usize = 12;
+    const SETTINGS: usize = 32;
+    const OF_SESSION: usize = 24;
+    let number = |at: usize| Some(u32::from_le_bytes(key.get(at..at + 4)?.try_into().ok()?));
+    let collation = number(COLLATION)?.into();
+    let mut at = SETTINGS + 1;
+    if *key.get(SETTINGS)? != Settings::None as u8 {
+        at += OF_SESSION;
+    }
+    let mut values = Vec::with_capacity(function.arguments.len());
+    for argument in &function.arguments {
+        let length = number(at)?;
+        at += 4;
+        if argument.polymorphic {
+            return None;
+        } else if length == NULL {
+            values.push(None);
+            continue;
+        }
+        let bytes = key.get(at..at + length as usize)?;
+        at += bytes.len();
+        // SAFETY: the bytes are those that `append` took from a value of this type.
+        values.push(Some(unsafe {
+            value_of(bytes, argument.length, argument.by_value)
+        }));
+    }
+    (at == key.len()).then_some((collation, values))
+}
+
+/// The value whose bytes [`append`] has written.
+///
+/// # Safety
+/// They are of a type with that length and by-value mark.
+unsafe fn value_of(bytes: &[u8], length: i16, by_value: bool) -> pg_sys::Datum {
+    if by_value {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        return pg_sys::Datum::from(u64::from_le_bytes(word) as usize);
+    }
+    let head = if length == -1 { size_of::<u32>() } else { 0 };
+    // SAFETY: room for a length, the bytes and a zero at the end of a C string, in zeroed memory that any type may begin in.
+    unsafe {
+        let value = pg_sys::palloc0(head + bytes.len() + 1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.add(head), bytes.len());
+        if length == -1 {
+            pgrx::set_varsize_4b(value.cast(), (head + bytes.len()) as i32);
+        }
+        pg_sys::Datum::from(value)
+    }
+}

@@ -4,6 +4,7 @@
 //! cached_call ── admit ──────────── bypass ─▶ the function itself
 //!                  │
 //!                  ├─ key ─ look up ─ valid? ─ hit ─▶ a copy of the value
+//!                  │                            ├ soon too old? ─ a request to compute it anew, which nobody waits for (`refresh`)
 //!                  │                            └ sampled? ─ the function itself, compared with it (`crate::verification`)
 //!                  │
 //!                  └─ miss ─ somebody computing it? ─ wait, look up again
@@ -18,17 +19,20 @@
 //! * `base`: running the base function
 //! * `value`: results as bytes, and bytes as results
 //! * `publish`: from a computed result to an entry
+//! * `refresh`: results that are computed anew before they are too old; `carried`: what a session takes along for that
 
 #![allow(unsafe_code)]
 
 pub mod advice;
 pub mod base;
 mod blame;
+pub mod carried;
 pub mod explain;
 pub mod frames;
 pub mod key;
 pub mod outcome;
 mod publish;
+pub mod refresh;
 pub mod scope;
 pub mod value;
 mod watched;
@@ -55,6 +59,7 @@ use explain::{Caller, Traveller};
 use frames::Call;
 use outcome::{Outcome, Reason};
 use pgrx::pg_sys;
+use refresh::Errand;
 use scope::Settings;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -141,6 +146,10 @@ unsafe fn try_to_decide<T: Traveller>(
                 if reason == Reason::NotPreloaded && !T::ASKS {
                     crate::error::warn_not_preloaded();
                 }
+                if refresh::on_errand() {
+                    let (datum, is_null) = value::empty(&function, fcinfo);
+                    return Some(Decision::Answer { datum, is_null });
+                }
                 return Some(bypass(&function, reason, traveller));
             }
         };
@@ -186,8 +195,21 @@ unsafe fn decide_by_key<T: Traveller>(
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
         let (mut tried_table, mut looked_again) = (false, false);
+        let mut anew = match refresh::errand(call) {
+            Errand::None => false,
+            Errand::This => true,
+            Errand::Another => {
+                let (datum, is_null) = value::empty(function, fcinfo);
+                return Some(Decision::Answer { datum, is_null });
+            }
+        };
         loop {
-            let mut miss = match look_up(area, call) {
+            let looked = if anew {
+                Err(Miss::Counted(Outcome::Refreshed))
+            } else {
+                look_up(area, call)
+            };
+            let mut miss = match looked {
                 Ok(_) if T::ASKS => return Some(traveller.finds(Finding::Valid)),
                 Ok(found) => {
                     if verification::is_due(function)
@@ -213,6 +235,9 @@ unsafe fn decide_by_key<T: Traveller>(
                             }
                             frames::inherit(&found, call.settings, call.now);
                             count_hit(function.oid, found.id(), found.head.cost_us);
+                            if call.now >= found.head.expires_at - function.refresh_us() {
+                                refresh::hit(area, call, &found);
+                            }
                             return Some(Decision::Answer { datum, is_null });
                         }
                         None => Outcome::Miss,
@@ -251,7 +276,7 @@ unsafe fn decide_by_key<T: Traveller>(
                 Turn::Mine(lead) => lead,
                 Turn::LookAgain => {
                     count(function.oid, Outcome::Waited);
-                    looked_again = true;
+                    (looked_again, anew) = (true, false);
                     continue;
                 }
             };
@@ -292,7 +317,8 @@ unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), R
         return Err(Reason::Quarantined);
     }
     // SAFETY: the caller's.
-    unsafe { usable() }
+    let usable = unsafe { usable() }?;
+    function.disabled.map_or(Ok(usable), Err)
 }
 
 /// Whether anything in memory may be used here: the area and the caller's snapshot.
@@ -340,25 +366,23 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
         if !saved::knows_all_writers(area, snapshot) {
             return Err(Reason::UnknownWriters);
         }
-        if let Some(reason) = function.disabled {
-            return Err(reason);
-        }
         transaction::prepare(area);
         Ok((area, snapshot))
     }
 }
 
-/// The caller's `cache_duration` in microseconds, or the function's own time to live.
+/// The caller's `cache_duration` in microseconds, or the function's own time to live and for how long it allows for more.
 #[inline(always)]
 unsafe fn max_age(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> i64 {
+    let own = || function.ttl_us + function.stale_us;
     if !function.has_duration {
-        return function.ttl_us;
+        return own();
     }
     // SAFETY: the argument after those of the base function is an interval (checked by the validator and at loading).
     let us = unsafe {
         let value = &*(*fcinfo).args.as_ptr().add(function.arguments.len());
         if value.isnull {
-            return function.ttl_us;
+            return own();
         }
         interval_us(&*value.value.cast_mut_ptr::<pg_sys::Interval>())
     };

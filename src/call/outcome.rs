@@ -210,6 +210,10 @@ pub enum Outcome {
     },
     /// The result was stored.
     Stored,
+    /// A hit of a result past its time to live.
+    Stale,
+    /// A stored result is computed anew before it is too old.
+    Refreshed,
     /// Answered by the function on purpose, or not stored.
     Not(Reason),
     /// A stored result was compared with the function's own.

@@ -104,7 +104,7 @@ unsafe fn store(
             value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
             Kind::Scalar
         };
-        let lifetime = function.ttl_us.max(frame.max_age);
+        let lifetime = (function.ttl_us + function.stale_us).max(frame.max_age);
         let mut head = EntryHead::new(
             frame.hash,
             frame.oldest,

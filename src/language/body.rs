@@ -70,9 +70,29 @@ pub struct Body {
     /// See [`Binding`].
     #[serde(default)]
     pub binding: Binding,
+    /// The last part of an entry's life, in which a hit has it computed anew: a share of the time to live ("20%"), or an interval.
+    #[serde(default)]
+    pub refresh_ahead: Option<String>,
+    /// For how long after its time to live an entry is still served while it is computed anew. Only if age decides.
+    #[serde(default)]
+    pub stale_while_revalidate: Option<String>,
 }
 
-const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding";
+const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate";
+
+/// [`Body::refresh_ahead`], read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Not at all.
+    No,
+    /// So many per cent of the time to live.
+    Share(i64),
+    /// So many microseconds.
+    Fixed(i64),
+}
+
+/// The largest share of an entry's life in which it is computed anew, in per cent.
+pub const MOST_AHEAD: i64 = 50;
 
 impl Body {
     /// Reads a body. What it says of other objects (function, relations, interval) is not checked here.
@@ -94,6 +114,12 @@ impl Body {
             return Err(Error::InvalidBody(
                 format!("\"priority\" is {}", body.priority),
                 "The priority lies between 0 and 3.".into(),
+            ));
+        }
+        if body.stale_while_revalidate.is_some() && body.consistency == Consistency::Strict {
+            return Err(Error::InvalidBody(
+                "\"stale_while_revalidate\" is given for a function that is exact".into(),
+                "Results that are too old are served only where age decides: \"consistency\": \"ttl\".".into(),
             ));
         }
         if !names::is_class_name(body.class()) {

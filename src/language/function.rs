@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::body::{Binding, Body, Consistency, Scope};
+use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD, Scope};
 use super::signature::{self, Signature};
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -66,6 +66,9 @@ pub struct CachedFunction {
     pub ttl_us: i64,
     /// Why it does not use the cache, if the configuration says so.
     pub disabled: Option<Reason>,
+    ahead: Ahead,
+    /// For how long after its time to live an entry is still served, in microseconds. 0 unless age alone decides and the owner has said so.
+    pub stale_us: i64,
     /// See [`Scope`].
     pub scope: Scope,
     /// See [`Consistency`].
@@ -85,6 +88,16 @@ pub struct CachedFunction {
 }
 
 impl CachedFunction {
+    /// How long before it is served no more an entry is to be computed anew; 0 if it is not.
+    #[inline(always)]
+    pub fn refresh_us(&self) -> i64 {
+        match self.ahead {
+            Ahead::No => self.stale_us,
+            Ahead::Share(share) => self.stale_us + self.ttl_us / 100 * share,
+            Ahead::Fixed(us) => self.stale_us + us.min(self.ttl_us / 100 * MOST_AHEAD),
+        }
+    }
+
     /// Whether it has a trait.
     #[inline(always)]
     pub fn has(&self, one: Trait) -> bool {
@@ -171,6 +184,10 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         None => configuration::class_ttl_us(class),
     };
     let disabled = configuration::disabled(oid, class);
+    let (ahead, stale_us) = (
+        signature::parse_ahead(&body)?,
+        signature::parse_stale(&body)?,
+    );
     let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
     // SAFETY: variables of the backend; the search path is a C string.
     let found_under = named_by_path.then(|| unsafe {
@@ -203,6 +220,8 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         },
         ttl_us,
         disabled,
+        ahead,
+        stale_us,
         scope: body.scope,
         consistency: body.consistency,
         priority: body.priority as u8,

@@ -5,11 +5,12 @@
 //! * `signature`: finding the base function and comparing the two
 //! * `validator`: checks at CREATE FUNCTION
 //! * `handler`: the entry point of a call
-//! * `expression`: a call written as text
+//! * `expression`: a call written as text; `replay`: a call made again from its values
 
 pub mod body;
 pub mod expression;
 pub mod function;
 mod handler;
+pub mod replay;
 pub mod signature;
 mod validator;

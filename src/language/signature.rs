@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::body::{Binding, Body, Consistency};
+use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD};
 use crate::compat;
 use crate::error::Error;
 use pgrx::prelude::*;
@@ -331,11 +331,42 @@ fn result_name(signature: &Signature) -> String {
 
 /// Reads a time to live. Microseconds, more than zero.
 pub fn parse_ttl(text: &str) -> Result<i64, Error> {
+    parse_interval("time to live", "A time to live is longer than zero.", text)
+}
+
+/// Reads [`Body::stale_while_revalidate`]. Microseconds.
+pub fn parse_stale(body: &Body) -> Result<i64, Error> {
+    const KEY: &str = "stale_while_revalidate";
+    let text = body.stale_while_revalidate.as_deref();
+    text.map_or(Ok(0), |text| parse_interval(KEY, LONGER, text))
+}
+
+/// Reads [`Body::refresh_ahead`].
+pub fn parse_ahead(body: &Body) -> Result<Ahead, Error> {
+    let Some(text) = body.refresh_ahead.as_deref() else {
+        return Ok(Ahead::No);
+    };
+    let Some(share) = text.trim().strip_suffix('%') else {
+        return parse_interval("refresh_ahead", LONGER, text).map(Ahead::Fixed);
+    };
+    match share.trim().parse() {
+        Ok(share) if (1..=MOST_AHEAD).contains(&share) => Ok(Ahead::Share(share)),
+        _ => Err(Error::InvalidBody(
+            format!("\"refresh_ahead\" is \"{text}\""),
+            format!("Give an interval, or from 1% to {MOST_AHEAD}% of the time to live."),
+        )),
+    }
+}
+
+const LONGER: &str = "It is longer than zero.";
+
+/// Reads an interval of the body. Microseconds, more than zero.
+fn parse_interval(what: &str, longer: &str, text: &str) -> Result<i64, Error> {
     match read_interval(text)? {
         us if us > 0 => Ok(us),
         _ => Err(Error::InvalidParameter(
-            format!("invalid time to live \"{text}\""),
-            "A time to live is longer than zero.".into(),
+            format!("invalid {what} \"{text}\""),
+            longer.into(),
         )),
     }
 }
@@ -344,7 +375,7 @@ pub fn parse_ttl(text: &str) -> Result<i64, Error> {
 pub fn read_interval(text: &str) -> Result<i64, Error> {
     let source = CString::new(text).map_err(|_| {
         Error::InvalidBody(
-            "\"ttl\" holds a zero byte".into(),
+            "an interval holds a zero byte".into(),
             "Give an interval, for example \"5 minutes\".".into(),
         )
     })?;

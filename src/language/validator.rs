@@ -28,6 +28,8 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     if let Some(ttl) = &body.ttl {
         signature::parse_ttl(ttl).or_raise();
     }
+    signature::parse_ahead(&body).or_raise();
+    signature::parse_stale(&body).or_raise();
     if !check {
         // A dump restores functions in the order of their dependencies, so the base function is there if it can be.
         if body.binding == Binding::Early

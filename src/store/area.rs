@@ -10,6 +10,7 @@ use super::layout::Layout;
 use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
 use super::progress::{PROGRESS_BYTES, Progress};
+use super::refreshes::{REFRESHES_BYTES, Refreshes};
 use super::statistics::Functions;
 use crate::settings;
 use crate::validity::slots::Slots;
@@ -222,12 +223,12 @@ pub fn area() -> Option<Area> {
     }
 }
 
-/// Bytes of the tracking requests, after the area itself; the places of the progress follow them.
+/// Bytes of the tracking requests, after the area itself; then come the places of the progress, and the refreshes.
 const REQUESTS_BYTES: usize = REQUESTS * size_of::<TrackingRequest>();
 const _: () = assert!(REQUESTS_BYTES % 8 == 0);
 
 fn bytes() -> usize {
-    settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES
+    settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES + REFRESHES_BYTES
 }
 
 /// Asks for the memory and the locks. In the shared memory request hook.
@@ -402,6 +403,13 @@ impl Area {
         let offset = self.layout.total.next_multiple_of(8) + REQUESTS_BYTES;
         // SAFETY: room for the places was asked for there, zeroed at creation; all fields are atomic.
         Progress(unsafe { &*self.at(offset).cast() })
+    }
+
+    /// What is to be computed anew.
+    pub fn refreshes(&self) -> Refreshes {
+        let offset = self.layout.total.next_multiple_of(8) + REQUESTS_BYTES + PROGRESS_BYTES;
+        // SAFETY: room for the places was asked for there, zeroed at creation.
+        unsafe { Refreshes::at(self.at(offset)) }
     }
 
     /// Hands a tracking request to the worker of its database. `false` if there is no room; a later call asks again.

@@ -14,6 +14,7 @@
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait
 //! * `progress`: who is warming or refreshing, and how far
+//! * `refreshes`: results that are to be computed anew before they are too old
 //! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it
 
 pub mod area;
@@ -25,5 +26,6 @@ mod locks;
 pub mod lookup;
 pub mod partition;
 pub mod progress;
+pub mod refreshes;
 pub mod statistics;
 pub mod traits;

@@ -49,6 +49,8 @@ pub enum Command {
     Warming = 1,
     /// A job.
     BackgroundWarming = 2,
+    /// A result is computed anew before it is too old.
+    Refreshing = 3,
 }
 
 impl Command {
@@ -57,7 +59,7 @@ impl Command {
         match number {
             1 => "warming",
             2 => "background warming",
-            _ => "unknown",
+            _ => "refreshing",
         }
     }
 }

@@ -55,12 +55,16 @@ pub struct Counts {
     pub time_dependent: u64,
     /// … that differed because the function does not repeat itself.
     pub nondeterministic: u64,
+    /// Results computed anew before they were too old.
+    pub refreshes: u64,
+    /// Hits of results past their time to live.
+    pub stale: u64,
     /// Calls answered by the function on purpose, and misses not stored, by reason.
     pub reasons: [u64; REASONS],
 }
 
 /// Counters besides the reasons.
-const PLAIN: usize = 12;
+const PLAIN: usize = 14;
 const FIELDS: usize = PLAIN + REASONS;
 
 impl Default for Counts {
@@ -85,6 +89,8 @@ impl Counts {
             self.differences,
             self.time_dependent,
             self.nondeterministic,
+            self.refreshes,
+            self.stale,
         ]);
         fields[PLAIN..].copy_from_slice(&self.reasons);
         fields
@@ -106,6 +112,8 @@ impl Counts {
             differences: fields[9],
             time_dependent: fields[10],
             nondeterministic: fields[11],
+            refreshes: fields[12],
+            stale: fields[13],
             reasons,
         }
     }
@@ -355,6 +363,8 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
                 counts.expirations += 1;
             }
             Outcome::Waited => counts.waits += 1,
+            Outcome::Stale => counts.stale += 1,
+            Outcome::Refreshed => counts.refreshes += 1,
             Outcome::Computed { us } => counts.fill_us += us,
             Outcome::Stored => counts.fills += 1,
             Outcome::Verified(verdict) => {

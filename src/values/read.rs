@@ -15,18 +15,19 @@
 #![allow(unsafe_code)]
 
 use super::{Key, Place, memory_key, namespace, now};
+use crate::call;
 use crate::call::frames;
 use crate::call::outcome::{Outcome, Reason};
 use crate::call::scope::Settings;
-use crate::call::{self};
 use crate::compat;
+use crate::configuration;
 use crate::dependencies::relations::{self, Tracking};
 use crate::dependencies::{declared, definitions};
 use crate::error::{Error, OrRaise};
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
-use crate::store::insert::{NewEntry, NotStored, insert};
+use crate::store::insert::{Limits, NewEntry, NotStored, insert};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::partition::{EntryHead, Kind, NEVER_PERSISTED};
 use crate::store::statistics::{count, count_hit};
@@ -291,7 +292,12 @@ fn keep(
         key,
         value,
     };
-    let outcome = match insert(area, new, settings::max_entry_bytes()) {
+    configuration::refresh(area);
+    let limits = Limits {
+        bytes: settings::max_entry_bytes(),
+        entries: configuration::max_entries(),
+    };
+    let outcome = match insert(area, new, limits) {
         Ok(_) => Outcome::Stored,
         Err(NotStored::TooLarge) => Outcome::Not(Reason::TooLarge),
         Err(NotStored::NoRoom) => {

@@ -9,15 +9,15 @@
 #![allow(unsafe_code)]
 
 use super::arguments::{elements, json_type};
-use crate::call::scope;
+use crate::call::carried;
 use crate::compat;
 use crate::error::{Error, OrRaise};
 use crate::server;
 use crate::store::progress::{self, Tally};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use serde_json::{Map, Value};
-use std::ffi::{CStr, CString};
+use serde_json::Value;
+use std::ffi::CStr;
 
 const TABLE: &CStr = c"cache_warm_jobs";
 /// The most jobs that can be waiting in a database.
@@ -155,7 +155,9 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
         }
         (role, session_role)
     };
-    let settings = Value::Object(given_settings()).to_string();
+    let given = carried::given().into_iter();
+    let settings = Value::Object(given.map(|(name, value)| (name, value.into())).collect());
+    let settings = settings.to_string();
     let name = compat::regprocedure_qualified(function);
     let total = calls.len() as i64;
     let calls = format!("[{}]", calls.join(", "));
@@ -189,39 +191,6 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
         ))
     });
     id.flatten().unwrap_or(0)
-}
-
-/// Settings that the session was given, besides those that its role or database have by themselves.
-fn given_settings() -> Map<String, Value> {
-    /// They belong to a transaction or to the session as such.
-    const OTHERS: [&[u8]; 8] = [
-        b"role",
-        b"session_authorization",
-        b"is_superuser",
-        b"transaction_isolation",
-        b"transaction_read_only",
-        b"transaction_deferrable",
-        b"seed",
-        b"client_encoding",
-    ];
-    // SAFETY: the server's table of settings; the value is copied.
-    unsafe {
-        (0..pg_sys::GetNumConfigOptions() as usize)
-            .map(|index| *pg_sys::get_guc_variables().add(index))
-            .filter(|setting| {
-                let name = scope::bytes((**setting).name);
-                (**setting).source >= pg_sys::GucSource::PGC_S_CLIENT
-                    && (**setting).context >= pg_sys::GucContext::PGC_SUSET
-                    && !OTHERS.contains(&name)
-                    && scope::Settings::All.include(name)
-            })
-            .filter_map(|setting| {
-                let value = pg_sys::GetConfigOption((*setting).name, true, false);
-                (!value.is_null())
-                    .then(|| (compat::text((*setting).name), compat::text(value).into()))
-            })
-            .collect()
-    }
 }
 
 /// Takes a job that waits; `None` if somebody has taken it. For the process that runs it.
@@ -360,40 +329,4 @@ fn numbers(question: &str) -> Vec<(i64, pg_sys::Oid)> {
         }))
     })
     .unwrap_or_default()
-}
-
-/// Gives the session the roles and settings of a job.
-pub fn impersonate(job: &Job) {
-    for (name, value) in &job.settings {
-        set(name, value);
-    }
-    // SAFETY: variables of the backend.
-    if job.role != unsafe { server::GetSessionUserId() } {
-        set("role", &compat::role_name(job.role));
-    }
-}
-
-/// `SET name = value`, with the rights of the present role.
-fn set(name: &str, value: &str) {
-    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {
-        return;
-    };
-    // SAFETY: C strings; inside a transaction; raises the server's own error.
-    unsafe {
-        let context = if pg_sys::superuser() {
-            pg_sys::GucContext::PGC_SUSET
-        } else {
-            pg_sys::GucContext::PGC_USERSET
-        };
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            context,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SET,
-            true,
-            0,
-            false,
-        );
-    }
 }

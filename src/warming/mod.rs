@@ -5,11 +5,13 @@
 //!
 //! * `arguments`: a call written as SQL, its arguments out of JSON
 //! * `jobs`: the table of calls that a background process makes later; `runner`: that process
+//! * `refresher`: the process that computes results anew before they are too old
 
 #![allow(unsafe_code)]
 
 pub mod arguments;
 pub mod jobs;
+pub mod refresher;
 pub mod runner;
 
 use crate::call::advice::Finding;

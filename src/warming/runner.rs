@@ -8,8 +8,9 @@
 
 use super::arguments::Target;
 use super::jobs::{self, Job};
+use crate::call::carried;
 use crate::error::OrRaise;
-use crate::store::area::area;
+use crate::store::area::{Area, area};
 use crate::store::progress::{Command, Phase, Running, Tally};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::prelude::*;
@@ -19,14 +20,23 @@ use std::panic::AssertUnwindSafe;
 
 /// Asks for a process for a job; `None` if there is no free one.
 pub fn start(job: i64, session_role: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    process("warming", job, session_role)
+}
+
+/// Asks for a process of ours, by what it does, that connects as a role.
+pub(super) fn process(
+    does: &str,
+    argument: i64,
+    session_role: pg_sys::Oid,
+) -> Option<DynamicBackgroundWorker> {
     // SAFETY: variables of the process; what is kept of the process outlives the present transaction.
     unsafe {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-        let started = BackgroundWorkerBuilder::new("pg_query_cache warming")
-            .set_type("pg_query_cache warming")
+        let started = BackgroundWorkerBuilder::new(&format!("pg_query_cache {does}"))
+            .set_type(&format!("pg_query_cache {does}"))
             .set_library("pg_query_cache")
-            .set_function("pg_query_cache_warming")
-            .set_argument(Some(pg_sys::Datum::from(job)))
+            .set_function(&format!("pg_query_cache_{does}"))
+            .set_argument(Some(pg_sys::Datum::from(argument)))
             .set_extra(&format!(
                 "{} {}",
                 pg_sys::MyDatabaseId.to_u32(),
@@ -41,25 +51,28 @@ pub fn start(job: i64, session_role: pg_sys::Oid) -> Option<DynamicBackgroundWor
     }
 }
 
+/// The start of such a process: connected, and obedient like a session. The area and the role.
+pub(super) fn connect() -> Option<(Area, pg_sys::Oid)> {
+    let mut numbers = BackgroundWorker::get_extra()
+        .split(' ')
+        .filter_map(|number| number.parse::<u32>().ok());
+    let (database, role, area) = (numbers.next()?, numbers.next()?, area()?);
+    // SAFETY: the start of a background worker.
+    unsafe {
+        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(crate::server::die));
+        pg_sys::BackgroundWorkerUnblockSignals();
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
+    }
+    crate::transaction::prepare(area);
+    Some((area, role.into()))
+}
+
 /// Entry point of the process; the argument is the number of the job.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
     let id = argument.value() as i64;
-    let mut numbers = BackgroundWorker::get_extra()
-        .split(' ')
-        .filter_map(|number| number.parse::<u32>().ok());
-    let (Some(database), Some(session_role), Some(area)) = (numbers.next(), numbers.next(), area())
-    else {
-        return;
-    };
-    // SAFETY: the start of a background worker that obeys like a session.
-    unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(crate::server::die));
-        pg_sys::BackgroundWorkerUnblockSignals();
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), session_role.into(), 0);
-    }
-    crate::transaction::prepare(area);
+    let Some((area, _)) = connect() else { return };
     let mut job = None;
     let claimed = transaction("claim", Writes::Table, || job = jobs::claim(id));
     let Some(job) = job.filter(|_| claimed.is_ok()) else {
@@ -87,7 +100,7 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
 fn run(job: &Job, running: &Running, tally: &mut Tally) -> Result<Option<String>, String> {
     let mut target = None;
     transaction("prepare", Writes::Nothing, || {
-        jobs::impersonate(job);
+        carried::put_on(&job.settings, job.role);
         running.serves();
     })?;
     // A transaction of its own: the settings may say how transactions are to be.
@@ -131,7 +144,7 @@ fn run(job: &Job, running: &Running, tally: &mut Tally) -> Result<Option<String>
 
 /// What a transaction is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Writes {
+pub(super) enum Writes {
     /// The user's function, as the settings have it.
     Nothing,
     /// The table of jobs, whatever settings the session has.
@@ -139,7 +152,7 @@ enum Writes {
 }
 
 /// Runs `body` in a transaction. An ERROR is the answer; the process goes on, unless it was told to end.
-fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Result<(), String> {
+pub(super) fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Result<(), String> {
     let activity = std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
     // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
     unsafe {

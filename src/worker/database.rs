@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::jobs::Jobs;
+use super::refreshing::Refreshing;
 use super::{cleanup, tracking};
 use crate::compat;
 use crate::configuration;
@@ -228,14 +229,15 @@ impl Worker {
 
     /// Works until the worker has to leave, or the extension is gone.
     fn work(&self) -> End {
-        let jobs = Jobs::default();
-        let end = self.go_round(&jobs);
+        let (jobs, refreshing) = (Jobs::default(), Refreshing::default());
+        let end = self.go_round(&jobs, &refreshing);
         jobs.stop();
+        refreshing.stop();
         end
     }
 
     /// The loop.
-    fn go_round(&self, jobs: &Jobs) -> End {
+    fn go_round(&self, jobs: &Jobs, refreshing: &Refreshing) -> End {
         let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
         loop {
             if self.stopping() || !BackgroundWorker::wait_latch(Some(NAP)) {
@@ -254,6 +256,7 @@ impl Worker {
             self.keep_to_configuration();
             step("tracking", || tracking::run(self.area));
             step("quarantine", || quarantine::save(self.area));
+            refreshing.run(self.area);
             if jobs.due(self.state) {
                 step("jobs", || jobs.run(self.state));
             }

@@ -5,6 +5,7 @@
 //! * `tracking`: step: starts to track tables that backends asked for
 //! * `cleanup`: step: removes expired and dead entries
 //! * `jobs`: step: lets the jobs that were queued for warming run
+//! * `refreshing`: step: lets results be computed anew
 //! * `hold`: commands that need a database without its worker
 
 #![allow(unsafe_code)]
@@ -14,6 +15,7 @@ mod database;
 pub mod hold;
 pub mod jobs;
 mod launcher;
+mod refreshing;
 mod tracking;
 
 pub use launcher::register_launcher;

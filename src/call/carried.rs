@@ -1,0 +1,112 @@
+//! What a session was given in settings, to be taken along to another process that makes the same call.
+//!
+//! What the database and the role have by themselves a session of that role in another process has too.
+
+#![allow(unsafe_code)]
+
+use super::scope::{self, Settings};
+use crate::compat;
+use crate::server;
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// They belong to a transaction or to the session as such.
+const OTHERS: [&[u8]; 8] = [
+    b"role",
+    b"session_authorization",
+    b"is_superuser",
+    b"transaction_isolation",
+    b"transaction_read_only",
+    b"transaction_deferrable",
+    b"seed",
+    b"client_encoding",
+];
+
+/// Names and values of the settings that this session was given: by SET, by `set_config`, or when it connected.
+pub fn given() -> Vec<(String, String)> {
+    // SAFETY: the server's table of settings; name and value are copied.
+    unsafe {
+        (0..pg_sys::GetNumConfigOptions() as usize)
+            .map(|index| *pg_sys::get_guc_variables().add(index))
+            .filter(|setting| {
+                (**setting).source >= pg_sys::GucSource::PGC_S_CLIENT
+                    && (**setting).context >= pg_sys::GucContext::PGC_SUSET
+            })
+            .filter(|setting| {
+                let name = scope::bytes((**setting).name);
+                !OTHERS.contains(&name) && Settings::All.include(name)
+            })
+            .filter_map(|setting| {
+                let value = pg_sys::GetConfigOption((*setting).name, true, false);
+                (!value.is_null()).then(|| (compat::text((*setting).name), compat::text(value)))
+            })
+            .collect()
+    }
+}
+
+/// As bytes: each name and each value with a zero byte at its end.
+pub fn write(settings: &[(String, String)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in settings {
+        for text in [name, value] {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+/// What [`write`] wrote.
+pub fn read(bytes: &[u8]) -> Vec<(String, String)> {
+    let texts: Vec<_> = bytes
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
+    texts
+        .chunks_exact(2)
+        .map(|pair| (pair[0].to_string(), pair[1].to_string()))
+        .collect()
+}
+
+/// Gives this session the settings, and then the role.
+pub fn put_on(settings: &[(String, String)], role: pg_sys::Oid) {
+    for (name, value) in settings {
+        set(name, value);
+    }
+    // SAFETY: a variable of the backend.
+    if role != unsafe { server::GetSessionUserId() } {
+        set("role", &compat::role_name(role));
+    }
+}
+
+/// Takes everything off that [`put_on`] put on.
+pub fn take_off() {
+    set("role", "none");
+    // SAFETY: `RESET ALL`.
+    unsafe { pg_sys::ResetAllOptions() };
+}
+
+/// `SET name = value`, with the rights of the present role.
+fn set(name: &str, value: &str) {
+    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {
+        return;
+    };
+    // SAFETY: C strings; inside a transaction; raises the server's own error.
+    unsafe {
+        let context = if pg_sys::superuser() {
+            pg_sys::GucContext::PGC_SUSET
+        } else {
+            pg_sys::GucContext::PGC_USERSET
+        };
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            context,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SET,
+            true,
+            0,
+            false,
+        );
+    }
+}

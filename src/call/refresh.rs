@@ -1,0 +1,107 @@
+//! Refreshing: a hit of a result that is soon too old leaves a request, and a process of ours makes the same call again.
+//!
+//! The reader's part is here: when to ask, and what for. In a refresher the call is told apart here too: it computes what it was sent
+//! for whatever the cache has, and any other key it leaves alone.
+
+#![allow(unsafe_code)]
+
+use super::carried;
+use super::frames::{self, Call};
+use super::outcome::Outcome;
+use crate::compat;
+use crate::server;
+use crate::store::area::Area;
+use crate::store::lookup::Found;
+use crate::store::refreshes::Request;
+use crate::store::statistics::count;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Of the hits that an entry must have had: one that nobody asks for is not kept young.
+const HITS: u32 = 1;
+
+/// Whether this process refreshes. Asked on each call, hence without the detour to the thread's own memory.
+static REFRESHER: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The key that this process was sent for, and whether its call came.
+    static SENT_FOR: RefCell<Option<(Vec<u8>, bool)>> = const { RefCell::new(None) };
+}
+
+/// A hit of an entry in the last part of its life.
+#[cold]
+pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
+    let function = call.function;
+    let stale = call.now >= found.head.expires_at - function.stale_us;
+    if stale {
+        count(function.oid, Outcome::Stale);
+    }
+    let wanted = stale || found.head.hits >= HITS;
+    if !wanted
+        || REFRESHER.load(Ordering::Relaxed)
+        || function
+            .arguments
+            .iter()
+            .any(|argument| argument.polymorphic)
+        || area.refreshes().knows(call.hash)
+    {
+        return;
+    }
+    // SAFETY: variables of the backend.
+    let (role, session_role) = unsafe { (server::GetUserId(), server::GetSessionUserId()) };
+    let database = compat::database();
+    let asked = area.refreshes().ask(&Request {
+        hash: call.hash,
+        database: database.to_u32(),
+        role,
+        session_role,
+        function: function.oid,
+        key: call.key.to_vec(),
+        settings: carried::write(&carried::given()),
+    });
+    if asked {
+        crate::worker::wake(area, database);
+    }
+}
+
+/// What a refresher is to do with a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// This is no refresher, or the call is part of what it was sent for.
+    None,
+    /// Computes it, whatever the cache has.
+    This,
+    /// Leaves it: the key is another one than it was sent for.
+    Another,
+}
+
+/// What is to be done with a call.
+#[inline(always)]
+pub fn errand(call: &Call<'_>) -> Errand {
+    if !REFRESHER.load(Ordering::Relaxed) || frames::filling() {
+        return Errand::None;
+    }
+    SENT_FOR.with_borrow_mut(|sent_for| match sent_for {
+        Some((_, true)) => Errand::None,
+        Some((key, came)) if key == call.key => {
+            *came = true;
+            Errand::This
+        }
+        _ => Errand::Another,
+    })
+}
+
+/// Whether this is a refresher whose call has not come to its key: a function that cannot use the cache here is not run.
+pub fn on_errand() -> bool {
+    REFRESHER.load(Ordering::Relaxed)
+        && !frames::filling()
+        && SENT_FOR.with_borrow(|sent_for| !matches!(sent_for, Some((_, true))))
+}
+
+/// This process computes one key, while `make` makes its call. Whether the call had that key.
+pub fn send_for(key: Vec<u8>, make: impl FnOnce()) -> bool {
+    REFRESHER.store(true, Ordering::Relaxed);
+    SENT_FOR.replace(Some((key, false)));
+    make();
+    SENT_FOR.take().is_some_and(|(_, came)| came)
+}
