@@ -34,17 +34,19 @@ BEGIN ATOMIC
         ('explainer', ARRAY[
             'cache_explain']),
         ('application', ARRAY[
-            'warm_cache', 'warm_cache_many', 'warm_cache_in_background']),
+            'cache_key', 'cache_set', 'cache_set_many', 'cache_get', 'cache_get_many', 'cache_exists', 'cache_ttl', 'cache_touch',
+            'cache_delete', 'cache_delete_many', 'cache_delete_pattern', 'cache_keys', 'cache_increment', 'cache_remember',
+            'cache_value_stats', 'warm_cache', 'warm_cache_many', 'warm_cache_in_background']),
         ('monitor', ARRAY[
             'cache_stats', 'cache_function_counters', 'cache_function_stats', 'cache_memory_entries', 'get_top_cache_entries',
-            'get_cache_cleanup_stats', 'analyze_cache_health', 'cache_access_list', 'query_cache', 'cache_cleanup_log',
-            'cache_quarantine']),
+            'get_cache_cleanup_stats', 'analyze_cache_health', 'cache_access_list', 'cache_config', 'query_cache',
+            'cache_cleanup_log', 'cache_quarantine', 'cache_configuration', 'cache_configuration_log']),
         ('maintenance', ARRAY[
             'invalidate_cache', 'invalidate_cache_function', 'invalidate_cache_table', 'invalidate_cache_pattern', 'clear_cache',
-            'clear_department_cache', 'cleanup_expired_cache', 'flush_cache']),
+            'clear_department_cache', 'cleanup_expired_cache', 'flush_cache', 'set_cache_config']),
         ('owner', ARRAY[
-            'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_access_apply', 'grant_cache_access',
-            'revoke_cache_access'])
+            'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_configuration_changed', 'cache_key_matches',
+            'cache_value_sum', 'cache_values', 'cache_access_apply', 'grant_cache_access', 'revoke_cache_access'])
     ) AS a (audience, names);
 END;
 COMMENT ON FUNCTION cache_access_list() IS 'for whom each object of the extension is; grant_cache_access() gives rights by it';
