@@ -100,11 +100,7 @@ unsafe fn hold(name: *const std::ffi::c_char, dropped: bool) {
     // SAFETY: a C string; catalog lookups.
     let database = unsafe {
         let database = pg_sys::get_database_oid(name, true);
-        if database == pg_sys::InvalidOid
-            || database == pg_sys::MyDatabaseId
-            || HELD.get().is_some()
-            || !may_hold(database)
-        {
+        if database == pg_sys::InvalidOid || HELD.get().is_some() || !may_hold(database) {
             return;
         }
         database

@@ -225,6 +225,10 @@ fn it_is_in_nobodys_way() -> Result<()> {
     commands_on(&cluster, "second")?;
     commands_on(&cluster, "third")?;
     client.batch_execute("DROP DATABASE second")?;
+    // The session's own database as a template: only others would be in the way.
+    commands_on(&cluster, DATABASE)?;
+    client.batch_execute("CREATE DATABASE own TEMPLATE postgres")?;
+    commands_on(&cluster, DATABASE)?;
     client.batch_execute("DROP DATABASE third WITH (FORCE)")?;
     // One that fails leaves the worker where it was.
     client.batch_execute("CREATE DATABASE fourth")?;
