@@ -28,6 +28,6 @@ COMMENT ON FUNCTION get_enterprise_contacts_summary_cached(bigint, interval) IS
 
 CREATE FUNCTION get_department_contacts_summary_cached(enterprise_id bigint, department_id bigint, cache_duration interval DEFAULT '1 hour')
 RETURNS jsonb LANGUAGE cached STABLE PARALLEL RESTRICTED
-AS '{"function": "get_department_contacts_summary(bigint,bigint)", "class": "department", "tags": ["departments", "enterprise:$1", "enterprise:$1:departments"], "binding": "late"}';
+AS '{"function": "get_department_contacts_summary(bigint,bigint)", "class": "department", "tags": ["departments", "enterprise:$1:departments"], "binding": "late"}';
 COMMENT ON FUNCTION get_department_contacts_summary_cached(bigint, bigint, interval) IS
     'get_department_contacts_summary(enterprise_id, department_id), cached; cache_duration is the greatest age the caller accepts';

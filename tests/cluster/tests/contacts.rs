@@ -83,8 +83,15 @@ fn invalid(client: &mut Client) -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// What a statement does, and whose summaries it concerns.
-fn concerns(client: &mut Client, sql: &str, whom: &[&str]) -> Result<()> {
+/// A write, whose summaries it concerns, and whose were invalid after it.
+struct Write {
+    sql: String,
+    concerned: BTreeSet<String>,
+    invalid: BTreeSet<String>,
+}
+
+/// Runs a statement between two fills.
+fn write(client: &mut Client, sql: &str, whom: &[&str]) -> Result<Write> {
     fill(client)?;
     let before = invalid(client)?;
     ensure!(before.is_empty(), "{before:?} are not valid before {sql}");
@@ -93,13 +100,13 @@ fn concerns(client: &mut Client, sql: &str, whom: &[&str]) -> Result<()> {
         changed > 0 || sql.starts_with("TRUNCATE"),
         "{sql} changes nothing"
     );
-    let after = invalid(client)?;
-    let expected: BTreeSet<String> = whom.iter().map(|who| (*who).to_owned()).collect();
-    ensure!(
-        after == expected,
-        "{sql}: {after:?} instead of {expected:?}"
-    );
-    fill(client)
+    let invalid = invalid(client)?;
+    fill(client)?;
+    Ok(Write {
+        sql: sql.to_owned(),
+        concerned: whom.iter().map(|who| (*who).to_owned()).collect(),
+        invalid,
+    })
 }
 
 /// Two departments of enterprise 1, one of enterprise 2, and an employee in the first who has contacts.
@@ -133,69 +140,93 @@ fn ground(client: &mut Client) -> Result<Ground> {
     })
 }
 
+/// Two tags can share a validity slot. Which ones do differs from database to database, so what is invalid in both is concerned.
 #[test]
 fn a_write_concerns_its_department_and_its_enterprise() -> Result<()> {
-    let (_cluster, mut client) = tracked("contacts-matrix")?;
+    let (cluster, mut client) = tracked("contacts-matrix")?;
+    client.batch_execute("CREATE DATABASE copy TEMPLATE postgres")?;
+    let first = writes(&mut client)?;
+    let second = writes(&mut cluster.connect("copy")?)?;
+    ensure!(first.len() == second.len() && first.len() > 10);
+    for (first, second) in first.iter().zip(&second) {
+        let both: BTreeSet<_> = first
+            .invalid
+            .intersection(&second.invalid)
+            .cloned()
+            .collect();
+        ensure!(
+            first.sql == second.sql && both == first.concerned,
+            "{}: {both:?} instead of {:?}",
+            first.sql,
+            first.concerned
+        );
+        let by_chance = first.invalid.len().max(second.invalid.len()) - both.len();
+        ensure!(by_chance <= 3, "{}: {:?}", first.sql, first.invalid);
+    }
+    Ok(())
+}
+
+fn writes(client: &mut Client) -> Result<Vec<Write>> {
     let Ground {
         first,
         second,
         other,
         employee,
-    } = ground(&mut client)?;
+    } = ground(client)?;
     let (d1, d2, d3) = (
         format!("d{first}"),
         format!("d{second}"),
         format!("d{other}"),
     );
-    let client = &mut client;
+    let mut all = Vec::new();
     let insert = format!(
         "INSERT INTO contacts.contacts (enterprise_id, department_id, employee_id, name, company)
          VALUES (1, {first}, {employee}, 'Ada', 'Analytical Engines')"
     );
-    concerns(client, &insert, &["e1", &d1])?;
-    concerns(
+    all.push(write(client, &insert, &["e1", &d1])?);
+    all.push(write(
         client,
         "UPDATE contacts.contacts SET phone = '1' WHERE name = 'Ada'",
         &["e1", &d1],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         "DELETE FROM contacts.contacts WHERE name = 'Ada'",
         &["e1", &d1],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         &format!("UPDATE contacts.employees SET name = 'Bob' WHERE id = {employee}"),
         &["e1", &d1],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         &format!(
             "INSERT INTO contacts.employees (enterprise_id, department_id, name, email) VALUES (2, {other}, 'Eve', 'eve@x')"
         ),
         &["e2", &d3],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         &format!("UPDATE contacts.departments SET name = 'Another' WHERE id = {second}"),
         &["e1", &d2],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         "UPDATE contacts.enterprises SET name = 'Another' WHERE id = 3",
         &["e3"],
-    )?;
+    )?);
 
     // Who moves takes the contacts along: both departments and the enterprise; to another enterprise, that too.
     let contacts = number(
         client,
         &format!("SELECT count(*) FROM contacts.contacts WHERE employee_id = {employee}"),
     )?;
-    concerns(
+    all.push(write(
         client,
         &format!("UPDATE contacts.employees SET department_id = {second} WHERE id = {employee}"),
         &["e1", &d1, &d2],
-    )?;
+    )?);
     let moved = number(
         client,
         &format!(
@@ -203,25 +234,25 @@ fn a_write_concerns_its_department_and_its_enterprise() -> Result<()> {
         ),
     )?;
     ensure!(contacts > 0 && contacts == moved, "{moved} of {contacts}");
-    concerns(
+    all.push(write(
         client,
         &format!(
             "UPDATE contacts.employees SET enterprise_id = 2, department_id = {other} WHERE id = {employee}"
         ),
         &["e1", &d2, "e2", &d3],
-    )?;
-    concerns(
+    )?);
+    all.push(write(
         client,
         &format!("DELETE FROM contacts.employees WHERE id = {employee}"),
         &["e2", &d3],
-    )?;
+    )?);
 
     // What concerns others only, and what concerns all.
-    concerns(
+    all.push(write(
         client,
         "UPDATE contacts.contacts SET phone = NULL WHERE enterprise_id = 10",
         &[],
-    )?;
+    )?);
     client.batch_execute("BEGIN; DELETE FROM contacts.contacts; ROLLBACK")?;
     ensure!(
         invalid(client)?.is_empty(),
@@ -231,11 +262,11 @@ fn a_write_concerns_its_department_and_its_enterprise() -> Result<()> {
         "SELECT 'd' || id FROM contacts.departments WHERE enterprise_id <= 3",
         &[],
     )?;
-    let mut all: Vec<String> = departments.iter().map(|row| row.get(0)).collect();
-    all.extend(["e1", "e2", "e3"].map(str::to_owned));
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    concerns(client, "TRUNCATE contacts.contacts", &all)?;
-    Ok(())
+    let mut everybody: Vec<String> = departments.iter().map(|row| row.get(0)).collect();
+    everybody.extend(["e1", "e2", "e3"].map(str::to_owned));
+    let everybody: Vec<&str> = everybody.iter().map(String::as_str).collect();
+    all.push(write(client, "TRUNCATE contacts.contacts", &everybody)?);
+    Ok(all)
 }
 
 /// Whatever is written: all answers are the functions' own, in the transaction, after it, and after its rollback.
@@ -309,26 +340,32 @@ fn departments_are_cleared() -> Result<()> {
     client.batch_execute("BEGIN")?;
     let own = number(&mut client, "SELECT clear_department_cache(1)")?;
     let expected = of(&mut client, "enterprise_id = 1")?;
+    // Others may share a slot by chance.
+    let few = |more: i64| (0..=2).contains(&more);
     ensure!(
-        own == expected.len() as i64,
+        few(own - expected.len() as i64),
         "{own} instead of {}",
         expected.len()
     );
     ensure!(invalid(&mut other)?.is_empty(), "before the commit");
     client.batch_execute("COMMIT")?;
     let cleared = invalid(&mut other)?;
-    ensure!(cleared == expected, "{cleared:?}");
+    ensure!(
+        cleared.is_superset(&expected) && few((cleared.len() - expected.len()) as i64),
+        "{cleared:?}"
+    );
 
     fill(&mut client)?;
     client.batch_execute("BEGIN; SELECT clear_department_cache(); ROLLBACK")?;
     ensure!(invalid(&mut client)?.is_empty(), "after a rollback");
     let all = number(&mut client, "SELECT clear_department_cache()")?;
+    let departments = number(&mut client, "SELECT count(*) FROM contacts.departments")?;
+    ensure!(few(all - departments), "{all} are cleared");
+    let (cleared, expected) = (invalid(&mut client)?, of(&mut client, "true")?);
     ensure!(
-        all == number(&mut client, "SELECT count(*) FROM contacts.departments")?,
-        "{all} are cleared"
+        cleared.is_superset(&expected) && few((cleared.len() - expected.len()) as i64),
+        "{cleared:?}"
     );
-    let cleared = invalid(&mut client)?;
-    ensure!(cleared == of(&mut client, "true")?, "{cleared:?}");
     fill(&mut client)
 }
 
