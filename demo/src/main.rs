@@ -112,6 +112,7 @@ fn prepare(options: &Options, screen: &Screen) -> Result<Cluster> {
 
     load_flights(&mut client, screen)?;
     load_marketplace(&cluster, &mut client, screen, options.scale)?;
+    load_contacts(&cluster, &mut client, screen, options.scale)?;
     Ok(cluster)
 }
 
@@ -182,6 +183,42 @@ fn load_marketplace(
     Ok(())
 }
 
+fn load_contacts(
+    cluster: &Cluster,
+    client: &mut Client,
+    screen: &Screen,
+    scale: f64,
+) -> Result<()> {
+    let progress = screen.progress("contacts");
+    let (done, took) = timed(|| {
+        if data::contacts::loaded(client, scale)? {
+            return Ok("kept");
+        }
+        data::contacts::load(cluster, scale, &progress)?;
+        Ok("loaded")
+    })?;
+    drop(progress);
+    let counts = counts(
+        client,
+        &[
+            "contacts.enterprises",
+            "contacts.departments",
+            "contacts.employees",
+            "contacts.contacts",
+        ],
+    )?;
+    let [enterprises, departments, employees, contacts] = counts.as_slice() else {
+        bail!("a table is missing")
+    };
+    screen.done(
+        format!(
+            "{done} contacts: {contacts} of {employees} employees in {departments} departments of {enterprises} enterprises"
+        ),
+        took,
+    );
+    Ok(())
+}
+
 fn counts(client: &mut Client, tables: &[&str]) -> Result<Vec<String>> {
     tables
         .iter()
@@ -202,6 +239,7 @@ fn cluster(fresh: bool) -> Result<Cluster> {
         .setting("work_mem", "32MB")
         .setting("maintenance_work_mem", "256MB")
         .setting("max_wal_size", "4GB")
+        .setting("pg_query_cache.memory", "100MB")
         .build()
 }
 

@@ -12,7 +12,8 @@ Shows what pg_query_cache does, on real data, in a private PostgreSQL cluster.
   pg_query_cache_demo [options]          load the data and run the tour
   pg_query_cache_demo psql [argument …]  a shell into the cluster that the tour left running
 
-  --scale NUMBER   size of the marketplace sample, 0.001 to 100 (default 1: 500,000 sessions, 1,000,000 orders)
+  --scale NUMBER   size of the samples, 0.001 to 100 (default 1: 500,000 sessions, 1,000,000 orders, 1,000,000 contacts;
+                   of contacts no more than that)
   --keep           go on with the data of the last run instead of loading it anew
   --data-only      load the data, leave the tour out
   --no-color       plain text (NO_COLOR in the environment does the same)

@@ -306,7 +306,7 @@ COMMENT ON FUNCTION contacts.zipf(double precision, bigint, double precision) IS
     'generator: a rank in 1 … n with weight 1 / (rank + flat), from u in [0, 1)';
 
 -- The lower the number of an enterprise, the larger it is: of a million
--- contacts the first has some seventy thousand, the last a hundred and fifty.
+-- contacts the first has a hundred thousand, the last a hundred and fifty.
 CREATE OR REPLACE FUNCTION contacts.generate(scale numeric DEFAULT 1, seed bigint DEFAULT 42)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = contacts, pg_temp

@@ -45,6 +45,51 @@ pub(crate) fn single_flight(tour: &mut Tour<'_>) -> Result<()> {
     tour.shown("SELECT cache_function('flights.knock_on_delays()')")?;
     let (own, alone) = timed(|| ask(&mut tour.client, "SELECT flights.knock_on_delays()"))?;
 
+    let crowd = gather(tour, "SELECT flights.knock_on_delays_cached()")?;
+    tour.screen.say(format!(
+        "the function alone: {}    the last of {CLIENTS} answers: {}    computed {CLIENTS} times it would be about {}",
+        text::time(alone),
+        text::time(crowd.last()),
+        text::time(alone * CLIENTS as u32 / cores())
+    ));
+    tour.screen
+        .expect("the function ran once", 1, crowd.computed);
+    tour.screen
+        .expect("the cache counts one fill", 1, crowd.added.fills);
+    tour.screen.expect(
+        "all clients have the function's own answer",
+        CLIENTS,
+        crowd.equal_to(&own),
+    );
+    Ok(())
+}
+
+/// What came of it.
+pub(crate) struct Crowd {
+    /// Each client's answer, and how long it took.
+    pub(crate) answers: Vec<(String, Duration)>,
+    /// The notice was sent so often.
+    pub(crate) computed: usize,
+    /// What the cache has counted.
+    pub(crate) added: Counters,
+}
+
+impl Crowd {
+    /// When the last one had its answer.
+    pub(crate) fn last(&self) -> Duration {
+        let times = self.answers.iter().map(|(_, took)| *took);
+        times.max().unwrap_or_default()
+    }
+
+    /// How many got this answer.
+    pub(crate) fn equal_to(&self, own: &str) -> usize {
+        let equal = self.answers.iter().filter(|(answer, _)| answer == own);
+        equal.count()
+    }
+}
+
+/// [`CLIENTS`] clients ask at the same moment.
+pub(crate) fn gather(tour: &mut Tour<'_>, sql: &str) -> Result<Crowd> {
     let progress = tour.screen.progress("connecting 50 clients");
     let computed = Arc::new(AtomicUsize::new(0));
     let mut clients = Vec::with_capacity(CLIENTS);
@@ -67,7 +112,8 @@ pub(crate) fn single_flight(tour: &mut Tour<'_>) -> Result<()> {
         .into_iter()
         .map(|client| {
             let start_line = Arc::clone(&start_line);
-            thread::spawn(move || call(client, &start_line))
+            let sql = sql.to_owned();
+            thread::spawn(move || call(client, &start_line, &sql))
         })
         .collect();
     let mut answers = Vec::with_capacity(CLIENTS);
@@ -77,31 +123,17 @@ pub(crate) fn single_flight(tour: &mut Tour<'_>) -> Result<()> {
     drop(progress);
     let added = before.since(&mut tour.client, |added| added.calls() >= CLIENTS as i64)?;
 
-    let last = answers
-        .iter()
-        .map(|(_, took)| *took)
-        .max()
-        .unwrap_or_default();
-    let equal = answers.iter().filter(|(answer, _)| *answer == own).count();
-    let computed = computed.load(Ordering::Relaxed);
-    tour.screen.say(format!(
-        "the function alone: {}    the last of {CLIENTS} answers: {}    computed {CLIENTS} times it would be about {}",
-        text::time(alone),
-        text::time(last),
-        text::time(alone * CLIENTS as u32 / cores())
-    ));
-    tour.screen.expect("the function ran once", 1, computed);
-    tour.screen
-        .expect("the cache counts one fill", 1, added.fills);
-    tour.screen
-        .expect("all clients have the function's own answer", CLIENTS, equal);
-    Ok(())
+    Ok(Crowd {
+        answers,
+        computed: computed.load(Ordering::Relaxed),
+        added,
+    })
 }
 
-fn call(mut client: Client, start_line: &Barrier) -> Result<(String, Duration)> {
+fn call(mut client: Client, start_line: &Barrier, sql: &str) -> Result<(String, Duration)> {
     start_line.wait();
     let start = Instant::now();
-    let answer = ask(&mut client, "SELECT flights.knock_on_delays_cached()")?;
+    let answer = ask(&mut client, sql)?;
     Ok((answer, start.elapsed()))
 }
 

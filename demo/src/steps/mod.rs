@@ -1,5 +1,6 @@
 //! The steps of the tour, in order. Each one shows something, and checks it.
 
+mod contacts;
 mod crowd;
 mod exact;
 mod overview;
@@ -41,6 +42,18 @@ pub(crate) const ALL: &[(&str, Step)] = &[
     (
         "50 clients ask for the same cold key: one of them computes",
         crowd::single_flight,
+    ),
+    (
+        "Summaries of all enterprises and departments are kept in less than 100 MB",
+        contacts::keep_all,
+    ),
+    (
+        "A write concerns the summaries that it is in",
+        contacts::keys,
+    ),
+    (
+        "The largest enterprise: one computation for 50 clients, and what a hit saves",
+        contacts::largest,
     ),
     (
         "The server restarts: the cache is still warm",

@@ -190,7 +190,7 @@ fn compare_with_constant(tour: &mut Tour<'_>) -> Result<()> {
 }
 
 /// The median time of a prepared statement over so many calls, or as many as the budget allows; and how many they were.
-fn median(
+pub(crate) fn median(
     client: &mut Client,
     sql: &str,
     calls: usize,
