@@ -12,6 +12,9 @@ pub const PROC_NAME_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as 
 /// Syscache of schemas by oid.
 pub const NAMESPACE_CACHE: i32 = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
 
+/// Number of the timeout of a statement (`TimeoutId`), which pgrx does not bind.
+pub const STATEMENT_TIMEOUT: i32 = 3;
+
 /// Catalogs and columns that pgrx does not bind; the numbers are fixed in the server's catalog headers.
 pub mod catalog {
     use pgrx::pg_sys::Oid;

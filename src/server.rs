@@ -31,6 +31,8 @@ mod declared {
         pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;
         pub fn pfree(pointer: *mut c_void);
         pub fn die(signal: c_int);
+        pub fn enable_timeout_after(timeout: c_int, delay_ms: c_int);
+        pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
         pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
         pub fn ActiveSnapshotSet() -> bool;

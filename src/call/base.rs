@@ -144,6 +144,14 @@ unsafe fn fresh(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_
     }
 }
 
+/// Loads the library of the base function's language, if it has one, as its first call does. A library brings settings along, and where
+/// all settings are part of the key, the first call of a session would have another key than all that follow.
+pub fn load(base: pg_sys::Oid) {
+    let mut finfo = pg_sys::FmgrInfo::default();
+    // SAFETY: looks the function up; raises the server's own error.
+    unsafe { pg_sys::fmgr_info(base, &mut finfo) };
+}
+
 /// The caller needs EXECUTE on the base function, as if it had called it.
 pub unsafe fn check_execute(base: pg_sys::Oid) {
     // SAFETY: a catalog lookup; aclcheck_error raises.

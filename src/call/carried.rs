@@ -56,7 +56,7 @@ pub fn write(settings: &[(String, String)]) -> Vec<u8> {
     bytes
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 pub fn read(bytes: &[u8]) -> Vec<(String, String)> {
     let texts: Vec<_> = bytes
         .split(|byte| *byte == 0)

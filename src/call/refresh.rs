@@ -47,8 +47,9 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     {
         return;
     }
+    // The role that the session has outside of SECURITY DEFINER functions, because that is what another session can take on.
     // SAFETY: variables of the backend.
-    let (role, session_role) = unsafe { (server::GetUserId(), server::GetSessionUserId()) };
+    let (role, session_role) = unsafe { (server::GetOuterUserId(), server::GetSessionUserId()) };
     let database = compat::database();
     let asked = area.refreshes().ask(&Request {
         hash: call.hash,

@@ -225,7 +225,7 @@ pub fn area() -> Option<Area> {
 
 /// Bytes of the tracking requests, after the area itself; then come the places of the progress, and the refreshes.
 const REQUESTS_BYTES: usize = REQUESTS * size_of::<TrackingRequest>();
-const _: () = assert!(REQUESTS_BYTES % 8 == 0);
+const _: () = assert!(REQUESTS_BYTES.is_multiple_of(8));
 
 fn bytes() -> usize {
     settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES + REFRESHES_BYTES

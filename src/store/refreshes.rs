@@ -106,6 +106,12 @@ impl Refreshes {
         }
     }
 
+    /// When a place was last changed, read without the lock.
+    fn since(&self, index: usize) -> i64 {
+        // SAFETY: a word of a place, written whole; an old one only means to ask a moment too early or too late.
+        unsafe { (&raw const (*self.place(index)).since).read_volatile() }
+    }
+
     /// Whether a key is asked for, or was in vain a moment ago. Without the lock.
     pub fn knows(&self, hash: u64) -> bool {
         (0..PLACES).any(|index| {
@@ -113,11 +119,7 @@ impl Refreshes {
             own.load(Ordering::Relaxed) == hash
                 && match state.load(Ordering::Acquire) {
                     FREE => false,
-                    // SAFETY: a word that is written whole; an old one only means to ask a moment too early or too late.
-                    GIVEN_UP => {
-                        now() - unsafe { (&raw const (*self.place(index)).since).read_volatile() }
-                            < AGAIN_US
-                    }
+                    GIVEN_UP => now() - self.since(index) < AGAIN_US,
                     _ => true,
                 }
         })

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::call::base;
 use crate::compat;
 use crate::error::Error;
 use crate::language::function;
@@ -42,6 +43,7 @@ impl Target {
     pub fn of(function: pg_sys::Oid) -> Result<Self, Error> {
         let own = crate::api::caching::cached(function)?;
         let cached = function::get(function);
+        base::load(cached.base);
         if cached.arguments.iter().any(|argument| argument.polymorphic) {
             return Err(Error::InvalidParameter(
                 format!(

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::runner::{self, Writes, transaction};
-use crate::call::{carried, key, refresh};
+use crate::call::{base, carried, key, refresh};
 use crate::compat;
 use crate::language::function;
 use crate::language::replay::{self, Value};
@@ -88,6 +88,7 @@ fn refresh(area: Area, request: &Request, settings: &[(String, String)]) -> bool
 /// Makes the call of a request. Whether it had its key.
 fn make(request: &Request) -> bool {
     let function = function::get(request.function);
+    base::load(function.base);
     let Some((collation, values)) = key::take_apart(&function, &request.key) else {
         return false;
     };

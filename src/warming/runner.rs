@@ -9,7 +9,9 @@
 use super::arguments::Target;
 use super::jobs::{self, Job};
 use crate::call::carried;
+use crate::compat;
 use crate::error::OrRaise;
+use crate::server;
 use crate::store::area::{Area, area};
 use crate::store::progress::{Command, Phase, Running, Tally};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
@@ -59,7 +61,7 @@ pub(super) fn connect() -> Option<(Area, pg_sys::Oid)> {
     let (database, role, area) = (numbers.next()?, numbers.next()?, area()?);
     // SAFETY: the start of a background worker.
     unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(crate::server::die));
+        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(server::die));
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
     }
@@ -164,6 +166,10 @@ pub(super) fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Re
             pg_sys::XactReadOnly = false;
             pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as c_int;
         }
+        // Nobody escapes a statement_timeout by way of the background.
+        if writes == Writes::Nothing && pg_sys::StatementTimeout > 0 {
+            server::enable_timeout_after(compat::STATEMENT_TIMEOUT, pg_sys::StatementTimeout);
+        }
         let mut body = Some(body);
         let body = AssertUnwindSafe(&mut body);
         let result = PgTryBuilder::new(move || {
@@ -182,6 +188,9 @@ pub(super) fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Re
             Err(message)
         })
         .execute();
+        server::disable_timeout(compat::STATEMENT_TIMEOUT, false);
+        // One that came too late is not for the next transaction.
+        pg_sys::QueryCancelPending = 0;
         pg_sys::pgstat_report_stat(true);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
         result

@@ -286,6 +286,15 @@ fn what_goes_wrong_is_in_its_row() -> Result<()> {
     let told = outcome(&cluster, job)?;
     ensure!(told.starts_with("failed 1 0 0 0 interrupted"), "{told}");
     ensure!(cluster.log_contains("is not permitted to log in"));
+    // The time that the role has for a statement.
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    ann.batch_execute("SET statement_timeout = '100ms'")?;
+    let job = queue(&mut ann, "slow", "[[1], [2]]")?;
+    let told = outcome(&cluster, job)?;
+    ensure!(
+        told == "done 2 2 0 2 canceling statement due to statement timeout: [1]",
+        "{told}"
+    );
     // The one after it is run all the same.
     let job = queue(&mut client, "whose", r#"{"x": 1}"#)?;
     ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
@@ -437,6 +446,30 @@ fn it_waits_for_a_worker_process() -> Result<()> {
     ensure!(text(&mut client, "SELECT state FROM cache_warm_jobs")? == "queued");
     client.batch_execute("DROP DATABASE other")?;
     ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
+    Ok(())
+}
+
+/// A function that reads settings has all of them in its key, and a language's library brings some along: they are there before.
+#[test]
+fn a_function_that_reads_settings() -> Result<()> {
+    let cluster = ground("warm-settings")?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE FUNCTION setting() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN current_setting('work_mem'); END$$;
+         SELECT cache_function('setting()');",
+    )?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    let job = number(
+        &mut ann,
+        "SELECT warm_cache_in_background('setting_cached(interval)')",
+    )?;
+    ensure!(outcome(&cluster, job)? == "done 1 1 1 0");
+    drop(ann);
+    ensure!(seen(&cluster, "setting")?.fills == 1);
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    ann.batch_execute("DO 'BEGIN END'; SELECT setting_cached()")?;
+    drop(ann);
+    let counted = seen(&cluster, "setting")?;
+    ensure!((counted.fills, counted.hits) == (1, 1), "{counted:?}");
     Ok(())
 }
 
