@@ -69,21 +69,24 @@ COMMENT ON FUNCTION clear_cache() IS 'invalidates all results of this database; 
 -- Looking: what the cache holds and what it did.
 
 CREATE FUNCTION cache_stats(
-    OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT fills bigint, OUT waits bigint,
-    OUT invalidations bigint, OUT expirations bigint, OUT evictions bigint,
+    OUT calls bigint, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT fills bigint, OUT waits bigint,
+    OUT invalidations bigint, OUT expirations bigint, OUT evictions bigint, OUT no_room bigint,
     OUT entries bigint, OUT dead_entries bigint, OUT memory_bytes bigint, OUT memory_limit_bytes bigint,
-    OUT hit_rate double precision, OUT saved_seconds double precision, OUT damaged bigint,
+    OUT hit_rate double precision, OUT fill_seconds double precision, OUT saved_seconds double precision,
+    OUT writer_seconds double precision, OUT net_benefit_seconds double precision, OUT damaged bigint,
     OUT verified bigint, OUT differences bigint, OUT time_dependent bigint, OUT nondeterministic bigint,
-    OUT since timestamp with time zone)
+    OUT reasons jsonb, OUT since timestamp with time zone)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'cache_stats_wrapper';
 COMMENT ON FUNCTION cache_stats() IS
     'counters of this database since the server started, one row; memory and evictions are those of the whole server';
 
 CREATE FUNCTION cache_function_counters(
-    OUT function oid, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT fills bigint, OUT waits bigint,
-    OUT invalidations bigint, OUT expirations bigint, OUT fill_seconds double precision,
-    OUT saved_seconds double precision, OUT entries bigint, OUT memory_bytes bigint,
+    OUT function oid, OUT calls bigint, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT hit_rate double precision,
+    OUT fills bigint, OUT waits bigint, OUT invalidations bigint, OUT expirations bigint, OUT fill_seconds double precision,
+    OUT fill_p50_ms double precision, OUT fill_p95_ms double precision, OUT fill_p99_ms double precision,
+    OUT fill_max_ms double precision, OUT saved_seconds double precision, OUT writer_seconds double precision,
+    OUT net_benefit_seconds double precision, OUT entries bigint, OUT memory_bytes bigint,
     OUT verified bigint, OUT differences bigint, OUT quarantined boolean, OUT reasons jsonb)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_stats_wrapper';
@@ -91,8 +94,9 @@ COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, a
 
 CREATE VIEW cache_function_stats AS
 SELECT c.function::pg_catalog.regprocedure AS function,
-       c.hits, c.misses, c.bypasses, c.fills, c.waits, c.invalidations, c.expirations,
-       c.fill_seconds, c.saved_seconds, c.entries, c.memory_bytes,
+       c.calls, c.hits, c.misses, c.bypasses, c.hit_rate, c.fills, c.waits, c.invalidations, c.expirations,
+       c.fill_seconds, c.fill_p50_ms, c.fill_p95_ms, c.fill_p99_ms, c.fill_max_ms,
+       c.saved_seconds, c.writer_seconds, c.net_benefit_seconds, c.entries, c.memory_bytes,
        c.verified, c.differences, c.quarantined, c.reasons
 FROM cache_function_counters() AS c
 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.function;

@@ -32,6 +32,8 @@ pub enum Error {
     ClassInUse(String, Vec<String>),
     /// A class that does not exist: its name, a hint.
     NoSuchClass(String, String),
+    /// A parameter value: message, hint.
+    InvalidChoice(String, String),
     /// A relation cannot be tracked: message, detail.
     NotTrackable(String, String),
     /// The library is not preloaded.
@@ -138,6 +140,9 @@ impl Error {
                 None,
                 Some(hint),
             ),
+            Error::InvalidChoice(message, hint) => {
+                (ERRCODE_INVALID_PARAMETER_VALUE, message, None, Some(hint))
+            }
             Error::NotTrackable(message, detail) => {
                 (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None)
             }

@@ -59,6 +59,16 @@ extension_sql_file!(
     requires = ["caching"]
 );
 extension_sql_file!("../sql/upkeep.sql", name = "upkeep", requires = ["caching"]);
+extension_sql_file!(
+    "../sql/looking.sql",
+    name = "looking",
+    requires = ["upkeep"]
+);
+extension_sql_file!(
+    "../sql/maintenance.sql",
+    name = "maintenance",
+    requires = ["upkeep"]
+);
 extension_sql_file!("../sql/values.sql", name = "values", requires = ["caching"]);
 extension_sql_file!(
     "../sql/warming.sql",

@@ -2,26 +2,16 @@
 
 #![allow(unsafe_code)]
 
-use crate::call::outcome::Reason;
+use super::figures::{Figures, bytes_of, entries_of_database, reasons};
 use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
-use crate::store::insert::{self, Seen};
-use crate::store::layout::BLOCK;
-use crate::store::partition::{NEVER_PERSISTED, blocks_for};
-use crate::store::statistics::{self, Counts};
+use crate::store::partition::NEVER_PERSISTED;
+use crate::store::statistics;
 use crate::store::traits::Trait;
 use crate::validity::Dependency;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
-
-/// Entries of this database.
-fn entries_of_database(area: Area) -> Vec<Seen> {
-    let database = crate::compat::database().to_u32();
-    area.partitions()
-        .flat_map(|partition| insert::survey(partition, |head| head.database == database))
-        .collect()
-}
 
 /// How many entries of this database have dependencies for which `wanted` says so.
 pub fn count_entries(area: Area, wanted: impl Fn(&[Dependency]) -> bool) -> i64 {
@@ -51,6 +41,7 @@ fn preloaded() -> Area {
 fn cache_stats() -> TableIterator<
     'static,
     (
+        name!(calls, i64),
         name!(hits, i64),
         name!(misses, i64),
         name!(bypasses, i64),
@@ -59,41 +50,39 @@ fn cache_stats() -> TableIterator<
         name!(invalidations, i64),
         name!(expirations, i64),
         name!(evictions, i64),
+        name!(no_room, i64),
         name!(entries, i64),
         name!(dead_entries, i64),
         name!(memory_bytes, i64),
         name!(memory_limit_bytes, i64),
         name!(hit_rate, Option<f64>),
+        name!(fill_seconds, f64),
         name!(saved_seconds, f64),
+        name!(writer_seconds, f64),
+        name!(net_benefit_seconds, f64),
         name!(damaged, i64),
         name!(verified, i64),
         name!(differences, i64),
         name!(time_dependent, i64),
         name!(nondeterministic, i64),
+        name!(reasons, pgrx::JsonB),
         name!(since, TimestampWithTimeZone),
     ),
 > {
     let area = preloaded();
-    let database = crate::compat::database();
-    let mut total = Counts::default();
-    for (_, counts) in area.functions().read_all(database) {
-        total.add(&counts);
-    }
+    let figures = Figures::of_database(area);
+    let total = &figures.total;
     let header = area.header();
-    let seen = entries_of_database(area);
-    let dead = seen
+    let dead = figures
+        .entries
         .iter()
         .filter(|entry| area.slots().is_dead(&entry.dependencies))
         .count();
-    let used: u64 = area
-        .partitions()
-        .map(|partition| u64::from(partition.blocks() - partition.counts().1) * BLOCK as u64)
-        .sum();
-    let looked_up = total.hits + total.misses;
     let since = TimestampWithTimeZone::try_from(
         header.started_at.load(Ordering::Relaxed) as pg_sys::TimestampTz
     );
     TableIterator::once((
+        total.calls() as i64,
         total.hits as i64,
         total.misses as i64,
         total.bypasses() as i64,
@@ -102,17 +91,22 @@ fn cache_stats() -> TableIterator<
         total.invalidations as i64,
         total.expirations as i64,
         header.evictions.load(Ordering::Relaxed) as i64,
-        seen.len() as i64,
+        header.no_room.load(Ordering::Relaxed) as i64,
+        figures.entries.len() as i64,
         dead as i64,
-        used as i64,
+        figures.used as i64,
         area.layout.entry_bytes() as i64,
-        (looked_up > 0).then(|| total.hits as f64 / looked_up as f64),
+        total.hit_rate(),
+        total.fill_us as f64 / 1e6,
         total.saved_us as f64 / 1e6,
+        figures.writer_ns as f64 / 1e9,
+        figures.net_benefit(),
         header.damaged.load(Ordering::Relaxed) as i64,
         total.verified as i64,
         total.differences as i64,
         total.time_dependent as i64,
         total.nondeterministic as i64,
+        reasons(total),
         match since {
             Ok(since) => since,
             Err(_) => pgrx::datum::datetime_support::now(),
@@ -127,15 +121,23 @@ fn cache_function_stats() -> TableIterator<
     'static,
     (
         name!(function, pg_sys::Oid),
+        name!(calls, i64),
         name!(hits, i64),
         name!(misses, i64),
         name!(bypasses, i64),
+        name!(hit_rate, Option<f64>),
         name!(fills, i64),
         name!(waits, i64),
         name!(invalidations, i64),
         name!(expirations, i64),
         name!(fill_seconds, f64),
+        name!(fill_p50_ms, Option<f64>),
+        name!(fill_p95_ms, Option<f64>),
+        name!(fill_p99_ms, Option<f64>),
+        name!(fill_max_ms, Option<f64>),
         name!(saved_seconds, f64),
+        name!(writer_seconds, f64),
+        name!(net_benefit_seconds, f64),
         name!(entries, i64),
         name!(memory_bytes, i64),
         name!(verified, i64),
@@ -146,47 +148,41 @@ fn cache_function_stats() -> TableIterator<
 > {
     let area = preloaded();
     let database = crate::compat::database();
-    let seen = entries_of_database(area);
-    let rows: Vec<_> = area
-        .functions()
-        .read_all(database)
+    let figures = Figures::of_database(area);
+    let rows: Vec<_> = figures
+        .functions
         .into_iter()
-        .map(|(function, counts)| {
-            let own = || {
-                seen.iter()
-                    .filter(|entry| entry.head.function == function.to_u32())
-            };
-            let reasons = Reason::ALL
-                .iter()
-                .filter(|reason| counts.reasons[**reason as usize] > 0)
-                .map(|reason| {
-                    (
-                        reason.code().to_owned(),
-                        counts.reasons[*reason as usize].into(),
-                    )
-                })
-                .collect();
+        .map(|own| {
+            let counts = &own.counts;
+            let times = &counts.fill_times;
+            let percentile_ms = |share| times.percentile_us(share).map(|us| us / 1e3);
             (
-                function,
+                own.function,
+                counts.calls() as i64,
                 counts.hits as i64,
                 counts.misses as i64,
                 counts.bypasses() as i64,
+                counts.hit_rate(),
                 counts.fills as i64,
                 counts.waits as i64,
                 counts.invalidations as i64,
                 counts.expirations as i64,
                 counts.fill_us as f64 / 1e6,
+                percentile_ms(0.5),
+                percentile_ms(0.95),
+                percentile_ms(0.99),
+                (times.total() > 0).then_some(times.longest_us as f64 / 1e3),
                 counts.saved_us as f64 / 1e6,
-                own().count() as i64,
-                own()
-                    .map(|entry| i64::from(blocks_for(entry.head.payload())) * BLOCK as i64)
-                    .sum(),
+                own.writer_ns as f64 / 1e9,
+                own.net_benefit(),
+                own.entries as i64,
+                own.bytes as i64,
                 counts.verified as i64,
                 counts.differences as i64,
                 area.functions()
-                    .traits(database, function)
+                    .traits(database, own.function)
                     .has(Trait::Quarantined),
-                pgrx::JsonB(serde_json::Value::Object(reasons)),
+                reasons(counts),
             )
         })
         .collect();
@@ -211,18 +207,20 @@ fn cache_entries() -> TableIterator<
     ),
 > {
     let area = preloaded();
+    // What a write has invalidated that nobody has asked for since is dead all the same.
+    area.slots().settle_all();
     let time = |us: i64| TimestampWithTimeZone::try_from(us as pg_sys::TimestampTz);
     let rows: Vec<_> = entries_of_database(area)
         .into_iter()
         .filter_map(|seen| {
-            let head = seen.head;
+            let (head, bytes) = (seen.head, bytes_of(&seen) as i64);
             Some((
                 crate::table::row::key_name(head.function, head.hash),
                 pg_sys::Oid::from(head.function),
                 i64::from(head.hits),
                 time(head.created_at).ok()?,
                 time(head.expires_at).ok()?,
-                i64::from(blocks_for(head.payload())) * BLOCK as i64,
+                bytes,
                 f64::from(head.cost_us) / 1000.0,
                 i32::from(head.priority),
                 area.slots().is_dead(&seen.dependencies),
@@ -230,4 +228,20 @@ fn cache_entries() -> TableIterator<
         })
         .collect();
     TableIterator::new(rows)
+}
+
+/// By what entries can be ranked.
+const RANKINGS: [&str; 3] = ["hits", "bytes", "saved"];
+
+/// The word itself, if entries can be ranked by it.
+#[pg_extern(sql = false)]
+fn cache_ranking(by: Option<&str>) -> String {
+    match by.filter(|by| RANKINGS.contains(by)) {
+        Some(by) => by.to_owned(),
+        None => Error::InvalidChoice(
+            format!("entries cannot be ranked by \"{}\"", by.unwrap_or("NULL")),
+            "Rank them by 'hits', 'bytes' or 'saved'.".into(),
+        )
+        .raise(),
+    }
 }

@@ -2,10 +2,14 @@
 
 pub mod caching;
 pub mod configuration;
+mod emergency;
 pub mod explain;
+mod figures;
 pub mod health;
 pub mod invalidation;
 pub mod looking;
+mod metrics;
+mod trends;
 pub mod upkeep;
 pub mod values;
 pub mod verification;

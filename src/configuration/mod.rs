@@ -169,6 +169,28 @@ pub fn disabled(function: pg_sys::Oid, class: &str) -> Option<Reason> {
     })
 }
 
+/// The names that the configuration has switched off, as [`crate::api`] shows them: `enabled`, `class.….enabled`, `function.….enabled`.
+pub fn switched_off() -> Vec<String> {
+    COPY.with_borrow(|copy| {
+        let Some(copy) = copy else { return Vec::new() };
+        let mut names: Vec<String> = copy
+            .disabled_classes
+            .iter()
+            .map(|class| format!("class.{class}.enabled"))
+            .chain(
+                copy.disabled_functions
+                    .iter()
+                    .map(|function| format!("function.{function}.enabled")),
+            )
+            .collect();
+        names.sort_unstable();
+        if copy.disabled {
+            names.insert(0, "enabled".into());
+        }
+        names
+    })
+}
+
 /// The classes that exist: the built-in ones and those that were given a time to live. `None` if the table cannot be read now.
 pub fn classes() -> Option<Vec<String>> {
     let built_in = names::CLASSES.iter().map(|(class, _)| (*class).to_owned());

@@ -94,6 +94,10 @@ pub unsafe fn slots_of(
             match relations::tracking(relation) {
                 Tracking::NoData => (),
                 Tracking::Tracked { roots, key_columns } => {
+                    for root in &roots {
+                        area.functions()
+                            .note_relation(database, frame.function.oid, *root);
+                    }
                     let slots =
                         marked_slots(area, frame, fcinfo, relation, &roots, &key_columns, columns);
                     slots.into_iter().for_each(&mut depend);

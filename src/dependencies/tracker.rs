@@ -17,6 +17,7 @@
 use super::{declared, relations};
 use crate::server::guarded;
 use crate::store::area::{Area, area};
+use crate::store::statistics;
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
@@ -75,6 +76,9 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
     // SAFETY: the server's TriggerData.
     unsafe {
         crate::transaction::prepare(area);
+        let xid = assign_xid();
+        // What the writer pays for being tracked begins here: a transaction that writes has an id anyway.
+        let began = std::time::Instant::now();
         let relation = (*data.tg_relation).rd_id;
         let roots = relations::roots(relation);
         let event = data.tg_event;
@@ -82,7 +86,7 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         let marker = Marker {
             area,
             database: pg_sys::MyDatabaseId,
-            xid: assign_xid(),
+            xid,
             roots: &roots,
             act: Act {
                 operation: match operation {
@@ -115,6 +119,10 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
                     keys.mark_table(&marker, table, (*data.tg_relation).rd_att);
                 }
             }
+        }
+        let ns = began.elapsed().as_nanos() as u64 / roots.len().max(1) as u64;
+        for root in &roots {
+            statistics::charge(*root, ns);
         }
     }
 }

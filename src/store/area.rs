@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use super::charges::Charges;
 use super::flights::Flights;
 use super::layout::Layout;
 use super::locks::{LOCKS, NAME, lock_requests};
@@ -13,6 +14,7 @@ use super::progress::{PROGRESS_BYTES, Progress};
 use super::refreshes::{REFRESHES_BYTES, Refreshes};
 use super::statistics::Functions;
 use crate::settings;
+use crate::table::trends::Recorded;
 use crate::validity::slots::Slots;
 use crate::validity::writers::Writers;
 use pgrx::pg_sys;
@@ -44,6 +46,8 @@ pub struct DatabaseState {
     pub only_in_table: AtomicU64,
     /// Its entries in memory, and how many it may have.
     pub places: Places,
+    /// What of the counters is in `cache_trends`.
+    pub recorded: Recorded,
 }
 
 impl DatabaseState {
@@ -304,6 +308,12 @@ impl Area {
         }
     }
 
+    /// The time that tracking has cost writers.
+    pub fn charges(&self) -> Charges {
+        // SAFETY: the layout reserves `charges` zeroed rows there.
+        unsafe { Charges::at(self.at(self.layout.charges_at).cast(), self.layout.charges) }
+    }
+
     /// The flights.
     pub fn flights(&self) -> Flights {
         // SAFETY: the layout reserves their bytes there.
@@ -365,6 +375,7 @@ impl Area {
         }
         state.started_at.store(0, Ordering::Relaxed);
         state.only_in_table.store(0, Ordering::Relaxed);
+        state.recorded.forget();
         state.database.store(0, Ordering::Release);
     }
 

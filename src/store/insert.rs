@@ -407,6 +407,16 @@ pub fn survey(partition: Partition, mut wanted: impl FnMut(&EntryHead) -> bool) 
     seen
 }
 
+/// How many entries of a partition are wanted.
+pub fn count(partition: Partition, wanted: impl Fn(&EntryHead) -> bool) -> u64 {
+    let _guard = lock_partition_shared(partition.index);
+    live_blocks(partition)
+        .into_iter()
+        // SAFETY: the lock is held; the block heads a live entry.
+        .filter(|block| wanted(unsafe { &*partition.entry(*block) }))
+        .count() as u64
+}
+
 /// Key and value of an entry seen before; `None` if it is gone.
 pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
     let partition = area.partition(id.partition);

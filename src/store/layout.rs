@@ -1,5 +1,6 @@
 //! Sizes and offsets of the shared memory area. Pure arithmetic: the same numbers in the postmaster and in every backend.
 
+use super::charges::CHARGE_BYTES;
 use super::flights::FLIGHTS_BYTES;
 use super::statistics::FUNCTION_BYTES;
 use crate::validity::slots::SLOT_BYTES;
@@ -8,7 +9,7 @@ use crate::validity::writers::SET_BYTES;
 /// Bytes of a block, the unit of allocation.
 pub const BLOCK: usize = 128;
 /// Bytes for the header of the area.
-pub const HEADER_BYTES: usize = 8192;
+pub const HEADER_BYTES: usize = 16 * 1024;
 /// Bytes for the head of a partition.
 pub const PARTITION_HEAD_BYTES: usize = 128;
 /// The most partitions, one lock each.
@@ -35,6 +36,10 @@ pub struct Layout {
     pub functions: u32,
     /// Offset of the function statistics.
     pub functions_at: usize,
+    /// Number of relations whose writers' time is kept.
+    pub charges: u32,
+    /// Offset of these times.
+    pub charges_at: usize,
     /// Offset of the flights.
     pub flights_at: usize,
     /// Number of partitions, a power of two.
@@ -70,7 +75,9 @@ impl Layout {
         let writers = slots / 4;
         let writers_at = align(slots_at + slots * SLOT_BYTES);
         let functions_at = align(writers_at + writers * SET_BYTES);
-        let flights_at = align(functions_at + functions * FUNCTION_BYTES);
+        let charges = (total / 1024 / CHARGE_BYTES).clamp(128, 8192);
+        let charges_at = align(functions_at + functions * FUNCTION_BYTES);
+        let flights_at = align(charges_at + charges * CHARGE_BYTES);
         let partitions_at = align(flights_at + FLIGHTS_BYTES);
         let room = total - partitions_at;
         let partitions = previous_power_of_two(room / PARTITION_MIN_BYTES).clamp(1, MAX_PARTITIONS);
@@ -92,6 +99,8 @@ impl Layout {
             writers_at,
             functions: functions as u32,
             functions_at,
+            charges: charges as u32,
+            charges_at,
             flights_at,
             partitions: partitions as u32,
             partitions_at,

@@ -1,7 +1,7 @@
 //! Memory tier: one fixed area of main shared memory, nothing else.
 //!
 //! ```text
-//! area      = header, validity slots, function statistics, flights, partitions
+//! area      = header, validity slots, function statistics, times of writers, flights, partitions
 //! partition = head, buckets, next[], state[], credit[], blocks[]
 //! entry     = head block (fixed fields), then a chain of blocks: dependencies, key, value
 //! ```
@@ -15,9 +15,13 @@
 //! * `flights`: one session computes, the others wait
 //! * `progress`: who is warming or refreshing, and how far
 //! * `refreshes`: results that are to be computed anew before they are too old
-//! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it
+//! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it; `fill_times`: how long its
+//!   computations took
+//! * `charges`: the time that tracking costs writers, per relation
 
 pub mod area;
+pub mod charges;
+pub mod fill_times;
 pub mod flights;
 pub mod hooks;
 pub mod insert;

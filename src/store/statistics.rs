@@ -3,11 +3,14 @@
 //! A call only adds to backend-local numbers. They are handed over at the end of a transaction if the last time is more than
 //! [`BATCH_US`] ago or much has come together, before this backend reads statistics, and when it ends.
 //!
-//! Locks: a row's counters are atomic; its owner (database, function) is set once, under the functions' lock.
+//! Locks: a row's counters are atomic; its owner (database, function) is set once, under the functions' lock. The relations of a
+//! function are set one by one, each once.
 
 #![allow(unsafe_code)]
 
 use super::area::Area;
+use super::charges::Charge;
+use super::fill_times::{BUCKETS, FillTimes};
 use super::insert::amend;
 use super::locks::lock_functions;
 use super::lookup::EntryId;
@@ -61,15 +64,17 @@ pub struct Counts {
     pub stale: u64,
     /// Calls answered by the function on purpose, and misses not stored, by reason.
     pub reasons: [u64; REASONS],
+    /// How long the function took, computation by computation.
+    pub fill_times: FillTimes,
 }
 
-/// Counters besides the reasons.
+/// Counters besides the reasons and the fill times.
 const PLAIN: usize = 14;
-const FIELDS: usize = PLAIN + REASONS;
+const FIELDS: usize = PLAIN + REASONS + BUCKETS;
 
 impl Default for Counts {
     fn default() -> Self {
-        Self::from_fields([0; FIELDS])
+        Self::from_fields([0; FIELDS], 0)
     }
 }
 
@@ -92,13 +97,19 @@ impl Counts {
             self.refreshes,
             self.stale,
         ]);
-        fields[PLAIN..].copy_from_slice(&self.reasons);
+        fields[PLAIN..PLAIN + REASONS].copy_from_slice(&self.reasons);
+        fields[PLAIN + REASONS..].copy_from_slice(&self.fill_times.buckets);
         fields
     }
 
-    fn from_fields(fields: [u64; FIELDS]) -> Self {
+    fn from_fields(fields: [u64; FIELDS], longest_us: u64) -> Self {
         let mut reasons = [0; REASONS];
-        reasons.copy_from_slice(&fields[PLAIN..]);
+        reasons.copy_from_slice(&fields[PLAIN..PLAIN + REASONS]);
+        let mut fill_times = FillTimes::default();
+        fill_times
+            .buckets
+            .copy_from_slice(&fields[PLAIN + REASONS..]);
+        fill_times.longest_us = longest_us;
         Counts {
             hits: fields[0],
             misses: fields[1],
@@ -115,6 +126,7 @@ impl Counts {
             refreshes: fields[12],
             stale: fields[13],
             reasons,
+            fill_times,
         }
     }
 
@@ -124,7 +136,19 @@ impl Counts {
         for (field, more) in fields.iter_mut().zip(other.fields()) {
             *field += more;
         }
-        *self = Self::from_fields(fields);
+        let longest = self.fill_times.longest_us.max(other.fill_times.longest_us);
+        *self = Self::from_fields(fields, longest);
+    }
+
+    /// All calls: each was a hit, a miss or a bypass.
+    pub fn calls(&self) -> u64 {
+        self.hits + self.misses + self.bypasses()
+    }
+
+    /// Hits of the calls that looked, if there were any.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let looked = self.hits + self.misses;
+        (looked > 0).then(|| self.hits as f64 / looked as f64)
     }
 
     /// Calls answered by the function on purpose: reasons that kept the call from looking at all.
@@ -137,7 +161,10 @@ impl Counts {
     }
 }
 
-/// A row in shared memory. The counters begin in a cache line of their own.
+/// A function remembers so many relations; the time of writers to others is not charged to it.
+pub const RELATIONS: usize = 10;
+
+/// A row in shared memory. The counters begin in a cache line of their own; what is in the first one is seldom written.
 #[repr(C, align(64))]
 pub struct FunctionRow {
     database: AtomicU32,
@@ -145,12 +172,16 @@ pub struct FunctionRow {
     traits: Traits,
     /// Why the last computed result was not stored; see [`Functions::note_refusal`]. 0 if it was.
     refusal: AtomicU64,
-    padding: [u8; 52],
+    /// Tracked relations that its computations have read, 0 where there is none.
+    relations: [AtomicU32; RELATIONS],
     counters: [AtomicU64; FIELDS],
+    /// Microseconds of the longest computation.
+    longest_us: AtomicU64,
 }
 
 /// Bytes of a row.
 pub const FUNCTION_BYTES: usize = size_of::<FunctionRow>();
+const _: () = assert!(std::mem::offset_of!(FunctionRow, counters) == 64);
 
 /// All rows. Row 0 belongs to no function: it collects what has no row of its own.
 #[derive(Clone, Copy)]
@@ -280,27 +311,85 @@ impl Functions {
         })
     }
 
-    /// Counts of all functions of a database, by function.
-    pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Counts)> {
-        let mine = |row: &&FunctionRow| {
+    /// Notes that computations of a function read a tracked relation.
+    pub fn note_relation(
+        &self,
+        database: pg_sys::Oid,
+        function: pg_sys::Oid,
+        relation: pg_sys::Oid,
+    ) {
+        let row = self.row_or_new(database.to_u32(), function.to_u32());
+        if row.function.load(Ordering::Relaxed) == 0 {
+            return; // Row 0 is nobody's.
+        }
+        let relation = relation.to_u32();
+        for known in &row.relations {
+            let mut present = known.load(Ordering::Relaxed);
+            if present == 0 {
+                present = known
+                    .compare_exchange(0, relation, Ordering::Relaxed, Ordering::Relaxed)
+                    .map_or_else(|other| other, |_| relation);
+            }
+            if present == relation {
+                return;
+            }
+        }
+    }
+
+    /// Tracked relations that computations of each function of a database have read since the start.
+    pub fn relations(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Vec<pg_sys::Oid>)> {
+        self.rows_of(database)
+            .map(|row| {
+                let relations = row
+                    .relations
+                    .iter()
+                    .map(|known| known.load(Ordering::Relaxed));
+                (
+                    row.function.load(Ordering::Relaxed).into(),
+                    relations
+                        .filter(|known| *known != 0)
+                        .map(pg_sys::Oid::from)
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+
+    /// Calls of functions of all databases that found no row of their own.
+    pub fn without_row(&self) -> u64 {
+        self.rows()[0].read().calls()
+    }
+
+    /// The extension is gone from a database: its functions have done nothing.
+    pub fn forget(&self, database: pg_sys::Oid) {
+        for row in self.rows_of(database) {
+            for counter in row.counters.iter().chain([&row.longest_us]) {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn rows_of(&self, database: pg_sys::Oid) -> impl Iterator<Item = &'static FunctionRow> {
+        self.rows()[1..].iter().filter(move |row| {
             row.function.load(Ordering::Acquire) != 0
                 && row.database.load(Ordering::Relaxed) == database.to_u32()
-        };
-        let named = |row: &FunctionRow| {
-            (
-                pg_sys::Oid::from(row.function.load(Ordering::Relaxed)),
-                row.read(),
-            )
-        };
-        self.rows()[1..].iter().filter(mine).map(named).collect()
+        })
+    }
+
+    /// Counts of all functions of a database, by function.
+    pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Counts)> {
+        self.rows_of(database)
+            .map(|row| (row.function.load(Ordering::Relaxed).into(), row.read()))
+            .collect()
     }
 }
 
 impl FunctionRow {
     fn read(&self) -> Counts {
-        Counts::from_fields(std::array::from_fn(|i| {
-            self.counters[i].load(Ordering::Relaxed)
-        }))
+        Counts::from_fields(
+            std::array::from_fn(|i| self.counters[i].load(Ordering::Relaxed)),
+            self.longest_us.load(Ordering::Relaxed),
+        )
     }
 
     fn add(&self, counts: &Counts) {
@@ -308,6 +397,10 @@ impl FunctionRow {
             if more != 0 {
                 counter.fetch_add(more, Ordering::Relaxed);
             }
+        }
+        let longest = counts.fill_times.longest_us;
+        if longest > self.longest_us.load(Ordering::Relaxed) {
+            self.longest_us.fetch_max(longest, Ordering::Relaxed);
         }
     }
 }
@@ -317,6 +410,7 @@ struct Pending {
     calls: u64,
     functions: Vec<(u32, Counts)>,
     entries: NumberMap<EntryId, u32>,
+    charges: NumberMap<u32, Charge>,
     handed_over_at: i64,
 }
 
@@ -326,6 +420,7 @@ thread_local! {
             calls: 0,
             functions: Vec::new(),
             entries: number_map(),
+            charges: number_map(),
             handed_over_at: 0,
         })
     };
@@ -365,7 +460,10 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
             Outcome::Waited => counts.waits += 1,
             Outcome::Stale => counts.stale += 1,
             Outcome::Refreshed => counts.refreshes += 1,
-            Outcome::Computed { us } => counts.fill_us += us,
+            Outcome::Computed { us } => {
+                counts.fill_us += us;
+                counts.fill_times.count(us);
+            }
             Outcome::Stored => counts.fills += 1,
             Outcome::Verified(verdict) => {
                 counts.verified += 1;
@@ -378,6 +476,18 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
             }
             Outcome::Not(reason) => counts.reasons[reason as usize] += 1,
         }
+    });
+}
+
+/// Counts time that a tracking trigger took of a statement that writes to a relation.
+pub fn charge(relation: pg_sys::Oid, ns: u64) {
+    PENDING.with_borrow_mut(|pending| {
+        pending.calls += 1;
+        pending
+            .charges
+            .entry(relation.to_u32())
+            .or_default()
+            .add(Charge { ns, triggers: 1 });
     });
 }
 
@@ -412,16 +522,20 @@ pub fn hand_over_if_due(area: Area) {
 
 /// Hands the counts over now.
 pub fn hand_over(area: Area) {
-    let (functions, entries) = PENDING.with_borrow_mut(|pending| {
+    let (functions, entries, charges) = PENDING.with_borrow_mut(|pending| {
         pending.calls = 0;
         // SAFETY: a variable of the backend.
         pending.handed_over_at = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
         (
             std::mem::take(&mut pending.functions),
             std::mem::take(&mut pending.entries),
+            std::mem::take(&mut pending.charges),
         )
     });
     let database = crate::compat::database();
+    for (relation, charge) in charges {
+        area.charges().add(database, relation.into(), charge);
+    }
     for (function, counts) in functions {
         area.functions()
             .row_or_new(database.to_u32(), function)

@@ -6,7 +6,7 @@ use super::row::dependencies_of;
 use super::{done, lock_for_writing, qualified};
 use crate::compat;
 use crate::store::area::{Area, area};
-use crate::store::insert::survey;
+use crate::store::insert::{Verdict, survey, sweep};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -71,6 +71,36 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
     });
     let removed = done("clean table \"query_cache\"", removed) as u64;
     count_what_is_left(area, &schema, database);
+    removed
+}
+
+/// Removes all entries of this database from memory, and all rows. Who writes the table is waited for.
+pub fn remove_everything(area: Area) -> Removed {
+    let mut removed = Removed::default();
+    let database = compat::database();
+    for partition in area.partitions() {
+        sweep(partition, |head, _| {
+            if head.database != database.to_u32() {
+                return Verdict::Keep;
+            }
+            removed.dead += 1;
+            removed.only_in_memory += u64::from(head.persisted == 0);
+            Verdict::Remove
+        });
+    }
+    if let (true, Some(schema)) = (lock_for_writing(true), compat::extension_schema()) {
+        let deleted = Spi::connect_mut(|client| {
+            client
+                .update(
+                    format!("DELETE FROM {schema}.query_cache").as_str(),
+                    None,
+                    &[],
+                )
+                .map(|rows| rows.len())
+        });
+        removed.rows = done("empty table \"query_cache\"", deleted) as u64;
+        count_what_is_left(area, &schema, database);
+    }
     removed
 }
 

@@ -5,6 +5,7 @@
 //! * `write_behind`: from memory to the table
 //! * `warm`: from the table to memory, at a start and after an eviction
 //! * `cleanup`: removing rows that can never be served again
+//! * `trends`: another table, of what was counted by minute, hour and day
 //!
 //! Locks: whoever writes the table holds the lock on the extension ([`lock_for_writing`]) until its transaction ends, so two writers
 //! never meet in different orders. Who reads waits for nobody.
@@ -17,6 +18,7 @@
 pub mod cleanup;
 mod reader;
 pub mod row;
+pub mod trends;
 pub mod warm;
 pub mod write_behind;
 

@@ -13,8 +13,8 @@ use crate::configuration;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
 use crate::store::insert::{Verdict, remove_uncounted, shrink, sweep};
-use crate::table::warm;
 use crate::table::write_behind::{self, Extent};
+use crate::table::{trends, warm};
 use crate::verification::quarantine;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::prelude::*;
@@ -177,6 +177,9 @@ impl Worker {
             return false;
         }
         let database = self.state.database.load(Ordering::Acquire);
+        self.area.functions().forget(database.into());
+        self.area.charges().forget(database.into());
+        self.state.recorded.forget();
         for partition in self.area.partitions() {
             sweep(partition, |head, _| {
                 if head.database == database {
@@ -239,6 +242,7 @@ impl Worker {
     /// The loop.
     fn go_round(&self, jobs: &Jobs, refreshing: &Refreshing) -> End {
         let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
+        let mut minute = trends::minute(trends::now());
         loop {
             if self.stopping() || !BackgroundWorker::wait_latch(Some(NAP)) {
                 return End::Stopped;
@@ -270,9 +274,26 @@ impl Worker {
                     cleanup::run(self.area, cleanup::By::Worker);
                 });
             }
+            // By the clock, not by what has passed: so it never drifts, and a write that failed is tried again in the next minute.
+            let present = trends::minute(trends::now());
+            if minute != present {
+                minute = present;
+                self.record_trends(true);
+            }
             step("old transactions", || {
                 cleanup::forget_unknown_writers(self.area)
             });
+        }
+    }
+
+    /// Adds what was counted since the last time to `cache_trends`.
+    fn record_trends(&self, even_if_idle: bool) {
+        let mut recorded = None;
+        let committed = step("trends", || {
+            recorded = trends::record(self.area, self.state, even_if_idle);
+        });
+        if let Some(recorded) = recorded.filter(|_| committed) {
+            recorded.committed(self.state);
         }
     }
 
@@ -292,6 +313,7 @@ impl Worker {
             }
         }
         step("quarantine", || quarantine::save(self.area));
+        self.record_trends(false);
         step("final flush", || {
             let stop = || self.sent_away() || began.elapsed() > LAST_WORDS;
             write_behind::flush(self.area, Extent::Everything, stop);
@@ -312,8 +334,9 @@ fn due(last: &mut Instant, seconds: i32) -> bool {
     due
 }
 
-/// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on.
-fn step(name: &str, body: impl FnOnce()) {
+/// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on. Returns whether it
+/// committed.
+fn step(name: &str, body: impl FnOnce()) -> bool {
     let activity = std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
     // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
     unsafe {
@@ -322,7 +345,7 @@ fn step(name: &str, body: impl FnOnce()) {
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
         let mut body = Some(body);
         let body = std::panic::AssertUnwindSafe(&mut body);
-        PgTryBuilder::new(move || {
+        let committed = PgTryBuilder::new(move || {
             let body = body;
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             if let Some(body) = body.0.take() {
@@ -330,14 +353,17 @@ fn step(name: &str, body: impl FnOnce()) {
             }
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
+            true
         })
         .catch_others(|error| {
             let message = crate::error::message_of(&error);
             pg_sys::AbortCurrentTransaction();
             log!("pg_query_cache: step \"{name}\" failed: {message}");
+            false
         })
         .execute();
         pg_sys::pgstat_report_stat(false);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+        committed
     }
 }

@@ -1,0 +1,286 @@
+//! What concerns single functions and tables. Each kind of finding is there at least once: with "none" if it concerns nobody.
+
+use super::remedies::{call, row_of};
+use super::{ENOUGH_CALLS, Finding, Status, per_cent};
+use crate::api::figures::{Figures, FunctionFigures, exists};
+use crate::call::outcome::Reason;
+use crate::compat;
+use crate::dependencies::relations::{self, Tracking};
+use crate::settings;
+use crate::store::area::Area;
+use crate::store::layout::BLOCK;
+use crate::store::traits::Trait;
+use pgrx::pg_sys;
+
+/// A computation is slow from this many seconds on.
+const SLOW: f64 = 5.0;
+/// Share of the calls that find their result invalidated, in per cent.
+const INVALIDATED: f64 = 25.0;
+/// Share of results not stored, of those stored, in per cent.
+const NOT_STORED: u64 = 10;
+/// Writers may be charged so many seconds for a table that nobody reads.
+const IN_VAIN: f64 = 1.0;
+
+pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
+    let functions: Vec<_> = figures
+        .functions
+        .iter()
+        .filter(|own| exists(own.function))
+        .collect();
+    let database = compat::database();
+    let mut findings = Vec::new();
+    let mut each =
+        |what: &str, threshold: &str, find: &dyn Fn(&FunctionFigures) -> Option<Finding>| {
+            let found: Vec<_> = functions.iter().filter_map(|own| find(own)).collect();
+            if found.is_empty() {
+                findings.push(Finding::new(what, Status::Ok, "none", threshold));
+            }
+            findings.extend(found);
+        };
+    each("quarantined function", "none", &|own| {
+        let traits = area.functions().traits(database, own.function);
+        traits.has(Trait::Quarantined).then(|| quarantined(own))
+    });
+    each("differences found by verification", "0", &differences);
+    each("slow computation", "5 s", &slow);
+    each("high invalidation", "25 % of the calls", &invalidated);
+    each(COSTS, "0 s", &costs);
+    each(
+        "reads an untracked relation",
+        "10 % of the results stored",
+        &|own| untracked(area, own),
+    );
+    each(
+        "too large to be stored",
+        "10 % of the results stored",
+        &|own| too_large(area, own),
+    );
+    each("writes", "none", &|own| {
+        complaint(own, Reason::Writes, "writes").map(|finding| {
+            finding.advise(
+                "A function that writes cannot be cached: call it by itself.",
+                call("uncache_function", &name(own)),
+            )
+        })
+    });
+    each(
+        "too many dependencies",
+        "10 % of the results stored",
+        &|own| {
+            complaint(own, Reason::TooManyDependencies, "too many dependencies").map(|finding| {
+            finding.advise(
+                "The function reads more than an entry can depend on. Let it read fewer tables, or cache parts of it by themselves.",
+                call("uncache_function", &name(own)),
+            )
+        })
+        },
+    );
+    let in_vain = tracked_in_vain(figures);
+    if in_vain.is_empty() {
+        findings.push(Finding::new(IN_VAIN_TABLE, Status::Ok, "none", "1 s"));
+    }
+    findings.extend(in_vain);
+    findings
+}
+
+const COSTS: &str = "costs more than it saves";
+const IN_VAIN_TABLE: &str = "table tracked for nothing";
+
+/// What `optimize_cache()` recommends but does not do by itself.
+pub fn advice(figures: &Figures) -> Vec<Finding> {
+    figures
+        .functions
+        .iter()
+        .filter(|own| exists(own.function))
+        .filter_map(costs)
+        .chain(tracked_in_vain(figures))
+        .collect()
+}
+
+fn name(own: &FunctionFigures) -> String {
+    compat::regprocedure_qualified(own.function)
+}
+
+fn about(what: &str, own: &FunctionFigures) -> String {
+    format!("{what}: {}", name(own))
+}
+
+fn quarantined(own: &FunctionFigures) -> Finding {
+    Finding::new(
+        about("quarantined function", own),
+        Status::Critical,
+        format!("{} calls not cached", own.counts.reasons[Reason::Quarantined as usize]),
+        "none",
+    )
+    .advise(
+        "A stored result was wrong, so the function is not cached any more. The server's log says what it read that it does not depend on; \
+         when that is mended:",
+        call("cache_function_resume", &name(own)),
+    )
+}
+
+fn differences(own: &FunctionFigures) -> Option<Finding> {
+    (own.counts.differences > 0).then(|| {
+        Finding::new(
+            about("differences found by verification", own),
+            Status::Warning,
+            format!("{} of {} verified", own.counts.differences, own.counts.verified),
+            "0",
+        )
+        .advise(
+            "Stored results were wrong since the server started; the log has each with its call. Most often the function reads what it does not \
+             say: another scope or \"consistency\": \"ttl\" tells so.",
+            row_of("cached_functions", own.function),
+        )
+    })
+}
+
+fn slow(own: &FunctionFigures) -> Option<Finding> {
+    let times = &own.counts.fill_times;
+    let longest = times.longest_us as f64 / 1e6;
+    (longest > SLOW).then(|| {
+        Finding::new(
+            about("slow computation", own),
+            Status::Warning,
+            format!(
+                "longest {longest:.1} s, 95 % below {:.1} s, of {}",
+                times.percentile_us(0.95).unwrap_or_default() / 1e6,
+                times.total()
+            ),
+            "5 s",
+        )
+        .advise(
+            "Its first caller after each invalidation waits that long. Look at its plan and its indexes; a longer ttl and a priority keep its \
+             results longer.",
+            row_of("cached_functions", own.function),
+        )
+    })
+}
+
+fn invalidated(own: &FunctionFigures) -> Option<Finding> {
+    let looked_up = own.counts.hits + own.counts.misses;
+    let share = per_cent(own.counts.invalidations, looked_up);
+    (looked_up >= ENOUGH_CALLS && share > INVALIDATED).then(|| {
+        Finding::new(
+            about("high invalidation", own),
+            Status::Warning,
+            format!("{share:.1} % of {looked_up} calls"),
+            "25 % of the calls",
+        )
+        .advise(
+            "Writes invalidate it before it is asked for again. If a call needs some rows only, create the cached function anew with the key \
+             columns of its tables in depends_on; if all rows matter, it is not worth caching.",
+            row_of("cached_functions", own.function),
+        )
+    })
+}
+
+fn costs(own: &FunctionFigures) -> Option<Finding> {
+    let net = own.net_benefit();
+    (own.counts.calls() >= ENOUGH_CALLS && net < 0.0).then(|| {
+        Finding::new(
+            about(COSTS, own),
+            Status::Warning,
+            format!(
+                "saved {:.3} s, writers were charged {:.3} s",
+                own.counts.saved_us as f64 / 1e6,
+                own.writer_ns as f64 / 1e9
+            ),
+            "0 s",
+        )
+        .advise(
+            "Tracking its tables takes writers longer than its callers are spared. Do not cache it; the function itself stays.",
+            call("uncache_function", &name(own)),
+        )
+    })
+}
+
+/// A reason for which many results are not stored.
+fn complaint(own: &FunctionFigures, reason: Reason, what: &str) -> Option<Finding> {
+    let calls = own.counts.reasons[reason as usize];
+    // What a first call read is tracked a moment later; only what goes on is worth a word.
+    (calls > 0 && calls * 100 > own.counts.fills * NOT_STORED).then(|| {
+        Finding::new(
+            about(what, own),
+            Status::Warning,
+            format!("{calls} results not stored, {} stored", own.counts.fills),
+            format!("{NOT_STORED} % of the results stored"),
+        )
+    })
+}
+
+fn untracked(area: Area, own: &FunctionFigures) -> Option<Finding> {
+    let refusal = area
+        .functions()
+        .refusal(compat::database(), own.function)
+        .filter(|refusal| refusal.reason == Reason::Untracked)?;
+    let finding = complaint(own, Reason::Untracked, "reads an untracked relation")?;
+    let relation = refusal.relation;
+    let table = compat::relation_name(relation)?;
+    match relations::tracking(relation) {
+        Tracking::Untracked => Some(finding.advise(
+            format!(
+                "Nobody would notice a write to {table}, so the result is not stored. Track it; with the TRIGGER privilege on the table the \
+                 function's owner lets the worker do so."
+            ),
+            call("cache_track_table", &table),
+        )),
+        Tracking::Never => Some(finding.advise(
+            format!(
+                "{table} cannot be tracked. If age alone may decide, create the cached function anew with \"consistency\": \"ttl\"; else do not \
+                 cache it."
+            ),
+            call("uncache_function", &name(own)),
+        )),
+        // It is by now.
+        Tracking::Tracked { .. } | Tracking::NoData => None,
+    }
+}
+
+fn too_large(area: Area, own: &FunctionFigures) -> Option<Finding> {
+    let finding = complaint(own, Reason::TooLarge, "too large to be stored")?;
+    let largest = settings::max_entry_bytes();
+    let partition = area.layout.blocks as usize / 4 * BLOCK;
+    Some(if largest < partition {
+        finding.advise(
+            "Raise pg_query_cache.max_entry_size, then SELECT pg_reload_conf(); or let the function return less.",
+            format!(
+                "ALTER SYSTEM SET pg_query_cache.max_entry_size = '{}kB'",
+                (largest / 1024 * 2).min(512 * 1024)
+            ),
+        )
+    } else {
+        finding.advise(
+            "An entry takes at most a quarter of a partition: raise pg_query_cache.memory and restart the server, or let the function return less.",
+            super::remedies::more_memory(),
+        )
+    })
+}
+
+/// Tables that cost writers time although no cached function has read them since the start.
+fn tracked_in_vain(figures: &Figures) -> Vec<Finding> {
+    figures
+        .relations
+        .iter()
+        .filter(|own| own.readers == 0 && own.charge.ns as f64 / 1e9 > IN_VAIN)
+        .filter_map(|own| {
+            let table = compat::relation_name(own.relation)?;
+            is_tracked(own.relation).then(|| {
+                Finding::new(
+                    format!("{IN_VAIN_TABLE}: {table}"),
+                    Status::Warning,
+                    format!("writers were charged {:.3} s", own.charge.ns as f64 / 1e9),
+                    "1 s",
+                )
+                .advise(
+                    "No cached function has read it since the server started. If none is meant to, stop to track it.",
+                    call("cache_untrack_table", &table),
+                )
+            })
+        })
+        .collect()
+}
+
+fn is_tracked(relation: pg_sys::Oid) -> bool {
+    matches!(relations::tracking(relation), Tracking::Tracked { .. })
+}

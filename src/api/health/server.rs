@@ -1,0 +1,232 @@
+//! Whether everything runs that should, and what the server itself is in danger of.
+
+use super::remedies::{self, literal, plain_call};
+use super::{Finding, Status};
+use crate::api::figures::Figures;
+use crate::call::outcome::Reason;
+use crate::compat;
+use crate::configuration;
+use crate::error::PRELOAD_HINT;
+use crate::settings;
+use crate::store::area::Area;
+use pgrx::prelude::*;
+use std::sync::atomic::Ordering;
+
+/// A prepared transaction is left over after so many seconds.
+const PREPARED: i64 = 3600;
+/// So many of them get a line of their own.
+const PREPARED_LINES: usize = 5;
+/// Age of the database in transactions that is worrying, and that is dangerous. The server stops at 2^31.
+const AGE: (i64, i64) = (1_000_000_000, 1_900_000_000);
+const AGE_LIMIT: i64 = 1 << 31;
+
+/// The only finding if there is no cache.
+pub fn not_preloaded() -> Finding {
+    Finding::new(
+        "library not preloaded",
+        Status::Critical,
+        "nothing is cached",
+        "preloaded",
+    )
+    .advise(PRELOAD_HINT, remedies::preload())
+}
+
+pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
+    let mut findings = vec![enabled(), worker(area), damaged(area), age()];
+    findings.extend(switched_off(area));
+    findings.extend(prepared(area, figures));
+    findings
+}
+
+/// What the configuration has switched off: somebody's decision, which is easily forgotten.
+fn switched_off(area: Area) -> Vec<Finding> {
+    configuration::refresh(area);
+    configuration::switched_off()
+        .into_iter()
+        .map(|name| {
+            let status = if name == "enabled" {
+                Status::Critical
+            } else {
+                Status::Warning
+            };
+            let sql = remedies::call_with("set_cache_config", &[&name, "on"]);
+            Finding::new(format!("configured: {name}"), status, "off", "on").advise(
+                "Calls are answered by the functions themselves. cache_configuration_log says who switched it off; switch it on again.",
+                sql,
+            )
+        })
+        .collect()
+}
+
+fn enabled() -> Finding {
+    let on = settings::enabled();
+    let finding = Finding::new(
+        "caching switched on",
+        Status::critical_if(!on),
+        if on { "on" } else { "off" },
+        "on",
+    );
+    if on {
+        return finding;
+    }
+    let source = ask::<String>(
+        "SELECT pg_catalog.concat_ws('|', s.source, pg_catalog.quote_ident(pg_catalog.current_database()), \
+                                     pg_catalog.quote_ident(session_user)) \
+         FROM pg_catalog.pg_settings AS s WHERE s.name = 'pg_query_cache.enabled'",
+    );
+    let source = source.unwrap_or_default();
+    let mut parts = source.split('|');
+    let mut part = || parts.next().unwrap_or_default();
+    let (source, database, role) = (part(), part(), part());
+    let scope = match source {
+        "session" | "client" => "SET".to_owned(),
+        "database" => format!("ALTER DATABASE {database} SET"),
+        "user" => format!("ALTER ROLE {role} SET"),
+        "database user" => format!("ALTER ROLE {role} IN DATABASE {database} SET"),
+        _ => "ALTER SYSTEM SET".to_owned(),
+    };
+    let words = match source {
+        "session" | "client" => "Only this session has switched it off: switch it on again.",
+        "database" | "user" | "database user" => {
+            "Switch it on again; new sessions then use the cache."
+        }
+        _ => "Switch it on again, then SELECT pg_reload_conf().",
+    };
+    finding.advise(
+        format!("Cached functions answer from their base functions. {words}"),
+        format!("{scope} pg_query_cache.enabled = on"),
+    )
+}
+
+fn worker(area: Area) -> Finding {
+    let worker = area
+        .database(compat::database())
+        .map_or(0, |state| state.worker_pid.load(Ordering::Acquire));
+    let processes: u32 = remedies::setting(c"max_worker_processes")
+        .parse()
+        .unwrap_or(8);
+    Finding::new(
+        "background worker running",
+        Status::warning_if(worker == 0),
+        if worker == 0 {
+            "no".to_owned()
+        } else {
+            format!("process {worker}")
+        },
+        "yes",
+    )
+    .advise(
+        "Without it nothing is cleaned up, written to query_cache, recorded or tracked by itself. It starts within seconds of the first \
+         call; if it does not, all worker processes are in use: allow more and restart the server.",
+        format!("ALTER SYSTEM SET max_worker_processes = {}", processes + 8),
+    )
+}
+
+fn damaged(area: Area) -> Finding {
+    let damaged = area.header().damaged.load(Ordering::Relaxed);
+    Finding::new(
+        "damaged reads",
+        Status::critical_if(damaged > 0),
+        damaged.to_string(),
+        "0",
+    )
+    .advise(
+        "An entry or a row of query_cache did not match its checksum and was ignored; the function answered. Check the machine's memory \
+         and disks, then begin with an empty cache.",
+        plain_call("clear_cache"),
+    )
+}
+
+/// The slots keep 64-bit transaction ids, which do not wrap around; what is in danger is the database.
+fn age() -> Finding {
+    let age = ask::<i64>(
+        "SELECT pg_catalog.age(d.datfrozenxid)::pg_catalog.int8 FROM pg_catalog.pg_database AS d \
+         WHERE d.datname = pg_catalog.current_database()",
+    )
+    .unwrap_or_default();
+    let status = match age {
+        age if age >= AGE.1 => Status::Critical,
+        age if age >= AGE.0 => Status::Warning,
+        _ => Status::Ok,
+    };
+    Finding::new(
+        "transaction id wraparound",
+        status,
+        format!("database is {age} transactions old, {} are left", AGE_LIMIT - age),
+        AGE.0.to_string(),
+    )
+    .advise(
+        "The cache keeps 64-bit transaction ids and is in no danger. The server will stop to accept writes: freeze the tables, and see \
+         what keeps autovacuum from it.",
+        "VACUUM (FREEZE)".to_owned(),
+    )
+}
+
+/// Prepared transactions keep snapshots and places in the slots; one from before a start without saved slots keeps everything from
+/// being cached.
+fn prepared(area: Area, figures: &Figures) -> Vec<Finding> {
+    let unknown = figures.total.reasons[Reason::UnknownWriters as usize];
+    let open = open_transactions();
+    let blind = area.header().known_from.load(Ordering::Acquire) != 0 && unknown > 0;
+    let left: Vec<_> = open
+        .iter()
+        .filter(|(_, _, seconds)| blind || *seconds >= PREPARED)
+        .take(PREPARED_LINES)
+        .collect();
+    if left.is_empty() {
+        return vec![Finding::new(
+            "prepared transactions left open",
+            Status::Ok,
+            format!("{} open", open.len()),
+            "1 hour",
+        )];
+    }
+    left.into_iter()
+        .map(|(gid, database, seconds)| {
+            Finding::new(
+                format!("prepared transaction left open: {gid}"),
+                if blind { Status::Critical } else { Status::Warning },
+                format!("{seconds} s in database {database}"),
+                if blind { "none from before the start" } else { "1 hour" },
+            )
+            .advise(
+                if blind {
+                    format!(
+                        "It was prepared before the server started and may have written anything: {unknown} calls were not cached. Commit \
+                         or roll it back, in its database."
+                    )
+                } else {
+                    "It keeps old rows, and what it wrote counts as being written. Commit or roll it back, in its database.".to_owned()
+                },
+                format!("ROLLBACK PREPARED {}", literal(gid)),
+            )
+        })
+        .collect()
+}
+
+/// Name, database and age in seconds of the prepared transactions, the oldest first.
+fn open_transactions() -> Vec<(String, String, i64)> {
+    Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT p.gid, p.database::pg_catalog.text, \
+                    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared)::pg_catalog.int8 \
+             FROM pg_catalog.pg_prepared_xacts AS p ORDER BY p.prepared",
+            None,
+            &[],
+        )?;
+        let mut open = Vec::new();
+        for row in rows {
+            open.push((
+                row.get::<String>(1)?.unwrap_or_default(),
+                row.get::<String>(2)?.unwrap_or_default(),
+                row.get::<i64>(3)?.unwrap_or_default(),
+            ));
+        }
+        Ok::<_, pgrx::spi::Error>(open)
+    })
+    .unwrap_or_default()
+}
+
+fn ask<T: FromDatum + IntoDatum>(question: &str) -> Option<T> {
+    Spi::get_one::<T>(question).ok().flatten()
+}
