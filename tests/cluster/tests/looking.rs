@@ -188,6 +188,8 @@ fn a_new_extension_has_no_past() -> Result<()> {
     let cluster = with_accounts(quiet("looking-anew"))?;
     let mut client = cluster.connect(DATABASE)?;
     answers_are_right(&mut client)?;
+    // What this session has counted is handed over before, not after.
+    ensure!(number(&mut client, "SELECT calls FROM cache_stats()")? > 100);
     let pid = worker(&cluster)?;
     client.batch_execute("DROP EXTENSION pg_query_cache CASCADE")?;
     wait_for(
