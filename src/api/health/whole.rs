@@ -74,7 +74,10 @@ fn hit_rate(figures: &Figures) -> Finding {
                 sql,
             )
         }
-        None => finding,
+        None => finding.advise(
+            "The functions that missed have been dropped since; the rate is that of the whole time since the server started.",
+            None,
+        ),
     }
 }
 
