@@ -13,7 +13,7 @@ CREATE FUNCTION cache_function(
     refresh_ahead          text     DEFAULT NULL,
     stale_while_revalidate interval DEFAULT NULL)
 RETURNS regprocedure
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_wrapper';
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_v0_2_wrapper';
 COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text, text, interval) IS
     'creates a cached function for a function, in its schema, and returns it';
 
@@ -40,7 +40,9 @@ SELECT p.oid::pg_catalog.regprocedure                                    AS func
        COALESCE(body.json ->> 'consistency', 'strict')                   AS consistency,
        COALESCE((body.json ->> 'priority')::pg_catalog.int4, 0)          AS priority,
        body.json -> 'depends_on'                                         AS depends_on,
-       body.json -> 'tags'                                               AS tags
+       body.json -> 'tags'                                               AS tags,
+       body.json ->> 'refresh_ahead'                                     AS refresh_ahead,
+       (body.json ->> 'stale_while_revalidate')::pg_catalog.interval     AS stale_while_revalidate
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 -- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as JSON.
@@ -70,31 +72,32 @@ COMMENT ON FUNCTION clear_cache() IS 'invalidates all results of this database; 
 
 CREATE FUNCTION cache_stats(
     OUT calls bigint, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT fills bigint, OUT waits bigint,
-    OUT invalidations bigint, OUT expirations bigint, OUT evictions bigint, OUT no_room bigint,
+    OUT refreshes bigint, OUT stale bigint, OUT invalidations bigint, OUT expirations bigint, OUT evictions bigint, OUT no_room bigint,
     OUT entries bigint, OUT dead_entries bigint, OUT memory_bytes bigint, OUT memory_limit_bytes bigint,
     OUT hit_rate double precision, OUT fill_seconds double precision, OUT saved_seconds double precision,
     OUT writer_seconds double precision, OUT net_benefit_seconds double precision, OUT damaged bigint,
     OUT verified bigint, OUT differences bigint, OUT time_dependent bigint, OUT nondeterministic bigint,
     OUT reasons jsonb, OUT since timestamp with time zone)
 RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'cache_stats_wrapper';
+    LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'cache_stats_v0_2_wrapper';
 COMMENT ON FUNCTION cache_stats() IS
     'counters of this database since the server started, one row; memory and evictions are those of the whole server';
 
 CREATE FUNCTION cache_function_counters(
     OUT function oid, OUT calls bigint, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT hit_rate double precision,
-    OUT fills bigint, OUT waits bigint, OUT invalidations bigint, OUT expirations bigint, OUT fill_seconds double precision,
+    OUT fills bigint, OUT waits bigint, OUT refreshes bigint, OUT stale bigint, OUT invalidations bigint, OUT expirations bigint,
+    OUT fill_seconds double precision,
     OUT fill_p50_ms double precision, OUT fill_p95_ms double precision, OUT fill_p99_ms double precision,
     OUT fill_max_ms double precision, OUT saved_seconds double precision, OUT writer_seconds double precision,
     OUT net_benefit_seconds double precision, OUT entries bigint, OUT memory_bytes bigint,
     OUT verified bigint, OUT differences bigint, OUT quarantined boolean, OUT reasons jsonb)
 RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_stats_wrapper';
+    LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_counters_v0_2_wrapper';
 COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, as the view cache_function_stats shows them';
 
 CREATE VIEW cache_function_stats AS
 SELECT c.function::pg_catalog.regprocedure AS function,
-       c.calls, c.hits, c.misses, c.bypasses, c.hit_rate, c.fills, c.waits, c.invalidations, c.expirations,
+       c.calls, c.hits, c.misses, c.bypasses, c.hit_rate, c.fills, c.waits, c.refreshes, c.stale, c.invalidations, c.expirations,
        c.fill_seconds, c.fill_p50_ms, c.fill_p95_ms, c.fill_p99_ms, c.fill_max_ms,
        c.saved_seconds, c.writer_seconds, c.net_benefit_seconds, c.entries, c.memory_bytes,
        c.verified, c.differences, c.quarantined, c.reasons

@@ -27,26 +27,29 @@ BEGIN ATOMIC
     FROM (VALUES
         ('everybody', ARRAY[
             'cache_function', 'uncache_function', 'cache_track_table', 'cache_untrack_table', 'cache_tracker',
-            'cache_function_resume', 'cache_reasons', 'cached_functions', 'cache_progress', 'cache_progress_places', 'cache_warm_jobs']),
+            'cache_function_resume', 'cache_reasons', 'cached_functions', 'cache_key', 'cache_progress', 'cache_progress_places',
+            'cache_warm_jobs']),
         ('caller', ARRAY[
             'get_expert_sessions_with_stats_cached', 'get_product_performance_cached',
             'get_enterprise_contacts_summary_cached', 'get_department_contacts_summary_cached']),
         ('explainer', ARRAY[
             'cache_explain']),
         ('application', ARRAY[
-            'cache_key', 'cache_set', 'cache_set_many', 'cache_get', 'cache_get_many', 'cache_exists', 'cache_ttl', 'cache_touch',
+            'cache_set', 'cache_set_many', 'cache_get', 'cache_get_many', 'cache_exists', 'cache_ttl', 'cache_touch',
             'cache_delete', 'cache_delete_many', 'cache_delete_pattern', 'cache_keys', 'cache_increment', 'cache_remember',
             'cache_value_stats', 'warm_cache', 'warm_cache_many', 'warm_cache_in_background']),
         ('monitor', ARRAY[
             'cache_stats', 'cache_function_counters', 'cache_function_stats', 'cache_memory_entries', 'get_top_cache_entries',
-            'get_cache_cleanup_stats', 'analyze_cache_health', 'cache_access_list', 'cache_config', 'query_cache',
-            'cache_cleanup_log', 'cache_quarantine', 'cache_configuration', 'cache_configuration_log']),
+            'get_cache_cleanup_stats', 'analyze_cache_health', 'cache_analytics', 'cache_metrics', 'cache_access_list', 'cache_config',
+            'query_cache', 'cache_cleanup_log', 'cache_quarantine', 'cache_configuration', 'cache_configuration_log',
+            'cache_trends']),
         ('maintenance', ARRAY[
             'invalidate_cache', 'invalidate_cache_function', 'invalidate_cache_table', 'invalidate_cache_pattern', 'clear_cache',
-            'clear_department_cache', 'cleanup_expired_cache', 'flush_cache', 'set_cache_config']),
+            'clear_department_cache', 'cleanup_expired_cache', 'flush_cache', 'optimize_cache', 'emergency_clear_cache',
+            'set_cache_config']),
         ('owner', ARRAY[
             'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_configuration_changed', 'cache_key_matches',
-            'cache_value_sum', 'cache_values', 'cache_access_apply', 'grant_cache_access', 'revoke_cache_access'])
+            'cache_value_sum', 'cache_ranking', 'cache_values', 'cache_access_apply', 'grant_cache_access', 'revoke_cache_access'])
     ) AS a (audience, names);
 END;
 COMMENT ON FUNCTION cache_access_list() IS 'for whom each object of the extension is; grant_cache_access() gives rights by it';

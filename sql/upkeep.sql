@@ -39,7 +39,7 @@ COMMENT ON FUNCTION get_cache_cleanup_stats(integer) IS
 CREATE FUNCTION analyze_cache_health(
     OUT finding text, OUT status text, OUT value text, OUT threshold text, OUT recommendation text, OUT sql text)
 RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT ROWS 20 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'analyze_cache_health_wrapper';
+    LANGUAGE c VOLATILE STRICT ROWS 20 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'analyze_cache_health_v0_2_wrapper';
 COMMENT ON FUNCTION analyze_cache_health() IS
     'what is well and what is not: each finding with its status (critical, warning, ok), value, threshold and what to do, in words and as SQL';
 

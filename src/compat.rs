@@ -347,6 +347,15 @@ pub fn extension_namespace() -> Option<pg_sys::Oid> {
     schema
 }
 
+/// A table of this extension.
+pub fn extension_relation(name: &str) -> Option<pg_sys::Oid> {
+    let name = std::ffi::CString::new(name).ok()?;
+    let schema = extension_namespace()?;
+    // SAFETY: a syscache lookup that allows for its absence.
+    let relation = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
+    (relation != pg_sys::InvalidOid).then_some(relation)
+}
+
 /// Schema of this extension, quoted where that is needed.
 pub fn extension_schema() -> Option<String> {
     let schema = extension_namespace()?;

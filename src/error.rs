@@ -50,6 +50,8 @@ pub enum Error {
     TooManyRows(String),
     /// The database has no table for values: the extension's objects are from before there were any.
     NoValues,
+    /// A function of an earlier version of the extension: its name.
+    Outdated(&'static str),
     /// A column does not exist: column, relation.
     NoSuchColumn(String, String),
 }
@@ -169,6 +171,14 @@ impl Error {
                 "table \"cache_values\" of extension pg_query_cache does not exist".into(),
                 None,
                 Some("Run ALTER EXTENSION pg_query_cache UPDATE.".into()),
+            ),
+            Error::Outdated(function) => (
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!(
+                    "function {function} belongs to an earlier version of extension pg_query_cache"
+                ),
+                None,
+                Some("Use ALTER EXTENSION pg_query_cache UPDATE.".into()),
             ),
             Error::NoSuchColumn(column, relation) => (
                 ERRCODE_UNDEFINED_COLUMN,

@@ -40,7 +40,7 @@ fn no_such_oid(function: pg_sys::Oid) -> Error {
 /// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern(sql = false)]
-fn cache_function(
+pub fn cache_function_v0_2(
     function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
     depends_on: Option<AnyElement>,

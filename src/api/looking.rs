@@ -38,7 +38,7 @@ fn preloaded() -> Area {
 /// Counters of this database, one row. Memory, evictions and limits are those of the cluster.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
-fn cache_stats() -> TableIterator<
+fn cache_stats_v0_2() -> TableIterator<
     'static,
     (
         name!(calls, i64),
@@ -47,6 +47,8 @@ fn cache_stats() -> TableIterator<
         name!(bypasses, i64),
         name!(fills, i64),
         name!(waits, i64),
+        name!(refreshes, i64),
+        name!(stale, i64),
         name!(invalidations, i64),
         name!(expirations, i64),
         name!(evictions, i64),
@@ -88,6 +90,8 @@ fn cache_stats() -> TableIterator<
         total.bypasses() as i64,
         total.fills as i64,
         total.waits as i64,
+        total.refreshes as i64,
+        total.stale as i64,
         total.invalidations as i64,
         total.expirations as i64,
         header.evictions.load(Ordering::Relaxed) as i64,
@@ -117,7 +121,7 @@ fn cache_stats() -> TableIterator<
 /// Counters per cached function of this database.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
-fn cache_function_stats() -> TableIterator<
+fn cache_function_counters_v0_2() -> TableIterator<
     'static,
     (
         name!(function, pg_sys::Oid),
@@ -128,6 +132,8 @@ fn cache_function_stats() -> TableIterator<
         name!(hit_rate, Option<f64>),
         name!(fills, i64),
         name!(waits, i64),
+        name!(refreshes, i64),
+        name!(stale, i64),
         name!(invalidations, i64),
         name!(expirations, i64),
         name!(fill_seconds, f64),
@@ -165,6 +171,8 @@ fn cache_function_stats() -> TableIterator<
                 counts.hit_rate(),
                 counts.fills as i64,
                 counts.waits as i64,
+                counts.refreshes as i64,
+                counts.stale as i64,
                 counts.invalidations as i64,
                 counts.expirations as i64,
                 counts.fill_us as f64 / 1e6,

@@ -9,6 +9,7 @@ pub mod health;
 pub mod invalidation;
 pub mod looking;
 mod metrics;
+mod outdated;
 mod trends;
 pub mod upkeep;
 pub mod values;

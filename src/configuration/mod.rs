@@ -207,11 +207,11 @@ const LOG_KEPT: &str = "400 days";
 
 /// Removes the oldest lines of the log. For the clean-up.
 pub fn trim_log() {
-    let Some(schema) = compat::extension_schema() else {
+    let Some(table) = crate::table::qualified("cache_configuration_log") else {
         return;
     };
     let trimmed = Spi::run(&format!(
-        "DELETE FROM {schema}.cache_configuration_log WHERE changed_at < pg_catalog.now() - interval '{LOG_KEPT}'"
+        "DELETE FROM {table} WHERE changed_at < pg_catalog.now() - interval '{LOG_KEPT}'"
     ));
     if let Err(problem) = trimmed {
         log!("pg_query_cache: could not trim table \"cache_configuration_log\": {problem}");

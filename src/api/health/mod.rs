@@ -96,7 +96,7 @@ fn per_cent(part: u64, whole: u64) -> f64 {
 /// Findings about the cache in this database, one row each, the worst first.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
-fn analyze_cache_health() -> TableIterator<
+fn analyze_cache_health_v0_2() -> TableIterator<
     'static,
     (
         name!(finding, String),

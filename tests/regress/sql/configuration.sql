@@ -18,39 +18,61 @@ TRUNCATE cache_configuration_log;
 \set ECHO all
 
 -- All names with their defaults; what is a setting of the server cannot be set here.
-SELECT name, value, default_value, kind, source, changed_by, description FROM cache_config() WHERE source <> 'server setting';
+SELECT name, value, default_value, kind, source, changed_by, description FROM cache_config() WHERE source <> 'server setting' AND name NOT LIKE 'function.public.%';
 SELECT name, value, kind, description FROM cache_config() WHERE source = 'server setting' AND name ~ 'memory|fill_wait|auto_track|verify' ORDER BY name;
 SELECT bool_and(value IS NOT NULL AND default_value IS NOT NULL AND description LIKE '%ALTER SYSTEM SET pg_query_cache.%')
 FROM cache_config() WHERE source = 'server setting';
-\set VERBOSITY verbose
 \set SHOW_CONTEXT never
 SELECT set_cache_config('pg_query_cache.memory', '1GB');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('flush_interval', '1s');
+\echo :LAST_ERROR_SQLSTATE
 
 -- Names and values that cannot be.
 SELECT set_cache_config(NULL, 'on');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('max_entires', '1000');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('something', 'on');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.sessions', '1min');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.Reports.ttl', '1min');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class..ttl', '1min');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.' || repeat('x', 64) || '.ttl', '1min');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.reports.enabled', 'off');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('enabled', 'perhaps');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('enabled', '');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('max_entries', 'many');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('max_entries', '-1');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('max_entries', '2147483648');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.sessions.ttl', '0');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.sessions.ttl', '-1 hour');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.sessions.ttl', '366 days');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('class.sessions.ttl', 'soon');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('function.f_cached.enabled', 'off');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('function.no_such(integer).enabled', 'off');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('function.f(integer).enabled', 'off');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('function.configuration_test.f(integer).enabled', 'off');
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_cache_config('function.pg_catalog.now().enabled', NULL);
-\set VERBOSITY default
+\echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM cache_configuration;
 SELECT count(*) FROM cache_configuration_log;
 
@@ -121,9 +143,9 @@ SELECT asked('f_cached(1)');
 -- A switch for a function that is gone: shown so, and can be taken away.
 SELECT set_cache_config('function."G g_cached"(integer,integer[]).enabled', 'off');
 SELECT uncache_function('"G g_cached"(int,int[])');
-SELECT name, value, description FROM cache_config() WHERE name LIKE 'function.%';
+SELECT name, value, description FROM cache_config() WHERE name LIKE 'function.configuration\_test.%';
 SELECT set_cache_config('function.configuration_test."G g_cached"(integer,integer[]).enabled', NULL);
-SELECT name, value, description FROM cache_config() WHERE name LIKE 'function.%';
+SELECT name, value, description FROM cache_config() WHERE name LIKE 'function.configuration\_test.%';
 
 -- Transactional: its own transaction sees a change at once, and nobody sees one that is rolled back.
 BEGIN;
