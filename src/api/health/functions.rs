@@ -18,6 +18,8 @@ const SLOW: f64 = 5.0;
 const INVALIDATED: f64 = 25.0;
 /// Share of results not stored, of those stored, in per cent.
 const NOT_STORED: u64 = 10;
+/// Less time of writers is not worth a word, in nanoseconds.
+const NOTICEABLE_NS: u64 = 5_000_000;
 /// Writers may be charged so many seconds for a table that nobody reads.
 const IN_VAIN: f64 = 1.0;
 
@@ -176,8 +178,8 @@ fn invalidated(own: &FunctionFigures) -> Option<Finding> {
 }
 
 fn costs(own: &FunctionFigures) -> Option<Finding> {
-    let net = own.net_benefit();
-    (own.counts.calls() >= ENOUGH_CALLS && net < 0.0).then(|| {
+    let worth_a_word = own.counts.calls() >= ENOUGH_CALLS && own.writer_ns >= NOTICEABLE_NS;
+    (worth_a_word && own.net_benefit() < 0.0).then(|| {
         Finding::new(
             about(COSTS, own),
             Status::Warning,

@@ -13,7 +13,10 @@ fn run(page: &str) -> Result<()> {
         .join(page);
     let text = fs::read_to_string(&path)?;
     let name = page.rsplit('/').next().unwrap_or(page).replace('.', "-");
-    let cluster = quiet(&format!("page-{}", name.to_lowercase())).build()?;
+    let cluster = quiet(&format!("page-{}", name.to_lowercase()))
+        // Little, so that the operations page can fill it.
+        .setting("pg_query_cache.memory", "4MB")
+        .build()?;
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, rewritten(&cluster, DATABASE, &text)?)?;
         return Ok(());
@@ -37,6 +40,7 @@ macro_rules! pages {
 
 pages! {
     concepts: "docs/concepts.md",
+    operations: "docs/operations.md",
     readme: "README.md",
     rpc: "docs/rpc.md",
     security: "docs/security.md",

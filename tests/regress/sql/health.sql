@@ -70,7 +70,7 @@ CREATE TABLE hot (id integer);
 SELECT cache_track_table('hot', '{id}');
 CREATE FUNCTION how_hot() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM hot';
 SELECT cache_function('how_hot()');
-DO $$ BEGIN FOR i IN 1..99 LOOP PERFORM how_hot_cached(); INSERT INTO hot VALUES (i); COMMIT; END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1..99 LOOP PERFORM how_hot_cached(); FOR j IN 1..5 LOOP INSERT INTO hot SELECT generate_series(1, 500); END LOOP; COMMIT; END LOOP; END $$;
 SELECT * FROM about('costs more');
 SELECT * FROM about('high invalidation');
 SELECT how_hot_cached();
