@@ -442,7 +442,7 @@ fn session(function: &CachedFunction) -> Value {
     let changed: Map<String, Value> = scope::FORMAT
         .iter()
         .filter_map(|name| {
-            // SAFETY: names of settings that every server has; C strings of the server, used at once.
+            // SAFETY: names of settings that every server with this library has; C strings of the server, used at once.
             unsafe {
                 let text = |pointer: *const std::ffi::c_char| {
                     (!pointer.is_null()).then(|| compat::text(pointer))

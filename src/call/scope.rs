@@ -3,7 +3,8 @@
 //! Two parts, each reduced to a 128-bit digest (BLAKE3, truncated: settings are chosen by users, so the digest has to withstand
 //! users who look for two with the same value):
 //!
-//! * *format*: the server's own settings that change what a function returns without asking, such as `search_path` and `TimeZone`;
+//! * *format*: the settings that change what a function returns without asking, such as `search_path` and `TimeZone`, and whose values
+//!   `cache_get` would read;
 //! * *settings*: as the scope has it, those that PostgREST sets from the token (`request.jwt.…`), or all with a dot in their name,
 //!   which applications use to pass on who is asking; and all there are once the function was seen asking for one.
 //!
@@ -16,6 +17,7 @@ use crate::language::body::Scope;
 use crate::language::function::CachedFunction;
 use crate::server;
 use crate::store::traits::Trait;
+use crate::values;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
@@ -33,7 +35,7 @@ const NEUTRAL: [&[u8]; 3] = [OWN, b"pg_stat_statements.", b"auto_explain."];
 const SCHEMAS: usize = 32;
 
 /// The settings in [`format()`], by name.
-pub const FORMAT: [&CStr; 19] = [
+pub const FORMAT: [&CStr; 20] = [
     c"DateStyle",
     c"IntervalStyle",
     c"extra_float_digits",
@@ -46,6 +48,7 @@ pub const FORMAT: [&CStr; 19] = [
     c"transform_null_equals",
     c"standard_conforming_strings",
     c"quote_all_identifiers",
+    c"pg_query_cache.value_namespace",
     c"search_path",
     c"TimeZone",
     c"default_text_search_config",
@@ -57,7 +60,7 @@ pub const FORMAT: [&CStr; 19] = [
 
 #[derive(Default)]
 struct Format {
-    numbers: [i32; 13],
+    numbers: [i32; 14],
     texts: Vec<Vec<u8>>,
     /// What the search path means to this role.
     schemas: ([pg_sys::Oid; SCHEMAS], i32),
@@ -71,7 +74,7 @@ thread_local! {
     static ALL: RefCell<Watched> = RefCell::new(Watched::default());
 }
 
-fn numbers() -> [i32; 13] {
+fn numbers() -> [i32; 14] {
     // SAFETY: variables of the backend.
     unsafe {
         [
@@ -88,6 +91,8 @@ fn numbers() -> [i32; 13] {
             i32::from(pg_sys::Transform_null_equals),
             i32::from(pg_sys::standard_conforming_strings),
             i32::from(pg_sys::quote_all_identifiers),
+            // Whose values a function reads: with values of their own, roles do not share what "scope": "shared" would let them share.
+            values::namespace().to_u32() as i32,
         ]
     }
 }

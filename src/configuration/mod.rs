@@ -151,6 +151,14 @@ pub fn class_ttl_us(class: &str) -> i64 {
         .unwrap_or_default()
 }
 
+/// Why nothing in this database uses the cache, if the configuration says so, or is not known.
+pub fn off() -> Option<Reason> {
+    COPY.with_borrow(|copy| match copy {
+        None => Some(Reason::ConfigurationLocked),
+        Some(copy) => copy.disabled.then_some(Reason::DatabaseDisabled),
+    })
+}
+
 /// Why a cached function does not use the cache, if the configuration says so, or is not known.
 pub fn disabled(function: pg_sys::Oid, class: &str) -> Option<Reason> {
     COPY.with_borrow(|copy| match copy {

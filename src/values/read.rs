@@ -89,8 +89,10 @@ fn look(
     let now = now();
     let mut room = ROOM.take();
     let hash = memory_key(reader, namespace, key.bytes, &mut room);
-    // SAFETY: the backend's state; the active snapshot.
-    let memory = match unsafe { call::usable() } {
+    configuration::refresh(area);
+    // SAFETY: the backend's state.
+    let usable = unsafe { call::usable() };
+    let memory = match usable.and_then(|usable| configuration::off().map_or(Ok(usable), Err)) {
         // SAFETY: as above.
         Ok((area, snapshot)) => unsafe { in_memory(area, snapshot, hash, &room, now) },
         Err(reason) => Memory::Not(reason),
@@ -175,9 +177,7 @@ fn in_table(
             dependencies_on(area, place, key, snapshot)?.ok()
         });
         let stored = row(place, namespace, key, now);
-        if frames::filling() {
-            hand_up(area, place, key, stored);
-        }
+        hand_up(area, place, key, stored);
         let stored = stored?;
         if let (Some(before), Some((hash, bytes))) = (before, memory) {
             let snapshot = server::GetActiveSnapshot();
@@ -237,11 +237,18 @@ fn slots_of(area: Area, place: Place, key: Key<'_>) -> Option<Vec<u32>> {
     Some(slots)
 }
 
-/// A fill has read a key: what that depends on, or why its result cannot be stored.
+/// If a fill has read a key: what that depends on, or why its result cannot be stored.
 ///
 /// # Safety
 /// Inside a transaction that has snapshots.
 unsafe fn hand_up(area: Area, place: Place, key: Key<'_>, stored: Option<Stored>) {
+    // The fill is the leader's. A function that reads a value and says that it is safe in parallel is wrong, its callers are not to be.
+    if compat::is_parallel_worker() {
+        return area.note_parallel_read();
+    }
+    if !frames::filling() {
+        return;
+    }
     if stored.is_some_and(|stored| stored.expires_at.is_some()) {
         frames::rests_on_age();
     }
@@ -410,9 +417,7 @@ pub fn ttl(function: pg_sys::Oid, key: Key<'_>) -> Option<i64> {
     // SAFETY: inside a transaction.
     unsafe {
         let stored = row(place, namespace(), key, now);
-        if frames::filling() {
-            hand_up(area, place, key, stored);
-        }
+        hand_up(area, place, key, stored);
         stored?.expires_at.map(|end| end - now)
     }
 }

@@ -460,11 +460,57 @@ SELECT key, priority FROM cache_values ORDER BY key;
 ALTER SYSTEM RESET pg_query_cache.max_values;
 SELECT pg_reload_conf();
 
+-- A cached function has an answer for each set of values that it can have read, also one whose owner says that the answer is everybody's.
+CREATE FUNCTION reads(key text) RETURNS jsonb LANGUAGE sql STABLE AS 'SELECT public.cache_get($1)';
+SELECT cache_function('reads(text)', scope => 'shared');
+CREATE FUNCTION reads_alone(key text) RETURNS jsonb LANGUAGE sql STABLE AS 'SELECT public.cache_get($1)';
+SELECT cache_function('reads_alone(text)');
+SELECT cache_set('whose', '"everybody"');
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+SET pg_query_cache.value_namespace = 'role';
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+SELECT cache_set('whose', '"mine"');
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+SET ROLE regress_values_a;
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+RESET ROLE;
+RESET pg_query_cache.value_namespace;
+SELECT reads_cached('whose'), reads_alone_cached('whose');
+
+-- A parallel worker reads for the fill of its leader, though the function that does so should not have said that it may.
+CREATE TABLE many AS SELECT i FROM generate_series(1, 1000) AS i;
+CREATE FUNCTION worker_reads(key text) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS 'BEGIN RETURN public.cache_get(key); END';
+CREATE FUNCTION worker_sees() RETURNS bigint LANGUAGE plpgsql STABLE
+    SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0 SET parallel_leader_participation = off AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM many WHERE worker_reads(left('worked', 6 + 0 * i)) = '1');
+END $$;
+SELECT cache_function('worker_sees()');
+SELECT cache_set('worked', '1'), cache_track_table('many');
+SELECT worker_sees_cached();
+SELECT worker_sees_cached();
+SELECT cache_set('worked', '2');
+SELECT worker_sees_cached();
+
+-- Where the configuration has the cache off, values are read from the table.
+SELECT cache_get('worked'), cache_get('worked');
+SELECT set_cache_config('enabled', 'off');
+SELECT hits, bypasses FROM cache_value_stats() \gset
+SELECT cache_get('worked'), cache_get('worked');
+SELECT hits - :hits AS hits, bypasses - :bypasses AS bypasses FROM cache_value_stats();
+SELECT set_cache_config('enabled', NULL);
+SELECT hits FROM cache_value_stats() \gset
+SELECT cache_get('worked'), cache_get('worked');
+SELECT hits - :hits AS hits FROM cache_value_stats();
+
 \set ECHO none
 SET client_min_messages = warning;
 SELECT clear_cache() AS cleared \gset
-DROP FUNCTION memory, did, uses, uses_cached, keeps, keeps_cached;
-DROP TABLE seen;
+DROP FUNCTION memory, did, uses, uses_cached, keeps, keeps_cached, reads, reads_cached, reads_alone, reads_alone_cached, worker_reads,
+    worker_sees, worker_sees_cached;
+DROP TABLE seen, many;
 DROP SEQUENCE computed;
 DROP SCHEMA values_path CASCADE;
 DROP OWNED BY regress_values_a;
