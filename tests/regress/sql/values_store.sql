@@ -505,6 +505,13 @@ SELECT hits FROM cache_value_stats() \gset
 SELECT cache_get('worked'), cache_get('worked');
 SELECT hits - :hits AS hits FROM cache_value_stats();
 
+-- A transaction that remembers more keys than can be computed at once keeps the first of them, the next one goes on.
+SELECT count(cache_remember('more' || g, 'SELECT 1')) FROM generate_series(1, 300) AS g;
+SELECT count(*) < 300 AS less, count(*) > 0 AS some FROM cache_keys('more*');
+SELECT count(cache_remember('more' || g, 'SELECT 1')) FROM generate_series(1, 300) AS g;
+SELECT count(cache_remember('more' || g, 'SELECT 1')) FROM generate_series(1, 300) AS g;
+SELECT count(*) FROM cache_keys('more*');
+
 \set ECHO none
 SET client_min_messages = warning;
 SELECT clear_cache() AS cleared \gset
