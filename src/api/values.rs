@@ -228,14 +228,14 @@ function!(
                 crate::server::RecoveryInProgress(),
             )
         };
-        // Who has a namespace of its own is told of that one only.
+        // Who may not see all is told of the present namespace only, and what cannot be told apart only where all share one.
         let own = settings::value_namespace() == ValueNamespace::Role && !may_see_all;
         let mut figures = [0; 3];
         if !recovery {
             frames::rests_on_age();
             let arguments = [
                 write::moment(now()),
-                own.then(|| pg_sys::Datum::from(namespace())),
+                (!may_see_all).then(|| pg_sys::Datum::from(namespace())),
             ];
             run(place, Statement::Figures, &arguments, |row| {
                 figures = [row.number(1), row.number(2), row.number(3)];

@@ -477,6 +477,12 @@ SET ROLE regress_values_a;
 SELECT reads_cached('whose'), reads_alone_cached('whose');
 RESET ROLE;
 RESET pg_query_cache.value_namespace;
+-- Who shares everybody's values is not told how many others have of their own.
+SELECT count(*) = (SELECT keys FROM cache_value_stats()) AS all_of_them FROM cache_values;
+SET ROLE regress_values_a;
+SELECT keys FROM cache_value_stats();
+RESET ROLE;
+SELECT count(*) FROM cache_values WHERE namespace = 0;
 SELECT reads_cached('whose'), reads_alone_cached('whose');
 
 -- A parallel worker reads for the fill of its leader, though the function that does so should not have said that it may.
