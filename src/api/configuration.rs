@@ -175,6 +175,7 @@ impl Writer {
         }
     }
 
+    /// The present value.
     fn value(&self, name: &str) -> Option<String> {
         let values = Spi::connect_mut(|client| {
             client
@@ -190,7 +191,20 @@ impl Writer {
                 .map(|row| row.get::<String>(1))
                 .collect::<Result<Vec<_>, _>>()
         });
-        done(values).into_iter().flatten().next()
+        let seen = done(values).into_iter().flatten().next();
+        let present = reader::read()
+            .into_iter()
+            .flatten()
+            .find_map(|line| (line.name == name).then_some(line.value));
+        // A transaction with one snapshot for all does not see what others have committed since, and would take it for changed by itself.
+        if seen != present {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update"
+            );
+        }
+        seen
     }
 
     /// A class exists if it is built in or has a time to live.
