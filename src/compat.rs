@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;
+use std::cell::RefCell;
 use std::ffi::CStr;
 
 /// Syscache of functions by oid.
@@ -347,13 +348,30 @@ pub fn extension_namespace() -> Option<pg_sys::Oid> {
     schema
 }
 
-/// A table of this extension.
-pub fn extension_relation(name: &str) -> Option<pg_sys::Oid> {
-    let name = std::ffi::CString::new(name).ok()?;
-    let schema = extension_namespace()?;
+/// A table of this extension; see [`own_relation`].
+pub fn extension_relation(name: &CStr) -> Option<pg_sys::Oid> {
+    own_relation(name, extension_namespace()?)
+}
+
+/// A table of this extension, in its schema. The name alone would not do: where objects are of an earlier version, or the owner has
+/// renamed a table, anybody who may create tables there could put one in its place, and the worker, a superuser, would write it.
+pub fn own_relation(name: &CStr, schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    thread_local! {
+        /// Those found to belong to the extension.
+        static OWN: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+    }
     // SAFETY: a syscache lookup that allows for its absence.
     let relation = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
-    (relation != pg_sys::InvalidOid).then_some(relation)
+    if relation == pg_sys::InvalidOid || OWN.with_borrow(|own| own.contains(&relation)) {
+        return (relation != pg_sys::InvalidOid).then_some(relation);
+    }
+    // SAFETY: a catalog lookup that allows for absence.
+    let belongs_to = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation) };
+    if Some(belongs_to) != extension() {
+        return None;
+    }
+    OWN.with_borrow_mut(|own| own.push(relation));
+    Some(relation)
 }
 
 /// Schema of this extension, quoted where that is needed.

@@ -28,13 +28,9 @@ pub fn read() -> Option<Vec<Line>> {
     // SAFETY: catalog lookups that allow for absence; the lock is taken before the relation is opened; tuples are used while the scan
     // is. A scan without a snapshot takes a new one, also where none could be kept (in parallel mode).
     unsafe {
-        let Some(namespace) = compat::extension_namespace() else {
+        let Some(table) = compat::extension_relation(TABLE) else {
             return Some(Vec::new());
         };
-        let table = pg_sys::get_relname_relid(TABLE.as_ptr(), namespace);
-        if table == pg_sys::InvalidOid {
-            return Some(Vec::new());
-        }
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         if !pg_sys::ConditionalLockRelationOid(table, lock) {
             return None;

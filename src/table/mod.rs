@@ -49,7 +49,7 @@ fn lock_for_writing(wait: bool) -> bool {
 
 /// The table's name with its schema; `None` without the extension, or if its objects are of an earlier version that has no such table.
 pub fn qualified(table: &str) -> Option<String> {
-    compat::extension_relation(table)?;
+    compat::extension_relation(&std::ffi::CString::new(table).ok()?)?;
     Some(format!("{}.{table}", compat::extension_schema()?))
 }
 

@@ -25,10 +25,9 @@ impl Reader {
     pub unsafe fn open() -> Option<Reader> {
         // SAFETY: catalog lookups that allow for absence; the lock is taken before the relation is opened, and nobody is waited for.
         unsafe {
-            let table =
-                pg_sys::get_relname_relid(c"query_cache".as_ptr(), compat::extension_namespace()?);
+            let table = compat::extension_relation(c"query_cache")?;
             let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            if table == pg_sys::InvalidOid || !pg_sys::ConditionalLockRelationOid(table, lock) {
+            if !pg_sys::ConditionalLockRelationOid(table, lock) {
                 return None;
             }
             let relation = pg_sys::try_relation_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);

@@ -64,9 +64,8 @@ pub struct Place {
 
 impl Place {
     fn in_schema(schema: pg_sys::Oid) -> Option<Self> {
-        // SAFETY: a syscache lookup that allows for absence.
-        let table = unsafe { pg_sys::get_relname_relid(c"cache_values".as_ptr(), schema) };
-        (table != pg_sys::InvalidOid).then_some(Place { schema, table })
+        let table = compat::own_relation(c"cache_values", schema)?;
+        Some(Place { schema, table })
     }
 
     /// The place that belongs to a function of the extension.

@@ -119,12 +119,11 @@ pub fn subtransaction_ended(level: i32, committed: bool) {
 fn is_in_table(name: &str) -> bool {
     // SAFETY: catalog lookups that allow for absence; nobody is waited for; tuples are used while the scan is.
     unsafe {
-        let Some(namespace) = compat::extension_namespace() else {
+        let Some(table) = compat::extension_relation(TABLE) else {
             return false;
         };
-        let table = pg_sys::get_relname_relid(TABLE.as_ptr(), namespace);
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        if table == pg_sys::InvalidOid || !pg_sys::ConditionalLockRelationOid(table, lock) {
+        if !pg_sys::ConditionalLockRelationOid(table, lock) {
             return false;
         }
         let relation = pg_sys::try_relation_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);

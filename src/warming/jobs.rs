@@ -37,14 +37,14 @@ pub struct Job {
     pub settings: Vec<(String, String)>,
 }
 
-/// Runs `body` as the owner of the table, for a moment.
+/// Runs `body` as the owner of the table, for a moment. Nothing that the owner has put on the table outlives it.
 fn as_owner<R>(body: impl FnOnce(&str) -> R) -> Option<R> {
-    const LOCAL_USER: i32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+    const LOCAL_USER: i32 =
+        (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
     let schema = compat::extension_schema()?;
     // SAFETY: what is changed here is set right below, and by the end of the (sub)transaction after an ERROR.
     unsafe {
-        let table = pg_sys::get_relname_relid(TABLE.as_ptr(), compat::extension_namespace()?);
-        let owner = owner_of(table)?;
+        let owner = owner_of(compat::extension_relation(TABLE)?)?;
         let (mut role, mut context) = (pg_sys::InvalidOid, 0);
         pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
         let level = pg_sys::NewGUCNestLevel();
