@@ -74,7 +74,10 @@ pub fn put_on(settings: &[(String, String)], role: pg_sys::Oid) {
         set(name, value);
     }
     // SAFETY: a variable of the backend.
-    if role != unsafe { server::GetSessionUserId() } {
+    if role == unsafe { server::GetSessionUserId() } {
+        // It may have been declared with another one: ALTER ROLE … SET role.
+        set("role", "none");
+    } else {
         set("role", &compat::role_name(role));
     }
 }

@@ -14,6 +14,7 @@ use crate::store::area::Area;
 use crate::store::lookup::Found;
 use crate::store::refreshes::Request;
 use crate::store::statistics::count;
+use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,6 +40,7 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     let wanted = stale || found.head.hits >= HITS;
     if !wanted
         || REFRESHER.load(Ordering::Relaxed)
+        || is_lent(function.oid)
         || function
             .arguments
             .iter()
@@ -62,6 +64,25 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     });
     if asked {
         crate::worker::wake(area, database);
+    }
+}
+
+/// Whether the session's role is not the one that the call is made with: in a SECURITY DEFINER function, or in work of the server for
+/// the owner of an object, such as an index on an expression. The session is trusted with less there than the session's role is, so
+/// nothing is called again with that role. A function that is SECURITY DEFINER itself has its owner's role wherever it is called.
+fn is_lent(function: pg_sys::Oid) -> bool {
+    // SAFETY: variables of the backend; the tuple is pinned while it is read.
+    unsafe {
+        if pg_sys::InSecurityRestrictedOperation() || !pg_sys::InLocalUserIdChange() {
+            return pg_sys::InSecurityRestrictedOperation();
+        }
+        let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return true;
+        }
+        let lifts = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).prosecdef;
+        pg_sys::ReleaseSysCache(tuple);
+        !lifts
     }
 }
 

@@ -139,7 +139,9 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
                 pg_sys::get_func_name(function),
             );
         }
-        if !pg_sys::is_member_of_role(session_role, role) {
+        // Where it cannot SET ROLE, here or now, what it calls must not get a session in which it can.
+        let lent = pg_sys::InLocalUserIdChange() || pg_sys::InSecurityRestrictedOperation();
+        if lent || !pg_sys::is_member_of_role(session_role, role) {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -147,10 +149,14 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
                     "cannot warm in the background as role \"{}\"",
                     compat::role_name(role)
                 ),
-                format!(
-                    "The session's role \"{}\" could not SET ROLE to it.",
-                    compat::role_name(session_role)
-                )
+                if lent {
+                    "This is a SECURITY DEFINER function, or work of the server for the owner of an object.".to_owned()
+                } else {
+                    format!(
+                        "The session's role \"{}\" could not SET ROLE to it.",
+                        compat::role_name(session_role)
+                    )
+                }
             );
         }
         (role, session_role)

@@ -3,10 +3,12 @@
 //! * `access`: each object of the extension, each kind of role: what `cache_access_list()` says is what the catalog says
 //! * `rows`: row-level security of the tables, asked as each kind of role
 //! * `hostile`: a role that maintains the cache and wants more: names that hide others, keys that are made up, values of others
+//! * `lent`: a role whose functions a superuser runs, and tables in the place of the extension's
 //! * `names`: names and texts as nobody should give them
 
 mod access;
 mod hostile;
+mod lent;
 mod names;
 mod rows;
 
