@@ -19,6 +19,9 @@ use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// The longest time to live, and the longest time for which more is allowed, in microseconds: their sum is a number.
+const LONGEST: i64 = i64::MAX / 4;
+
 /// An argument of a cached function.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
@@ -182,11 +185,12 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
     let ttl_us = match &body.ttl {
         Some(ttl) => signature::parse_ttl(ttl)?,
         None => configuration::class_ttl_us(class),
-    };
+    }
+    .min(LONGEST);
     let disabled = configuration::disabled(oid, class);
     let (ahead, stale_us) = (
         signature::parse_ahead(&body)?,
-        signature::parse_stale(&body)?,
+        signature::parse_stale(&body)?.min(LONGEST),
     );
     let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
     // SAFETY: variables of the backend; the search path is a C string.

@@ -5,7 +5,8 @@
 //! finds no place is not made: the next hit asks again.
 //!
 //! Locks: the requests' lock guards all fields; a reader first looks for its hash without it.
-//! Failure: the worker gives back what a process has taken that is gone.
+//! Failure: the worker gives back what a process has taken that is gone. Where there is no worker (its database was dropped, or no process
+//! was free for it) whoever finds no other place takes such a one.
 
 #![allow(unsafe_code)]
 
@@ -145,6 +146,7 @@ impl Refreshes {
         let Some(index) = same
             .or_else(|| in_state(FREE))
             .or_else(|| in_state(GIVEN_UP))
+            .or_else(|| (0..PLACES).find(|index| self.is_left(*index)))
         else {
             return false;
         };
@@ -245,27 +247,32 @@ impl Refreshes {
             .store(if stored { FREE } else { GIVEN_UP }, Ordering::Release);
     }
 
-    /// Gives up what nobody will do: taken by a process that is gone, or asked for before `began` by sessions of a role whose
-    /// refresher, started then, has ended without arriving (a role that may not log in).
+    /// Whether nobody will do what a place asks for: the process that has taken it is gone, or none has come. The lock is held.
+    fn is_left(&self, index: usize) -> bool {
+        // SAFETY: the lock is held; looks through the table of processes.
+        unsafe {
+            let place = &*self.place(index);
+            match place.state.load(Ordering::Relaxed) {
+                RUNS => pg_sys::BackendPidGetProc(place.pid).is_null(),
+                WAITS => now() - place.since > AGAIN_US,
+                _ => false,
+            }
+        }
+    }
+
+    /// Gives up what nobody will do; also what was asked for before `began` by sessions of a role whose refresher, started then, has
+    /// ended without arriving (a role that may not log in).
     pub fn give_up(&self, database: u32, ended: Option<(pg_sys::Oid, i64)>) {
         let _guard = lock_requests();
         for index in 0..PLACES {
-            // SAFETY: the lock is held; looks through the table of processes.
-            let in_vain = unsafe {
-                let place = &*self.place(index);
-                place.database == database
-                    && match place.state.load(Ordering::Relaxed) {
-                        RUNS => pg_sys::BackendPidGetProc(place.pid).is_null(),
-                        WAITS => {
-                            now() - place.since > AGAIN_US
-                                || ended.is_some_and(|(role, began)| {
-                                    place.session_role == role.to_u32() && place.since < began
-                                })
-                        }
-                        _ => false,
-                    }
-            };
-            if in_vain {
+            // SAFETY: the lock is held.
+            let place = unsafe { &*self.place(index) };
+            let in_vain = ended.is_some_and(|(role, began)| {
+                place.state.load(Ordering::Relaxed) == WAITS
+                    && place.session_role == role.to_u32()
+                    && place.since < began
+            });
+            if place.database == database && (in_vain || self.is_left(index)) {
                 self.close(index, false);
             }
         }

@@ -353,3 +353,55 @@ fn accidents() -> Result<()> {
     ensure!(!cluster.log_contains("PANIC"));
     Ok(())
 }
+
+/// The readers of a database that has no process to refresh with leave as many requests as there is room for; then it is dropped.
+#[test]
+fn requests_that_nobody_will_serve() -> Result<()> {
+    // For two of the server, and the workers of two databases.
+    let cluster = with_extension(quiet("refresh-left").setting("max_worker_processes", "4"))?;
+    let function = "
+        CREATE FUNCTION tick(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN clock_timestamp()::text; END';
+        SELECT cache_function('tick(integer)', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour')";
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(function)?;
+    worker(&cluster)?;
+    client.batch_execute("CREATE DATABASE gone")?;
+    let mut other = cluster.connect("gone")?;
+    other.batch_execute("CREATE EXTENSION pg_query_cache")?;
+    other.batch_execute(function)?;
+    other.batch_execute("SELECT tick_cached(i) FROM generate_series(1, 99) AS i")?;
+    wait_for(
+        &cluster,
+        "both databases have a worker",
+        "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'pg_query_cache worker'",
+    )?;
+    thread::sleep(Duration::from_millis(1200));
+    other.batch_execute("SELECT tick_cached(i) FROM generate_series(1, 99) AS i")?;
+    drop(other);
+    client.batch_execute("DROP DATABASE gone")?;
+    thread::sleep(Duration::from_secs(61));
+    let first = text(&mut client, "SELECT tick_cached(1)")?;
+    thread::sleep(Duration::from_millis(1200));
+    ensure!(text(&mut client, "SELECT tick_cached(1)")? == first);
+    wait_for(
+        &cluster,
+        "a new result",
+        &format!("SELECT tick_cached(1) <> '{first}'"),
+    )
+}
+
+/// The longest intervals that there are do not add up to a negative one.
+#[test]
+fn served_for_ever() -> Result<()> {
+    let cluster = ground("refresh-for-ever")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION ever(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN clock_timestamp()::text; END';
+         SELECT cache_function('ever(integer)', ttl => '170000000 years', consistency => 'ttl', stale_while_revalidate => '170000000 years')",
+    )?;
+    let first = text(&mut client, "SELECT ever_cached(1)")?;
+    ensure!(text(&mut client, "SELECT ever_cached(1)")? == first);
+    client.batch_execute("SELECT flush_cache(); SELECT cleanup_expired_cache(); SELECT * FROM get_top_cache_entries(); SELECT cache_metrics()")?;
+    ensure!(text(&mut client, "SELECT ever_cached(1)")? == first);
+    Ok(())
+}
