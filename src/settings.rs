@@ -31,6 +31,8 @@ static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Smallest memory tier in MB: one partition with room for the slots, the statistics and a few thousand entries.
 pub const MEMORY_MIN_MB: i32 = 4;
+/// Largest memory tier in MB.
+pub const MEMORY_MAX_MB: i32 = 1024 * 1024;
 
 /// Whether cached functions use the cache in this session.
 #[inline(always)]
@@ -122,7 +124,7 @@ pub fn define(preloading: bool) {
             c"Entries, validity slots and statistics all live in it; nothing outside it grows.",
             &MEMORY_MB,
             MEMORY_MIN_MB,
-            1024 * 1024,
+            MEMORY_MAX_MB,
             GucContext::Postmaster,
             GucFlags::UNIT_MB,
         );

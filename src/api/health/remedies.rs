@@ -36,7 +36,7 @@ pub fn row_of(view: &str, function: pg_sys::Oid) -> String {
 pub fn more_memory() -> String {
     format!(
         "ALTER SYSTEM SET pg_query_cache.memory = '{}MB'",
-        settings::memory_bytes() / (1024 * 1024) * 2
+        (settings::memory_bytes() / (1024 * 1024) * 2).min(settings::MEMORY_MAX_MB as usize)
     )
 }
 

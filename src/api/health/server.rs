@@ -82,12 +82,13 @@ fn enabled() -> Finding {
         "session" | "client" => "SET".to_owned(),
         "database" => format!("ALTER DATABASE {database} SET"),
         "user" => format!("ALTER ROLE {role} SET"),
+        "global" => "ALTER ROLE ALL SET".to_owned(),
         "database user" => format!("ALTER ROLE {role} IN DATABASE {database} SET"),
         _ => "ALTER SYSTEM SET".to_owned(),
     };
     let words = match source {
         "session" | "client" => "Only this session has switched it off: switch it on again.",
-        "database" | "user" | "database user" => {
+        "database" | "user" | "database user" | "global" => {
             "Switch it on again; new sessions then use the cache."
         }
         _ => "Switch it on again, then SELECT pg_reload_conf().",

@@ -123,8 +123,7 @@ fn why_misses(own: &FunctionFigures) -> (String, String) {
     }
     match longer_ttl(own.function) {
         Some(sql) => (
-            "Most were too old. The result stays exact however long it is kept: give its class a longer time to live, then SELECT \
-             pg_reload_conf()."
+            "Most were too old. The result stays exact however long it is kept: give its class a longer time to live."
                 .into(),
             sql,
         ),

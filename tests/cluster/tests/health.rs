@@ -227,3 +227,81 @@ fn without_preloading_one_finding_says_it_all() -> Result<()> {
     cluster.restart(Mode::Fast)?;
     is_well(&mut cluster.connect(DATABASE)?, "caching switched on")
 }
+
+/// Everything has a name that needs quotes, and is ill in another way.
+const ODD: &str = r#"
+    CREATE SCHEMA "Ext Sch"; CREATE EXTENSION pg_query_cache SCHEMA "Ext Sch"; CREATE SCHEMA "we'ird \""x";
+    SET search_path = "we'ird \""x", "Ext Sch";
+    CREATE TABLE "t'a\b""c" (a integer); CREATE TABLE "un'tr""acked" (a integer); CREATE TYPE "ty'pe"" x" AS ENUM ('a');
+    CREATE FUNCTION "f'writes""\r"(x "ty'pe"" x", y integer) RETURNS integer LANGUAGE plpgsql VOLATILE AS
+        $$BEGIN UPDATE "t'a\b""c" SET a = a WHERE a = 1; RETURN y; END$$;
+    CREATE FUNCTION "f'slow"(x "ty'pe"" x", y float) RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN PERFORM pg_sleep(y); RETURN 1; END';
+    CREATE FUNCTION "f'large"(x integer) RETURNS text LANGUAGE sql STABLE AS 'SELECT repeat(md5(x::text), 100000)';
+    CREATE FUNCTION "f'untracked"(x integer) RETURNS bigint LANGUAGE sql STABLE AS $$SELECT count(*) FROM "un'tr""acked"$$;
+    CREATE FUNCTION "f'written"(x integer) RETURNS bigint LANGUAGE sql STABLE AS $$SELECT count(*) FROM "t'a\b""c"$$;
+    CREATE FUNCTION "f'lies"(x integer) RETURNS bigint LANGUAGE sql STABLE AS $$SELECT count(*) FROM "t'a\b""c" WHERE a <> x$$;
+    CREATE FUNCTION "f'many"(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+        BEGIN FOR i IN 1..300 LOOP EXECUTE format('SELECT count(*) FROM "we''ird \""x".m%s', i); END LOOP; RETURN x; END$$;
+    DO $$BEGIN FOR i IN 1..300 LOOP EXECUTE format('CREATE TABLE m%s ()', i); PERFORM cache_track_table('m' || i); END LOOP; END$$;
+    SELECT cache_track_table('"t''a\b""c"'),
+        cache_function('"f''slow"("ty''pe"" x",float)'), cache_function('"f''large"(integer)'), cache_function('"f''untracked"(integer)'),
+        cache_function('"f''written"(integer)'), cache_function('"f''many"(integer)'),
+        cache_function('"f''writes""\r"("ty''pe"" x",integer)', consistency => 'ttl'),
+        cache_function('"f''lies"(integer)', depends_on => jsonb_build_object('"we''ird \""x"."t''a\b""c"', '{"a": "$1"}'::jsonb));"#;
+
+/// The calls that fail to be stored.
+const ILL: &str = r#"SELECT "f'slow_cached"('a', 5.1), count("f'writes""\r_cached"('a', i)), count("f'large_cached"(i)), count("f'untracked_cached"(i)),
+        count("f'many_cached"(i)) FROM generate_series(1, 5) AS i"#;
+
+/// What is recommended is run as it stands, by somebody else with another search path.
+#[test]
+fn every_statement_runs_whatever_the_names() -> Result<()> {
+    let cluster = quiet("health-names").build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(ODD)?;
+    client.batch_execute(ILL)?;
+    for i in 0..120 {
+        client.batch_execute(&format!(
+            r#"SELECT "f'written_cached"(1); INSERT INTO "t'a\b""c" VALUES ({i})"#
+        ))?;
+    }
+    let lies = r#"SELECT "f'lies_cached"(-1)"#;
+    client.batch_execute(lies)?;
+    client.batch_execute(r#"INSERT INTO "t'a\b""c" VALUES (1)"#)?;
+    client.batch_execute("SET pg_query_cache.verify_sample_rate = 1")?;
+    client.batch_execute(&format!("{lies}; {lies}"))?;
+    client.batch_execute(
+        "SELECT set_cache_config('class.default.enabled', 'off'); SET pg_query_cache.enabled = off",
+    )?;
+    let rows = client.query(
+        "SELECT finding, sql FROM analyze_cache_health() WHERE status <> 'ok'",
+        &[],
+    )?;
+    let ill: Vec<(String, Option<String>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for expected in [
+        "caching switched on",
+        "hit rate",
+        "quarantined function",
+        "configured: class.default.enabled",
+        "differences found by verification",
+        "slow computation",
+        "high invalidation",
+        "costs more than it saves",
+        "reads an untracked relation",
+        "too large to be stored",
+        "writes",
+        "too many dependencies",
+    ] {
+        ensure!(
+            ill.iter().any(|(finding, _)| finding.starts_with(expected)),
+            "no {expected} in {ill:?}"
+        );
+    }
+    for (finding, sql) in ill {
+        let sql = sql.with_context(|| format!("{finding}: no SQL"))?;
+        let mut other = cluster.connect(DATABASE)?;
+        other.simple_query(&sql).with_context(|| sql.clone())?;
+    }
+    Ok(())
+}
