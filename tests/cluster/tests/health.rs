@@ -265,6 +265,10 @@ fn every_statement_runs_whatever_the_names() -> Result<()> {
             r#"SELECT "f'written_cached"(1); INSERT INTO "t'a\b""c" VALUES ({i})"#
         ))?;
     }
+    // So that writers are charged enough to be worth a word.
+    client.batch_execute(
+        r#"DO $$ BEGIN FOR i IN 1..3000 LOOP INSERT INTO "t'a\b""c" VALUES (i); COMMIT; END LOOP; END $$"#,
+    )?;
     let lies = r#"SELECT "f'lies_cached"(-1)"#;
     client.batch_execute(lies)?;
     client.batch_execute(r#"INSERT INTO "t'a\b""c" VALUES (1)"#)?;
