@@ -36,6 +36,8 @@ pub const COLUMNS: [&str; COUNT] = [
     "saved_us",
     "writer_us",
 ];
+/// Those that count what the whole server does: a database is idle whatever they say.
+const OF_SERVER: [&str; 2] = ["evictions", "no_room"];
 /// Number of these columns.
 pub const COUNT: usize = 12;
 
@@ -169,9 +171,12 @@ pub fn unrecorded(area: Area, state: &DatabaseState) -> Unrecorded {
 }
 
 impl Unrecorded {
-    /// Whether a row is worth it: something happened, or nothing has been written for an hour.
+    /// Whether a row is worth it: something happened here, or nothing has been written for an hour.
     fn is_worth_a_row(&self, state: &DatabaseState) -> bool {
-        self.numbers.iter().any(|number| *number > 0)
+        COLUMNS
+            .iter()
+            .zip(self.numbers)
+            .any(|(column, number)| number > 0 && !OF_SERVER.contains(column))
             || (self.now - state.recorded.at()).abs() >= IDLE
     }
 

@@ -148,6 +148,44 @@ fn trends_are_bounded_and_an_idle_database_is_left_alone() -> Result<()> {
     )
 }
 
+/// Evictions are those of the whole server: in a database where nothing happens they are no reason to write.
+#[test]
+fn evictions_elsewhere_leave_an_idle_database_alone() -> Result<()> {
+    let cluster =
+        with_accounts(quiet("looking-evictions").setting("pg_query_cache.memory", "4MB"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("CREATE DATABASE busy")?;
+    let mut busy = cluster.connect("busy")?;
+    busy.batch_execute(
+        "CREATE EXTENSION pg_query_cache;
+         CREATE FUNCTION large(n integer) RETURNS text LANGUAGE sql STABLE AS $$SELECT repeat('x', 100000) || n$$;
+         SELECT cache_function('large(integer)')",
+    )?;
+    ensure!(number(&mut client, "SELECT total_cached()")? > 0);
+    worker(&cluster)?;
+    set_clock(&cluster, 60)?;
+    wait_for(
+        &cluster,
+        "the call is recorded",
+        "SELECT count(*) > 0 FROM cache_trends",
+    )?;
+    let written = "SELECT max(xmin::text::bigint) FROM cache_trends";
+    let before = number(&mut client, written)?;
+    for minute in 2..=4 {
+        busy.batch_execute(&format!(
+            "SELECT count(large_cached({minute} * 1000 + i)) FROM generate_series(1, 100) AS i"
+        ))?;
+        set_clock(&cluster, minute * 60)?;
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    ensure!(number(&mut busy, "SELECT evictions FROM cache_stats()")? > 100);
+    ensure!(
+        number(&mut client, written)? == before,
+        "an idle database was written"
+    );
+    Ok(())
+}
+
 /// Somebody has the table: the worker says so, goes on, and records all of it later.
 #[test]
 fn trends_that_cannot_be_written_disturb_nobody() -> Result<()> {
