@@ -111,6 +111,7 @@ fn run(cluster: &Cluster, database: &str, blocks: &[Block]) -> Result<Vec<String
 }
 
 /// A line with its examples replaced by their kind.
+#[allow(clippy::expect_used, reason = "the patterns are constants")]
 fn kind_of(line: &str) -> String {
     static EXAMPLES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
         [

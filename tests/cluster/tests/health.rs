@@ -267,7 +267,7 @@ fn every_statement_runs_whatever_the_names() -> Result<()> {
     }
     // So that writers are charged enough to be worth a word.
     client.batch_execute(
-        r#"DO $$ BEGIN FOR i IN 1..3000 LOOP INSERT INTO "t'a\b""c" VALUES (i); COMMIT; END LOOP; END $$"#,
+        r#"DO $$ BEGIN FOR i IN 1..20000 LOOP INSERT INTO "t'a\b""c" VALUES (i); COMMIT; END LOOP; END $$"#,
     )?;
     let lies = r#"SELECT "f'lies_cached"(-1)"#;
     client.batch_execute(lies)?;

@@ -1,0 +1,30 @@
+//! What happens to whole servers. A cluster for each test, and one program for all: they wait most of the time, and can wait together.
+
+mod clients;
+mod configuration;
+mod contacts;
+mod copies;
+mod crash;
+mod documents;
+mod dump;
+mod explain;
+mod health;
+mod identity;
+mod looking;
+mod marketplace;
+mod memory;
+mod not_preloaded;
+mod pg_cron;
+mod pgbouncer;
+mod reference;
+mod refresh;
+mod replication;
+mod restart;
+mod security;
+mod shortage;
+mod single_flight;
+mod upgrade;
+mod values;
+mod verification;
+mod warming;
+mod worker;
