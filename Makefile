@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SECONDS ?= 1200
-.PHONY: help setup setup-build install demo psql test soak postgres-suites sqlsmith lint audit bench clean
+.PHONY: help setup setup-build setup-demo install demo psql test soak postgres-suites sqlsmith lint audit bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +19,13 @@ setup: ## install what is missing: Debian packages, Rust toolchain, cargo-pgrx
 setup-build:
 	@scripts/setup build
 
+setup-demo:
+	@scripts/setup demo
+
 install: setup-build ## build the extension and install it into the server of PG_CONFIG
 	@scripts/install
 
-demo: setup install ## show what it does, on real data, in a private cluster
+demo: setup-demo install ## show what it does, on real data, in a private cluster
 	@scripts/run demo
 
 psql: ## a shell into the demo's cluster

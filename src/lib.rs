@@ -1,7 +1,8 @@
 //! pg_query_cache: caches the results of SQL functions inside PostgreSQL, exact by snapshot.
 //!
 //! A call flows downwards once: `language → call → store, validity`; a write `dependencies → validity`; the worker
-//! `table → store`. Start reading at `call`.
+//! `table → store`. Start reading at `call`. Values of the application (`values`) are rows with the same memory in front of them;
+//! `warming` makes calls for those who would make them.
 
 mod api;
 mod call;
