@@ -11,6 +11,7 @@ use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
 use crate::server;
+use crate::table;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,20 +269,7 @@ impl Writer {
 
 /// Raises what SPI could not do.
 fn done<T>(result: Result<T, pgrx::spi::Error>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(problem) => {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("could not write table \"cache_configuration\": {problem}")
-            );
-            #[allow(unreachable_code)]
-            {
-                unreachable!("an ERROR does not return")
-            }
-        }
-    }
+    table::done("write table \"cache_configuration\"", result)
 }
 
 /// A setting of the server, ours.

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::{declared, relations, utility};
+use crate::behalf;
 use crate::compat;
 use crate::error::Error;
 use crate::fault::{self, Point};
@@ -213,28 +214,17 @@ fn mark_start(roots: &[pg_sys::Oid], operation: Operation) {
 /// Runs a command as the owner of the cluster, with nothing of the caller's search path, and without marking the definitions of the
 /// database as changed: [`mark_start`] has marked what this command concerns.
 fn run(command: &str) {
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: an ERROR resets the user with the (sub)transaction.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(
-            pg_sys::BOOTSTRAP_SUPERUSERID.into(),
-            context
-                | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION)
-                    as i32,
-        );
-    }
-    utility::without_marking(|| {
-        if let Err(problem) = Spi::run(command) {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("could not run \"{command}\": {problem}")
-            );
-        }
+    behalf::acting_as(pg_sys::BOOTSTRAP_SUPERUSERID.into(), || {
+        utility::without_marking(|| {
+            if let Err(problem) = Spi::run(command) {
+                ereport!(
+                    ERROR,
+                    PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                    format!("could not run \"{command}\": {problem}")
+                );
+            }
+        })
     });
-    // SAFETY: as above.
-    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
 }
 
 /// Oid of a trigger.

@@ -54,7 +54,7 @@ pub fn qualified(table: &str) -> Option<String> {
 }
 
 /// Raises what SPI could not do.
-fn done<T>(what: &str, result: Result<T, pgrx::spi::Error>) -> T {
+pub fn done<T>(what: &str, result: Result<T, pgrx::spi::Error>) -> T {
     match result {
         Ok(value) => value,
         Err(problem) => {

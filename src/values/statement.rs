@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::Place;
+use crate::behalf;
 use crate::compat;
 use crate::error::Error;
 use pgrx::pg_sys;
@@ -278,77 +279,44 @@ pub fn run(
         .iter()
         .map(|value| if value.is_some() { b' ' } else { b'n' } as std::ffi::c_char)
         .collect();
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: inside a transaction. Whatever an ERROR leaves behind is taken back with the (sub)transaction: SPI, user, settings.
+    let Some(owner) = behalf::owner_of(place.table) else {
+        Error::NoValues.raise();
+    };
+    // SAFETY: inside a transaction. Whatever an ERROR leaves behind is taken back with the (sub)transaction.
     unsafe {
-        let owner = owner(place.table);
         pg_sys::SPI_connect();
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(
-            owner,
-            context
-                | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION)
-                    as i32,
-        );
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let plan = plan(place, statement);
-        let code = pg_sys::SPI_execute_plan(
-            plan,
-            values.as_mut_ptr(),
-            nulls.as_ptr(),
-            !statement.writes(),
-            0,
-        );
-        if code < 0 {
-            pgrx::ereport!(
-                ERROR,
-                pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!(
-                    "could not run a statement on \"cache_values\": {}",
-                    compat::text(pg_sys::SPI_result_code_string(code))
-                )
+        let processed = behalf::acting_as(owner, || {
+            let plan = plan(place, statement);
+            let code = pg_sys::SPI_execute_plan(
+                plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                !statement.writes(),
+                0,
             );
-        }
-        let processed = pg_sys::SPI_processed;
-        let rows = pg_sys::SPI_tuptable;
-        if !rows.is_null() {
-            for index in 0..(*rows).numvals as usize {
-                visit(Row {
-                    tuple: *(*rows).vals.add(index),
-                    description: (*rows).tupdesc,
-                });
+            if code < 0 {
+                pgrx::ereport!(
+                    ERROR,
+                    pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                    format!(
+                        "could not run a statement on \"cache_values\": {}",
+                        compat::text(pg_sys::SPI_result_code_string(code))
+                    )
+                );
             }
-        }
-        pg_sys::AtEOXact_GUC(true, level);
-        pg_sys::SetUserIdAndSecContext(user, context);
+            let processed = pg_sys::SPI_processed;
+            let rows = pg_sys::SPI_tuptable;
+            if !rows.is_null() {
+                for index in 0..(*rows).numvals as usize {
+                    visit(Row {
+                        tuple: *(*rows).vals.add(index),
+                        description: (*rows).tupdesc,
+                    });
+                }
+            }
+            processed
+        });
         pg_sys::SPI_finish();
         processed
-    }
-}
-
-/// Owner of the table.
-unsafe fn owner(table: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: a syscache lookup.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as _,
-            pg_sys::Datum::from(table),
-        );
-        if tuple.is_null() {
-            Error::NoValues.raise();
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        owner
     }
 }

@@ -9,11 +9,13 @@
 #![allow(unsafe_code)]
 
 use super::arguments::{elements, json_type};
+use crate::behalf;
 use crate::call::carried;
 use crate::compat;
 use crate::error::{Error, OrRaise};
 use crate::server;
 use crate::store::progress::{self, Tally};
+use crate::table;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -37,67 +39,15 @@ pub struct Job {
     pub settings: Vec<(String, String)>,
 }
 
-/// Runs `body` as the owner of the table, for a moment. Nothing that the owner has put on the table outlives it.
+/// Runs `body` as the owner of the table, with the table's name.
 fn as_owner<R>(body: impl FnOnce(&str) -> R) -> Option<R> {
-    const LOCAL_USER: i32 =
-        (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
-    let schema = compat::extension_schema()?;
-    // SAFETY: what is changed here is set right below, and by the end of the (sub)transaction after an ERROR.
-    unsafe {
-        let owner = owner_of(compat::extension_relation(TABLE)?)?;
-        let (mut role, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::SetUserIdAndSecContext(owner, context | LOCAL_USER);
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let result = body(&format!("{schema}.cache_warm_jobs"));
-        pg_sys::AtEOXact_GUC(false, level);
-        pg_sys::SetUserIdAndSecContext(role, context);
-        Some(result)
-    }
-}
-
-/// Owner of a relation, if it exists.
-unsafe fn owner_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: the tuple is pinned while it is read.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as _,
-            pg_sys::Datum::from(relation),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        Some(owner)
-    }
+    let owner = behalf::owner_of(compat::extension_relation(TABLE)?)?;
+    let table = table::qualified(TABLE.to_str().ok()?)?;
+    Some(behalf::acting_as(owner, || body(&table)))
 }
 
 fn done<T>(result: Result<T, pgrx::spi::Error>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(problem) => {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("could not use table \"cache_warm_jobs\": {problem}")
-            );
-            #[allow(unreachable_code)]
-            {
-                unreachable!("an ERROR does not return")
-            }
-        }
-    }
+    table::done("use table \"cache_warm_jobs\"", result)
 }
 
 /// The calls of a JSON text: an object is one, an array holds the arguments of each.
