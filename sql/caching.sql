@@ -112,3 +112,44 @@ CREATE FUNCTION cache_memory_entries(
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 1000 AS 'MODULE_PATHNAME', 'cache_entries_wrapper';
 COMMENT ON FUNCTION cache_memory_entries() IS 'entries of this database in memory, without their values';
+
+-- The columns of the views.
+
+COMMENT ON COLUMN cached_functions.function IS 'the cached function';
+COMMENT ON COLUMN cached_functions.base_function IS 'what it caches, as its body says';
+COMMENT ON COLUMN cached_functions.owner IS 'who owns the cached function';
+COMMENT ON COLUMN cached_functions.class IS 'its class';
+COMMENT ON COLUMN cached_functions.ttl IS 'its own time to live; NULL: that of the class';
+COMMENT ON COLUMN cached_functions.scope IS 'role, claims or shared';
+COMMENT ON COLUMN cached_functions.consistency IS 'strict or ttl';
+COMMENT ON COLUMN cached_functions.priority IS '0 to 3: rounds of eviction that an entry survives without a hit';
+COMMENT ON COLUMN cached_functions.depends_on IS 'tables and key columns that the body names';
+COMMENT ON COLUMN cached_functions.tags IS 'names for invalidate_cache()';
+COMMENT ON COLUMN cached_functions.refresh_ahead IS 'how long before the end results are computed anew';
+COMMENT ON COLUMN cached_functions.stale_while_revalidate IS 'for how long after the end results are served while they are computed anew';
+COMMENT ON COLUMN cache_function_stats.function IS 'the cached function';
+COMMENT ON COLUMN cache_function_stats.calls IS 'hits, misses and bypasses';
+COMMENT ON COLUMN cache_function_stats.hits IS 'calls answered from the cache';
+COMMENT ON COLUMN cache_function_stats.misses IS 'calls that found nothing valid';
+COMMENT ON COLUMN cache_function_stats.bypasses IS 'calls answered by the function on purpose';
+COMMENT ON COLUMN cache_function_stats.hit_rate IS 'hits of hits and misses, 0 to 1';
+COMMENT ON COLUMN cache_function_stats.fills IS 'results stored';
+COMMENT ON COLUMN cache_function_stats.waits IS 'calls that waited for another sessions computation';
+COMMENT ON COLUMN cache_function_stats.refreshes IS 'results computed anew ahead of time';
+COMMENT ON COLUMN cache_function_stats.stale IS 'hits past the time to live, while the result was computed anew';
+COMMENT ON COLUMN cache_function_stats.invalidations IS 'misses that found a result which a write had invalidated';
+COMMENT ON COLUMN cache_function_stats.expirations IS 'misses that found a result which was too old';
+COMMENT ON COLUMN cache_function_stats.fill_seconds IS 'time spent in the function by misses';
+COMMENT ON COLUMN cache_function_stats.fill_p50_ms IS 'half of the computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_p95_ms IS '95 of 100 computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_p99_ms IS '99 of 100 computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_max_ms IS 'the longest computation';
+COMMENT ON COLUMN cache_function_stats.saved_seconds IS 'time that hits would have spent in the function';
+COMMENT ON COLUMN cache_function_stats.writer_seconds IS 'its share of the time that writers spent in tracking triggers';
+COMMENT ON COLUMN cache_function_stats.net_benefit_seconds IS 'saved_seconds less writer_seconds';
+COMMENT ON COLUMN cache_function_stats.entries IS 'entries in memory';
+COMMENT ON COLUMN cache_function_stats.memory_bytes IS 'bytes of these';
+COMMENT ON COLUMN cache_function_stats.verified IS 'hits computed again and compared';
+COMMENT ON COLUMN cache_function_stats.differences IS 'of these, that were wrong';
+COMMENT ON COLUMN cache_function_stats.quarantined IS 'whether it is bypassed because a stored result was wrong';
+COMMENT ON COLUMN cache_function_stats.reasons IS 'bypasses, and results not stored, by reason';

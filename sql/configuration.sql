@@ -28,6 +28,7 @@ CREATE TABLE cache_configuration_log (
 CREATE INDEX cache_configuration_log_changed_at_idx ON cache_configuration_log (changed_at);
 ALTER TABLE cache_configuration_log ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_configuration_log IS 'who changed what of the configuration by set_cache_config(); kept for 400 days';
+COMMENT ON COLUMN cache_configuration_log.id IS 'number of the change';
 COMMENT ON COLUMN cache_configuration_log.changed_at IS 'when the transaction that changed it began';
 COMMENT ON COLUMN cache_configuration_log.changed_by IS 'the role that changed it';
 COMMENT ON COLUMN cache_configuration_log.session_role IS 'the role that had logged in';
@@ -47,6 +48,8 @@ CREATE TRIGGER cache_configuration_changed AFTER INSERT OR UPDATE OR DELETE ON c
     FOR EACH ROW EXECUTE FUNCTION cache_configuration_changed();
 CREATE TRIGGER cache_configuration_emptied AFTER TRUNCATE ON cache_configuration
     FOR EACH STATEMENT EXECUTE FUNCTION cache_configuration_changed();
+COMMENT ON TRIGGER cache_configuration_changed ON cache_configuration IS 'all sessions learn of a change at commit';
+COMMENT ON TRIGGER cache_configuration_emptied ON cache_configuration IS 'all sessions learn of a change at commit';
 ALTER TABLE cache_configuration ENABLE ALWAYS TRIGGER cache_configuration_changed;
 ALTER TABLE cache_configuration ENABLE ALWAYS TRIGGER cache_configuration_emptied;
 

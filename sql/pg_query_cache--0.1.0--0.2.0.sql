@@ -119,6 +119,48 @@ RETURNS SETOF record
 COMMENT ON FUNCTION analyze_cache_health() IS
     'what is well and what is not: each finding with its status (critical, warning, ok), value, threshold and what to do, in words and as SQL';
 
+-- The columns of the views.
+
+COMMENT ON COLUMN cached_functions.function IS 'the cached function';
+COMMENT ON COLUMN cached_functions.base_function IS 'what it caches, as its body says';
+COMMENT ON COLUMN cached_functions.owner IS 'who owns the cached function';
+COMMENT ON COLUMN cached_functions.class IS 'its class';
+COMMENT ON COLUMN cached_functions.ttl IS 'its own time to live; NULL: that of the class';
+COMMENT ON COLUMN cached_functions.scope IS 'role, claims or shared';
+COMMENT ON COLUMN cached_functions.consistency IS 'strict or ttl';
+COMMENT ON COLUMN cached_functions.priority IS '0 to 3: rounds of eviction that an entry survives without a hit';
+COMMENT ON COLUMN cached_functions.depends_on IS 'tables and key columns that the body names';
+COMMENT ON COLUMN cached_functions.tags IS 'names for invalidate_cache()';
+COMMENT ON COLUMN cached_functions.refresh_ahead IS 'how long before the end results are computed anew';
+COMMENT ON COLUMN cached_functions.stale_while_revalidate IS 'for how long after the end results are served while they are computed anew';
+COMMENT ON COLUMN cache_function_stats.function IS 'the cached function';
+COMMENT ON COLUMN cache_function_stats.calls IS 'hits, misses and bypasses';
+COMMENT ON COLUMN cache_function_stats.hits IS 'calls answered from the cache';
+COMMENT ON COLUMN cache_function_stats.misses IS 'calls that found nothing valid';
+COMMENT ON COLUMN cache_function_stats.bypasses IS 'calls answered by the function on purpose';
+COMMENT ON COLUMN cache_function_stats.hit_rate IS 'hits of hits and misses, 0 to 1';
+COMMENT ON COLUMN cache_function_stats.fills IS 'results stored';
+COMMENT ON COLUMN cache_function_stats.waits IS 'calls that waited for another sessions computation';
+COMMENT ON COLUMN cache_function_stats.refreshes IS 'results computed anew ahead of time';
+COMMENT ON COLUMN cache_function_stats.stale IS 'hits past the time to live, while the result was computed anew';
+COMMENT ON COLUMN cache_function_stats.invalidations IS 'misses that found a result which a write had invalidated';
+COMMENT ON COLUMN cache_function_stats.expirations IS 'misses that found a result which was too old';
+COMMENT ON COLUMN cache_function_stats.fill_seconds IS 'time spent in the function by misses';
+COMMENT ON COLUMN cache_function_stats.fill_p50_ms IS 'half of the computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_p95_ms IS '95 of 100 computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_p99_ms IS '99 of 100 computations took at most this long';
+COMMENT ON COLUMN cache_function_stats.fill_max_ms IS 'the longest computation';
+COMMENT ON COLUMN cache_function_stats.saved_seconds IS 'time that hits would have spent in the function';
+COMMENT ON COLUMN cache_function_stats.writer_seconds IS 'its share of the time that writers spent in tracking triggers';
+COMMENT ON COLUMN cache_function_stats.net_benefit_seconds IS 'saved_seconds less writer_seconds';
+COMMENT ON COLUMN cache_function_stats.entries IS 'entries in memory';
+COMMENT ON COLUMN cache_function_stats.memory_bytes IS 'bytes of these';
+COMMENT ON COLUMN cache_function_stats.verified IS 'hits computed again and compared';
+COMMENT ON COLUMN cache_function_stats.differences IS 'of these, that were wrong';
+COMMENT ON COLUMN cache_function_stats.quarantined IS 'whether it is bypassed because a stored result was wrong';
+COMMENT ON COLUMN cache_function_stats.reasons IS 'bypasses, and results not stored, by reason';
+
+COMMENT ON COLUMN cache_cleanup_log.id IS 'number of the clean-up';
 COMMENT ON COLUMN cache_cleanup_log.rows IS 'rows removed from query_cache and cache_values';
 
 CREATE FUNCTION get_enterprise_contacts_summary_cached(enterprise_id bigint, cache_duration interval DEFAULT '2 hours')
@@ -186,6 +228,7 @@ CREATE TABLE cache_configuration_log (
 CREATE INDEX cache_configuration_log_changed_at_idx ON cache_configuration_log (changed_at);
 ALTER TABLE cache_configuration_log ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_configuration_log IS 'who changed what of the configuration by set_cache_config(); kept for 400 days';
+COMMENT ON COLUMN cache_configuration_log.id IS 'number of the change';
 COMMENT ON COLUMN cache_configuration_log.changed_at IS 'when the transaction that changed it began';
 COMMENT ON COLUMN cache_configuration_log.changed_by IS 'the role that changed it';
 COMMENT ON COLUMN cache_configuration_log.session_role IS 'the role that had logged in';
@@ -205,6 +248,8 @@ CREATE TRIGGER cache_configuration_changed AFTER INSERT OR UPDATE OR DELETE ON c
     FOR EACH ROW EXECUTE FUNCTION cache_configuration_changed();
 CREATE TRIGGER cache_configuration_emptied AFTER TRUNCATE ON cache_configuration
     FOR EACH STATEMENT EXECUTE FUNCTION cache_configuration_changed();
+COMMENT ON TRIGGER cache_configuration_changed ON cache_configuration IS 'all sessions learn of a change at commit';
+COMMENT ON TRIGGER cache_configuration_emptied ON cache_configuration IS 'all sessions learn of a change at commit';
 ALTER TABLE cache_configuration ENABLE ALWAYS TRIGGER cache_configuration_changed;
 ALTER TABLE cache_configuration ENABLE ALWAYS TRIGGER cache_configuration_emptied;
 
@@ -499,6 +544,7 @@ CREATE TABLE cache_warm_jobs (
 );
 CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
 CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
 COMMENT ON TABLE cache_warm_jobs IS
     'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
 COMMENT ON COLUMN cache_warm_jobs.id IS 'number, as warm_cache_in_background() returned it';
@@ -722,6 +768,8 @@ BEGIN
                 CREATE POLICY readers ON %s FOR SELECT
                     USING (pg_catalog.has_function_privilege('cache_stats()'::pg_catalog.regprocedure, 'EXECUTE'))$policy$,
                 member."table");
+            EXECUTE pg_catalog.format('COMMENT ON POLICY readers ON %s IS %L', member."table",
+                                      'rows are for those who may execute cache_stats()');
         END IF;
     END LOOP;
     PERFORM cache_access_apply('GRANT', '{everybody}', 'PUBLIC'),

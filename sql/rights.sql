@@ -164,6 +164,8 @@ BEGIN
                 CREATE POLICY readers ON %s FOR SELECT
                     USING (pg_catalog.has_function_privilege('cache_stats()'::pg_catalog.regprocedure, 'EXECUTE'))$policy$,
                 member."table");
+            EXECUTE pg_catalog.format('COMMENT ON POLICY readers ON %s IS %L', member."table",
+                                      'rows are for those who may execute cache_stats()');
         END IF;
     END LOOP;
     PERFORM cache_access_apply('GRANT', '{everybody}', 'PUBLIC'),

@@ -56,6 +56,7 @@ CREATE INDEX cache_cleanup_log_cleanup_time_idx ON cache_cleanup_log (cleanup_ti
 ALTER TABLE cache_cleanup_log ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_cleanup_log IS
     'clean-ups of the cache: each one by hand, and those of the background worker that removed something; kept for 90 days';
+COMMENT ON COLUMN cache_cleanup_log.id IS 'number of the clean-up';
 COMMENT ON COLUMN cache_cleanup_log.cleanup_time IS 'when it ran';
 COMMENT ON COLUMN cache_cleanup_log.removed_by IS '''worker'' or the role that called cleanup_expired_cache()';
 COMMENT ON COLUMN cache_cleanup_log.expired_entries IS 'entries removed from memory because of their age';

@@ -39,6 +39,7 @@ CREATE TABLE cache_warm_jobs (
 );
 CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
 CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
 COMMENT ON TABLE cache_warm_jobs IS
     'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
 COMMENT ON COLUMN cache_warm_jobs.id IS 'number, as warm_cache_in_background() returned it';

@@ -117,6 +117,24 @@ fn everything_has_a_comment() -> Result<()> {
            AND obj_description(d.objid, d.classid::regclass::name) IS NULL",
     )?;
     ensure!(silent.is_empty(), "without a comment: {silent:?}");
+    // And what they are made of, but for the triggers that each tracked table has.
+    let silent = texts(
+        &mut client,
+        "WITH relation AS (
+             SELECT c.oid, c.relname FROM pg_depend AS d
+             JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+             JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind IN ('r', 'v')
+             WHERE e.extname = 'pg_query_cache')
+         SELECT format('%s.%s', r.relname, a.attname) FROM relation AS r JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0
+         WHERE col_description(r.oid, a.attnum) IS NULL
+         UNION ALL
+         SELECT format('%s on %s', p.polname, r.relname) FROM relation AS r JOIN pg_policy AS p ON p.polrelid = r.oid
+         WHERE obj_description(p.oid, 'pg_policy') IS NULL
+         UNION ALL
+         SELECT format('%s on %s', t.tgname, r.relname) FROM relation AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid
+         WHERE NOT t.tgisinternal AND t.tgname !~ '^pg_query_cache_' AND obj_description(t.oid, 'pg_trigger') IS NULL",
+    )?;
+    ensure!(silent.is_empty(), "without a comment: {silent:?}");
     Ok(())
 }
 
@@ -177,5 +195,55 @@ fn every_test_that_the_documents_name_exists() -> Result<()> {
         }
     }
     ensure!(named > 100, "only {named} tests are named");
+    Ok(())
+}
+
+/// Conditions are told as the server names them; what a client can meet has to be on the page.
+#[test]
+fn every_error_is_in_the_reference() -> Result<()> {
+    const NEVER_SENT: [&str; 7] = [
+        // Of injected faults.
+        "SYSTEM_ERROR",
+        // Of errors that were caught, to be told apart.
+        "QUERY_CANCELED",
+        "ADMIN_SHUTDOWN",
+        "CRASH_SHUTDOWN",
+        "CANNOT_CONNECT_NOW",
+        "DATABASE_DROPPED",
+        "SUCCESSFUL_COMPLETION",
+    ];
+    let errors = REFERENCE
+        .split_once("## Errors")
+        .and_then(|(_, after)| after.split("\n## ").next())
+        .context("no section of errors")?;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src")];
+    let mut seen = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path)?;
+            for rest in source.split("ERRCODE_").skip(1) {
+                let end = rest
+                    .find(|c: char| !c.is_ascii_uppercase() && c != '_')
+                    .unwrap_or(rest.len());
+                seen.insert(rest[..end].to_owned());
+            }
+        }
+    }
+    ensure!(seen.len() > 15, "only {} conditions", seen.len());
+    for name in seen {
+        let plain = name
+            .trim_start_matches("E_R_I_E_")
+            .trim_start_matches("T_R_")
+            .to_lowercase();
+        ensure!(
+            NEVER_SENT.contains(&name.as_str()) || errors.contains(&format!("`{plain}`")),
+            "{plain} is not among the errors of docs/reference.md"
+        );
+    }
     Ok(())
 }
