@@ -114,5 +114,23 @@ const row = await request(service("GET"), async (client) => (await client.query(
 assert.equal(typeof row.amount, "string");
 assert.ok(row.placed instanceof Date && Array.isArray(row.labels) && row.note["ä"] === 'ö"');
 
+// Values: set by one request, got by others, counted by many; nothing of a request that fails; not for those who log in.
+const value = (who, sql, values) => request(who, async (client) => (await client.query(sql, values)).rows[0].value);
+const basket = { items: [{ id: 7, note: 'ö"' }], total: 12.5 };
+await request(service(), (client) => client.query("SELECT cache_set($1, $2, ttl => '1 hour', tags => '{baskets}')", ["basket:7", basket]));
+assert.deepEqual(await value(service("GET"), "SELECT cache_get($1) AS value", ["basket:7"]), basket);
+const visits = "SELECT cache_increment($1) AS value";
+const key = `visits-${process.argv[2]}`;
+await Promise.all(Array.from({ length: 30 }, () => value(service(), visits, [key])));
+await assert.rejects(request(service(), async (client) => {
+  await client.query(visits, [key]);
+  throw new Error("the request fails");
+}), /the request fails/);
+assert.equal(await value(service(), visits, [key]), "31");
+assert.equal(await value(service(), "SELECT invalidate_cache('{baskets}') AS value", []), "1");
+assert.equal(await value(service("GET"), "SELECT cache_get($1) AS value", ["basket:7"]), null);
+await assert.rejects(value(user("tenant-0"), "SELECT cache_get($1) AS value", [key]), code("42501"));
+await assert.rejects(value(service("GET"), visits, [key]), code("25006"));
+
 await pool.end();
 console.log(JSON.stringify({ asked, written }));

@@ -126,6 +126,29 @@ with request("service_role") as cursor, cursor.connection.pipeline():
     second = cursor.connection.execute("SELECT api.customer_summary_cached(4) ->> 'orders'")
     assert int(second.fetchone()[0]) == int(first.fetchone()[0]) + 1
 
+# Values: many sessions remember one key, one of them asks; what is rolled back never was.
+KEY = f"remembered-{sys.argv[1]}"
+
+
+def remember(_):
+    with request("service_role") as cursor:
+        return cursor.execute("SELECT cache_remember(%s, 'SELECT count(*) FROM api.orders', '1 hour')", [KEY]).fetchone()[0]
+
+
+with ThreadPoolExecutor(8) as executor:
+    answers = set(executor.map(remember, range(24)))
+assert len(answers) == 1, answers
+with request("service_role") as cursor:
+    cursor.execute("SELECT cache_set('setting', %s)", [Jsonb({"a": [1, None, "ö"]})])
+    try:
+        with cursor.connection.transaction():
+            cursor.execute("SELECT cache_set('setting', '0'), cache_delete(%s)", [KEY])
+            raise RuntimeError
+    except RuntimeError:
+        pass
+with request("service_role", read_only=True) as cursor:
+    assert cursor.execute("SELECT cache_get('setting'), cache_exists(%s)", [KEY]).fetchone() == ({"a": [1, None, "ö"]}, True)
+
 # Errors keep their class, message, detail and hint.
 try:
     with request("service_role") as cursor:
@@ -133,7 +156,7 @@ try:
     raise AssertionError("no error")
 except errors.NoDataFound as error:
     assert error.diag.message_detail == "Customers are numbered from 0.", error
-for attempt in ("SELECT api.customer_summary_cached(1)", "SELECT count(*) FROM query_cache", "SELECT clear_cache()", "SELECT * FROM cache_stats()"):
+for attempt in ("SELECT api.customer_summary_cached(1)", "SELECT count(*) FROM query_cache", "SELECT clear_cache()", "SELECT * FROM cache_stats()", "SELECT cache_get('setting')"):
     try:
         with request("anon") as cursor:
             cursor.execute(attempt)
