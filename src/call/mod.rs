@@ -194,7 +194,7 @@ unsafe fn decide_by_key<T: Traveller>(
     traveller.looks_for(call);
     // SAFETY: the caller's fcinfo and snapshot.
     unsafe {
-        let (mut tried_table, mut looked_again) = (false, false);
+        let (mut tried_table, mut looked_again, mut looked_in_turn) = (false, false, false);
         let mut anew = match refresh::errand(call) {
             Errand::None => false,
             Errand::This => true,
@@ -273,6 +273,11 @@ unsafe fn decide_by_key<T: Traveller>(
                 return Some(traveller.finds(miss.into()));
             }
             let lead = match join(area, call.hash, looked_again) {
+                // Who led before may have stored its result between the look and the turn.
+                Turn::Mine(Some(_)) if !looked_in_turn && look_up(area, call).is_ok() => {
+                    looked_in_turn = true;
+                    continue;
+                }
                 Turn::Mine(lead) => lead,
                 Turn::LookAgain => {
                     count(function.oid, Outcome::Waited);

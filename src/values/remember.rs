@@ -141,7 +141,14 @@ fn begin(call: Arguments) -> Step {
         let mut room = Vec::new();
         let hash = memory_key(reader, namespace(), key.bytes, &mut room);
         match take_turn(area, hash, waited) {
-            Turn::Leads => return compute(is_absent_for_all(place, key), Some(hash)),
+            Turn::Leads => {
+                // Who led before may have committed between the look and the turn.
+                if let Some(value) = look(reader, key) {
+                    give_up(hash);
+                    return Step::Answer(value);
+                }
+                return compute(is_absent_for_all(place, key), Some(hash));
+            }
             Turn::LedBefore => return compute(is_absent_for_all(place, key), None),
             Turn::LookAgain => waited = true,
             Turn::Alone => return compute(false, None),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
     DATABASE, counters, in_background, number, quiet, wait_for, wait_for_gate, with_extension,
 };
@@ -465,5 +465,34 @@ fn a_waiter_and_a_filler_cannot_deadlock() -> Result<()> {
         assert_eq!(waiter.join().unwrap(), Ok("1".to_owned()), "{function}");
         assert_eq!(filler.join().unwrap(), Ok("1".to_owned()), "{function}");
     }
+    Ok(())
+}
+
+/// However closely they follow each other: who comes while the one before stores its result takes that.
+#[test]
+fn sessions_on_each_others_heels_compute_each_call_once() -> Result<()> {
+    let cluster = with_extension(quiet("flight-heels"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION work(i integer) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM generate_series(1, i % 50)';
+         SELECT cache_function('work(integer)')",
+    )?;
+    const CALLS: i32 = 5_000;
+    let sessions: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = cluster.connect(DATABASE)?;
+            Ok(thread::spawn(move || -> Result<()> {
+                for call in 1..=CALLS {
+                    client.query_one("SELECT work_cached($1)", &[&call])?;
+                }
+                Ok(())
+            }))
+        })
+        .collect::<Result<_>>()?;
+    for session in sessions {
+        session.join().unwrap()?;
+    }
+    let found = counters(&mut client, "work_cached")?;
+    ensure!(found.fills == i64::from(CALLS), "{found:?}");
     Ok(())
 }

@@ -116,6 +116,40 @@ fn the_one_that_computes_ends() -> Result<()> {
     Ok(())
 }
 
+/// However closely they follow each other: who comes while the one before commits takes what that one has kept.
+#[test]
+fn sessions_on_each_others_heels_compute_each_key_once() -> Result<()> {
+    let cluster = cluster("values-heels")?;
+    const KEYS: i64 = 400;
+    let sessions: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = cluster.connect(DATABASE)?;
+            Ok(std::thread::spawn(move || -> Result<Vec<String>> {
+                (1..=KEYS)
+                    .map(|key| {
+                        let row = client.query_one(
+                            "SELECT cache_remember($1, 'SELECT nextval(''computed'')')::text",
+                            &[&format!("heel {key}")],
+                        )?;
+                        Ok(row.get(0))
+                    })
+                    .collect()
+            }))
+        })
+        .collect::<Result<_>>()?;
+    let answers: Vec<_> = sessions
+        .into_iter()
+        .map(|session| session.join().unwrap())
+        .collect::<Result<_>>()?;
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let computed = number(
+        &mut cluster.connect(DATABASE)?,
+        "SELECT last_value FROM computed",
+    )?;
+    assert_eq!(computed, KEYS);
+    Ok(())
+}
+
 /// The others wait for the end of the transaction, not of the query: before, they could not see the value.
 #[test]
 fn others_wait_for_the_end_of_the_transaction() -> Result<()> {
