@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::{definitions, plans, session, utility};
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -17,9 +18,7 @@ use std::cell::Cell;
 static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 
-thread_local! {
-    static WORKER_QUERIES: Cell<u32> = const { Cell::new(0) };
-}
+static WORKER_QUERIES: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 
 /// Installs the hooks. Once, in the postmaster.
 pub fn install() {

@@ -181,7 +181,11 @@ impl EntryHead {
 
     /// Sets the lengths of what follows the fixed fields. `false` if one is more than can be.
     pub fn measure(&mut self, dependencies: usize, key_rest: usize, value: usize) -> bool {
-        match (dependencies.try_into(), key_rest.try_into(), value.try_into()) {
+        match (
+            dependencies.try_into(),
+            key_rest.try_into(),
+            value.try_into(),
+        ) {
             (Ok(dependencies), Ok(key_rest), Ok(value)) => {
                 (self.dependencies, self.key_rest, self.value_length) =
                     (dependencies, key_rest, value);
