@@ -536,12 +536,20 @@ pub unsafe fn catalog_rows(
 pub unsafe fn oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
     // SAFETY: the caller's.
     unsafe {
-        if list.is_null() {
-            return Vec::new();
-        }
-        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-        let oids = cells.iter().map(|cell| cell.oid_value).collect();
+        let oids = cells(list).iter().map(|cell| cell.oid_value).collect();
         pg_sys::list_free(list);
         oids
     }
+}
+
+/// The cells of a list of the server's, none of NULL.
+///
+/// # Safety
+/// `list` is a list that outlives the cells, or NULL.
+pub unsafe fn cells<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
+    if list.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller's list.
+    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
 }
