@@ -7,6 +7,7 @@ mod environment;
 mod figure;
 mod measure;
 mod options;
+mod plot;
 mod report;
 mod sample;
 mod server;
@@ -22,7 +23,7 @@ use crate::report::Report;
 fn main() -> ExitCode {
     let done = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Help) => {
-            print!("{}", options::HELP);
+            println!("{}{}", options::HELP, measure::names());
             Ok(true)
         }
         Ok(Command::Run(options)) => run(&options),
@@ -49,6 +50,8 @@ fn run(options: &Options) -> Result<bool> {
     if !options.quick && options.only.is_none() {
         report.write_page()?;
         println!("\nwritten to docs/benchmarks.md");
+    } else if report.write_other_plots()? {
+        println!("\nplots in target/benchmarks");
     }
     let missed = report.missed();
     if missed > 0 {

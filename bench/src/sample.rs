@@ -36,6 +36,12 @@ pub(crate) fn in_turns<const N: usize>(
 }
 
 impl Sample {
+    /// Of values that were measured otherwise than in turns.
+    #[allow(dead_code, reason = "for the sections to come")]
+    pub(crate) fn of(values: Vec<f64>) -> Self {
+        Sample(values)
+    }
+
     /// Both of each round put together.
     pub(crate) fn with(&self, other: &Sample, combine: impl Fn(f64, f64) -> f64) -> Sample {
         Sample(

@@ -54,8 +54,5 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         ));
         figures.push(overhead.goal(Goal::AtMost(50.0)));
     }
-    Ok(vec![Section {
-        title: "Fills, in one backend".into(),
-        figures,
-    }])
+    Ok(vec![Section::new("Fills, in one backend", figures)])
 }

@@ -54,8 +54,8 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             Figure::new(*what, &sample.minus(&samples[0]), Unit::Us).goal(Goal::AtMost(*goal))
         })
         .collect();
-    Ok(vec![Section {
-        title: "Inside one backend, more than a call that returns a constant".into(),
+    Ok(vec![Section::new(
+        "Inside one backend, more than a call that returns a constant",
         figures,
-    }])
+    )])
 }

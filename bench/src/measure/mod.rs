@@ -6,7 +6,9 @@ mod peers;
 mod unused;
 mod writers;
 
-use anyhow::{Result, bail};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::options::Options;
 use crate::report::Section;
@@ -23,12 +25,27 @@ const ALL: &[Measurement] = &[
     ("unused", unused::measure),
 ];
 
+/// The names of all sections.
+pub(crate) fn names() -> String {
+    let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
 /// Measures what was asked for.
 pub(crate) fn all(options: &Options) -> Result<Vec<Section>> {
+    let wanted = || ALL.iter().filter(|(name, _)| options.wants(name));
+    ensure!(
+        wanted().next().is_some(),
+        "there is no such section, only {}",
+        names()
+    );
     let mut sections = Vec::new();
-    for (name, measure) in ALL.iter().filter(|(name, _)| options.wants(name)) {
-        eprintln!("measuring: {name}");
-        sections.extend(measure(options)?);
+    for (name, measure) in wanted() {
+        eprint!("measuring: {name} …");
+        let begin = Instant::now();
+        let measured = measure(options).with_context(|| format!("section \"{name}\""));
+        eprintln!(" {:.0} s", begin.elapsed().as_secs_f64());
+        sections.extend(measured?);
     }
     Ok(sections)
 }

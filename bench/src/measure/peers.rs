@@ -7,12 +7,25 @@ use anyhow::Result;
 use super::expect_at_least;
 use crate::figure::{Figure, Goal, Unit};
 use crate::options::Options;
+use crate::plot::Plot;
 use crate::report::Section;
 use crate::sample::{Sample, in_turns};
 use crate::server::{self, DATABASE, Load, ask, total};
 
 /// Keys of the figure with many of them.
 const KEYS: usize = 10_000;
+
+/// The candidates, as the plot calls them.
+const NAMES: [&str; 8] = [
+    "floor, one key",
+    "hit, one key",
+    "floor, 10,000 keys",
+    "hit, 10,000 keys",
+    "row by primary key",
+    "classical table cache",
+    "the same, not waiting for the disk",
+    "the function itself",
+];
 
 /// The candidate whose commits do not wait for the disk.
 const HURRIED: usize = 6;
@@ -45,6 +58,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         "SELECT report(1);".to_owned(),
     ];
     let mut sections = Vec::new();
+    let mut rates = Vec::new();
     for clients in [1, 4] {
         let before = total(&mut client, "hits")?;
         let samples: [Sample; 8] = in_turns(options.rounds(), |candidate, _| {
@@ -62,6 +76,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             }
             .tps()
         })?;
+        rates.push(samples.each_ref().map(|sample| sample.spread().median));
         let [
             floor,
             hot,
@@ -119,10 +134,23 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             Unit::Ratio,
         ));
         let s = if clients == 1 { "" } else { "s" };
-        sections.push(Section {
-            title: format!("Through a client: 1 KB jsonb, prepared, {clients} session{s}"),
+        sections.push(Section::new(
+            format!("Through a client: 1 KB jsonb, prepared, {clients} session{s}"),
             figures,
-        });
+        ));
     }
+    let plot = NAMES.iter().enumerate().fold(
+        Plot::bars(
+            "peers",
+            "1 KB of jsonb through a client",
+            ["1 session", "4 sessions"],
+            "transactions per second",
+        ),
+        |plot, (candidate, name)| {
+            plot.group(*name, rates.iter().map(|rates| rates[candidate]).collect())
+        },
+    );
+    let last = sections.pop().map(|section: Section| section.plot(plot));
+    sections.extend(last);
     Ok(sections)
 }

@@ -32,9 +32,9 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         }
         .tps()
     })?;
-    Ok(vec![Section {
-        title: "Preloaded and unused: pgbench select-only, 2 sessions".into(),
-        figures: vec![
+    Ok(vec![Section::new(
+        "Preloaded and unused: pgbench select-only, 2 sessions",
+        vec![
             Figure::new("without the extension", &without, Unit::Tps),
             Figure::new(
                 "preloaded ÷ without",
@@ -43,5 +43,5 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             )
             .goal(Goal::AtLeast(0.99)),
         ],
-    }])
+    )])
 }

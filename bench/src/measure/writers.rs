@@ -69,9 +69,9 @@ fn tpcb(cluster: &Cluster, options: &Options) -> Result<Section> {
         }
         .tps()
     })?;
-    Ok(Section {
-        title: "Writers: pgbench TPC-B, 2 sessions, three tables tracked".into(),
-        figures: vec![
+    Ok(Section::new(
+        "Writers: pgbench TPC-B, 2 sessions, three tables tracked",
+        vec![
             Figure::new("untracked", &untracked, Unit::Tps),
             Figure::new(
                 "unkeyed ÷ untracked",
@@ -82,7 +82,7 @@ fn tpcb(cluster: &Cluster, options: &Options) -> Result<Section> {
             Figure::new("keyed ÷ untracked", &keyed.over(&untracked), Unit::Ratio)
                 .goal(Goal::AtLeast(0.95)),
         ],
-    })
+    ))
 }
 
 /// Loading a million rows in one statement.
@@ -100,9 +100,9 @@ fn copy(cluster: &Cluster, options: &Options) -> Result<Section> {
         client.batch_execute("TRUNCATE loaded")?;
         Ok(timed(&mut client, &format!("COPY loaded FROM '{file}'"))? / 1e3)
     })?;
-    Ok(Section {
-        title: "Writers: COPY of 1,000,000 rows".into(),
-        figures: vec![
+    Ok(Section::new(
+        "Writers: COPY of 1,000,000 rows",
+        vec![
             Figure::new("untracked", &untracked, Unit::Ms),
             Figure::new(
                 "unkeyed ÷ untracked",
@@ -113,5 +113,5 @@ fn copy(cluster: &Cluster, options: &Options) -> Result<Section> {
             Figure::new("keyed ÷ untracked", &keyed.over(&untracked), Unit::Ratio)
                 .goal(Goal::AtMost(1.3)),
         ],
-    })
+    ))
 }
