@@ -7,10 +7,14 @@ mod environment;
 mod figure;
 mod measure;
 mod options;
+mod pgpool;
 mod plot;
+mod redis;
 mod report;
 mod sample;
 mod server;
+mod service;
+mod wire;
 
 use std::env;
 use std::process::ExitCode;
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
 /// Measures and shows; false if a goal was to be met and is clearly missed.
 fn run(options: &Options) -> Result<bool> {
     let report = Report {
-        environment: environment::describe(options)?,
+        environment: environment::describe()?,
         sections: measure::all(options)?,
         margin: options.margin(),
     };

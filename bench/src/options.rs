@@ -39,9 +39,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// How often everything is measured in turn.
+    /// How often everything is measured in turn, unless a section knows better.
     pub(crate) fn rounds(&self) -> usize {
-        if self.quick { 3 } else { 11 }
+        self.rounds_of(11)
+    }
+
+    /// So many rounds, or the few of a quick run.
+    pub(crate) fn rounds_of(&self, rounds: usize) -> usize {
+        if self.quick { 3 } else { rounds }
     }
 
     /// How far beyond its goal a figure has to be to be clearly missed, as a share of the goal.

@@ -53,7 +53,7 @@ pub(crate) struct Report {
     pub(crate) margin: f64,
 }
 
-const HEADINGS: [&str; 5] = ["", "median", "middle half", "goal", ""];
+const HEADINGS: [&str; 6] = ["", "median", "middle half", "rounds", "goal", ""];
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
 /// The folder of the plots, beside the page; and where a run that does not write the page leaves them.
 const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks");
@@ -78,14 +78,14 @@ impl Report {
         for (name, value) in &self.environment {
             let _ = writeln!(text, "{name:width$}  {value}", width = width.unwrap_or(0));
         }
-        let rows: Vec<[String; 5]> = self
+        let rows: Vec<[String; 6]> = self
             .sections
             .iter()
             .flat_map(|section| &section.figures)
             .map(|figure| figure.cells(self.margin))
             .chain([HEADINGS.map(str::to_owned)])
             .collect();
-        let widths: [usize; 5] = std::array::from_fn(|column| {
+        let widths: [usize; 6] = std::array::from_fn(|column| {
             rows.iter()
                 .map(|row| row[column].chars().count())
                 .max()
@@ -115,7 +115,9 @@ impl Report {
         text.push_str(&self.summary());
         for section in &self.sections {
             let _ = writeln!(text, "\n### {}\n", section.title);
-            text.push_str("| | median | middle half | goal | |\n|---|--:|--:|--:|---|\n");
+            text.push_str(
+                "| | median | middle half | rounds | goal | |\n|---|--:|--:|--:|--:|---|\n",
+            );
             for figure in &section.figures {
                 let _ = writeln!(text, "| {} |", figure.cells(self.margin).join(" | "));
             }
@@ -150,7 +152,7 @@ impl Report {
                 } else {
                     ""
                 };
-                let [what, median, _, goal, verdict] = figure.cells(self.margin);
+                let [what, median, _, _, goal, verdict] = figure.cells(self.margin);
                 let _ = writeln!(text, "| {title} | {what} | {goal} | {median} | {verdict} |");
             }
         }
@@ -197,11 +199,11 @@ fn replaced(page: &str, generated: &str) -> Option<String> {
 }
 
 /// One line: the first and the last column to the left, figures to the right.
-fn line(row: &[String; 5], widths: &[usize; 5]) -> String {
+fn line(row: &[String; 6], widths: &[usize; 6]) -> String {
     let mut text = String::from(" ");
     for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
         let _ = match column {
-            0 | 4 => write!(text, " {cell:<width$} "),
+            0 | 5 => write!(text, " {cell:<width$} "),
             _ => write!(text, " {cell:>width$} "),
         };
     }

@@ -18,21 +18,50 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     /// A quarter of the values is above.
     pub(crate) high: f64,
+    /// How many values there are.
+    pub(crate) rounds: usize,
 }
 
 /// Measures each candidate once per round, the order reversed every other round.
 pub(crate) fn in_turns<const N: usize>(
     rounds: usize,
-    mut measure: impl FnMut(usize, usize) -> Result<f64>,
+    measure: impl FnMut(usize, usize) -> Result<f64>,
 ) -> Result<[Sample; N]> {
     let mut samples = [const { Sample(Vec::new()) }; N];
+    fill_in_turns(&mut samples, rounds, measure)?;
+    Ok(samples)
+}
+
+/// The same for as many candidates as there are.
+pub(crate) fn each_in_turns<C>(
+    candidates: &[C],
+    rounds: usize,
+    mut measure: impl FnMut(&C, usize) -> Result<f64>,
+) -> Result<Vec<Sample>> {
+    let mut samples = vec![Sample(Vec::new()); candidates.len()];
+    fill_in_turns(&mut samples, rounds, |candidate, round| {
+        measure(&candidates[candidate], round)
+    })?;
+    Ok(samples)
+}
+
+fn fill_in_turns(
+    samples: &mut [Sample],
+    rounds: usize,
+    mut measure: impl FnMut(usize, usize) -> Result<f64>,
+) -> Result<()> {
+    let count = samples.len();
     for round in 0..rounds {
-        for turn in 0..N {
-            let candidate = if round % 2 == 0 { turn } else { N - 1 - turn };
+        for turn in 0..count {
+            let candidate = if round % 2 == 0 {
+                turn
+            } else {
+                count - 1 - turn
+            };
             samples[candidate].0.push(measure(candidate, round)?);
         }
     }
-    Ok(samples)
+    Ok(())
 }
 
 impl Sample {
@@ -85,6 +114,7 @@ impl Sample {
             low: at(0.25),
             median: at(0.5),
             high: at(0.75),
+            rounds: sorted.len(),
         }
     }
 }

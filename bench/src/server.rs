@@ -1,6 +1,7 @@
 //! The private cluster, its programs and its sessions.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
@@ -51,14 +52,18 @@ pub(crate) fn create_database(cluster: &Cluster, name: &str, scripts: &[&str]) -
 }
 
 /// A load that `pgbench` drives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     /// The cluster.
     pub(crate) cluster: &'a Cluster,
+    /// Host and port, if something stands in front of the cluster.
+    pub(crate) place: Option<(&'a Path, u16)>,
     /// The database.
     pub(crate) database: &'a str,
     /// The transaction; the built-in one of this name if it begins with `@`.
     pub(crate) script: &'a str,
+    /// How statements are sent, as pgbench calls it.
+    pub(crate) protocol: &'a str,
     /// Sessions.
     pub(crate) clients: usize,
     /// How long.
@@ -67,24 +72,44 @@ pub(crate) struct Load<'a> {
     pub(crate) settings: &'a str,
 }
 
-impl Load<'_> {
-    /// Transactions per second through prepared statements.
+impl<'a> Load<'a> {
+    /// A second of prepared statements in one session.
+    pub(crate) fn of(cluster: &'a Cluster, database: &'a str, script: &'a str) -> Self {
+        Load {
+            cluster,
+            place: None,
+            database,
+            script,
+            protocol: "prepared",
+            clients: 1,
+            seconds: 1,
+            settings: "",
+        }
+    }
+
+    /// Transactions per second.
     pub(crate) fn tps(&self) -> Result<f64> {
         let (file, text) = match self.script.strip_prefix('@') {
             Some(builtin) => (format!("--builtin={builtin}"), ""),
             None => ("--file=-".to_owned(), self.script),
         };
         let threads = self.clients.min(cores());
-        let mut child = self
-            .cluster
-            .program("pgbench")
-            .args(["--no-vacuum", "--protocol=prepared"])
+        let mut command = self.cluster.program("pgbench");
+        command
+            .arg("--no-vacuum")
             .arg(file)
+            .arg(format!("--protocol={}", self.protocol))
             .arg(format!("--client={}", self.clients))
             .arg(format!("--jobs={threads}"))
             .arg(format!("--time={}", self.seconds))
-            .arg(self.database)
-            .env("PGOPTIONS", self.settings)
+            .arg(self.database);
+        if !self.settings.is_empty() {
+            command.env("PGOPTIONS", self.settings);
+        }
+        if let Some((host, port)) = self.place {
+            command.env("PGHOST", host).env("PGPORT", port.to_string());
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

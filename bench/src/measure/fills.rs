@@ -52,7 +52,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             &bare,
             Unit::Us,
         ));
-        figures.push(overhead.goal(Goal::AtMost(50.0)));
+        figures.push(overhead.goal(Goal::AtMost(15.0)));
     }
     Ok(vec![Section::new("Fills, in one backend", figures)])
 }

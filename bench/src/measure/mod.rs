@@ -3,6 +3,7 @@
 mod fills;
 mod inside;
 mod peers;
+mod redis;
 mod unused;
 mod writers;
 
@@ -19,6 +20,7 @@ type Measurement = (&'static str, fn(&Options) -> Result<Vec<Section>>);
 /// All sections, in the order of the page.
 const ALL: &[Measurement] = &[
     ("peers", peers::measure),
+    ("redis", redis::measure),
     ("inside", inside::measure),
     ("fills", fills::measure),
     ("writers", writers::measure),

@@ -23,12 +23,8 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     }
     let [without, preloaded]: [Sample; 2] = in_turns(options.rounds(), |candidate, _| {
         Load {
-            cluster: &clusters[candidate],
-            database: "postgres",
-            script: "@select-only",
             clients: 2,
-            seconds: if options.quick { 1 } else { 2 },
-            settings: "",
+            ..Load::of(&clusters[candidate], "postgres", "@select-only")
         }
         .tps()
     })?;

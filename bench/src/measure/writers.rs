@@ -60,12 +60,8 @@ fn prepare(cluster: &Cluster, kind: &str) -> Result<()> {
 fn tpcb(cluster: &Cluster, options: &Options) -> Result<Section> {
     let [untracked, unkeyed, keyed]: [Sample; 3] = in_turns(options.rounds(), |candidate, _| {
         Load {
-            cluster,
-            database: KINDS[candidate],
-            script: "@tpcb-like",
             clients: 2,
-            seconds: if options.quick { 1 } else { 3 },
-            settings: "",
+            ..Load::of(cluster, KINDS[candidate], "@tpcb-like")
         }
         .tps()
     })?;
