@@ -1,7 +1,7 @@
 //! The private cluster, its programs and its sessions.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
@@ -25,6 +25,16 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
 /// Starts a cluster, with the extension preloaded or not.
 pub(crate) fn start(name: &str, preload: bool) -> Result<Cluster> {
     describe(name).preload(preload).build()
+}
+
+/// Starts a cluster with other settings than most, the cache's size above all.
+pub(crate) fn start_with(name: &str, settings: &[(&str, &str)]) -> Result<Cluster> {
+    let described = settings
+        .iter()
+        .fold(describe(name), |builder, (name, value)| {
+            builder.setting(name, value)
+        });
+    described.build()
 }
 
 /// Starts a cluster that waits for the disk at each commit, as a server does whose data matter.
@@ -133,6 +143,12 @@ impl<'a> Load<'a> {
             ),
         }
     }
+}
+
+/// The server's socket itself.
+pub(crate) fn socket(cluster: &Cluster) -> PathBuf {
+    let name = format!(".s.PGSQL.{}", cluster.port());
+    cluster.socket_dir().join(name)
 }
 
 /// How many processors there are.

@@ -1,10 +1,17 @@
 //! What is measured, a file per section.
 
+mod contention;
+mod crowd;
 mod fills;
+mod growth;
 mod inside;
+mod memory;
 mod peers;
 mod redis;
+mod tags;
+mod unrelated;
 mod unused;
+mod warm;
 mod writers;
 
 use std::time::Instant;
@@ -22,8 +29,15 @@ const ALL: &[Measurement] = &[
     ("peers", peers::measure),
     ("redis", redis::measure),
     ("inside", inside::measure),
+    ("growth", growth::measure),
+    ("tags", tags::measure),
+    ("unrelated", unrelated::measure),
+    ("contention", contention::measure),
     ("fills", fills::measure),
+    ("crowd", crowd::measure),
     ("writers", writers::measure),
+    ("memory", memory::measure),
+    ("warm", warm::measure),
     ("unused", unused::measure),
 ];
 
