@@ -5,6 +5,7 @@ mod crowd;
 mod fills;
 mod growth;
 mod inside;
+mod instructions;
 mod memory;
 mod peers;
 mod redis;
@@ -29,6 +30,7 @@ const ALL: &[Measurement] = &[
     ("peers", peers::measure),
     ("redis", redis::measure),
     ("inside", inside::measure),
+    ("instructions", instructions::measure),
     ("growth", growth::measure),
     ("tags", tags::measure),
     ("unrelated", unrelated::measure),
