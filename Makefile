@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SECONDS ?= 1200
-.PHONY: help setup setup-build setup-demo install demo psql test soak postgres-suites sqlsmith lint audit bench clean
+.PHONY: help setup setup-build setup-demo setup-bench install demo psql test soak postgres-suites sqlsmith lint audit bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ setup-build:
 
 setup-demo:
 	@scripts/setup demo
+
+setup-bench:
+	@scripts/setup bench
 
 install: setup-build ## build the extension and install it into the server of PG_CONFIG
 	@scripts/install
@@ -50,7 +53,7 @@ lint: setup-build ## check format, clippy, documentation, licences, scripts
 audit: ## look for known vulnerabilities in the dependencies (downloads the advisories)
 	cargo deny --workspace check advisories
 
-bench: setup install ## measure, and compare within the same run
+bench: setup-bench install ## measure, and compare within the same run
 	@scripts/run bench $(BENCH)
 
 clean: ## stop the private clusters and remove everything built

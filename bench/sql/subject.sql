@@ -33,4 +33,8 @@ SELECT cache_track_table('orders'), cache_track_table('pages');
 CREATE TABLE answers (id int PRIMARY KEY, answer jsonb NOT NULL);
 INSERT INTO answers SELECT k, report(k) FROM generate_series(1, 100) k;
 
+-- And of a materialized view.
+CREATE MATERIALIZED VIEW answers_view AS SELECT id, answer FROM answers;
+CREATE UNIQUE INDEX ON answers_view (id);
+
 VACUUM ANALYZE;

@@ -9,10 +9,18 @@ pub(crate) enum Unit {
     Tps,
     /// One thing divided by another.
     Ratio,
+    /// Nanoseconds.
+    Ns,
     /// Microseconds.
     Us,
     /// Milliseconds.
     Ms,
+    /// Seconds.
+    S,
+    /// Bytes.
+    Bytes,
+    /// A number of things.
+    Count,
 }
 
 /// What a figure should be.
@@ -87,8 +95,8 @@ impl Figure {
         }
     }
 
-    /// The cells of its row: what, median, spread, goal, verdict.
-    pub(crate) fn cells(&self, margin: f64) -> [String; 5] {
+    /// The cells of its row: what, median, spread, rounds, goal, verdict.
+    pub(crate) fn cells(&self, margin: f64) -> [String; 6] {
         let goal = match self.goal {
             Some(Goal::AtLeast(goal)) => format!("≥ {}", self.unit.text(goal)),
             Some(Goal::AtMost(goal)) => format!("≤ {}", self.unit.text(goal)),
@@ -100,14 +108,17 @@ impl Figure {
             Verdict::Close => "close",
             Verdict::Missed => "missed",
         };
+        let spread = format!(
+            "{} … {}",
+            self.unit.number(self.value.low),
+            self.unit.number(self.value.high)
+        );
+        let once = self.value.rounds < 2;
         [
             self.what.clone(),
             self.unit.text(self.value.median),
-            format!(
-                "{} … {}",
-                self.unit.number(self.value.low),
-                self.unit.number(self.value.high)
-            ),
+            if once { String::new() } else { spread },
+            self.value.rounds.to_string(),
             goal,
             verdict.to_owned(),
         ]
@@ -117,12 +128,14 @@ impl Figure {
 impl Unit {
     fn number(self, value: f64) -> String {
         match self {
-            Unit::Tps => grouped(value),
+            Unit::Tps | Unit::Bytes | Unit::Count => grouped(value),
             Unit::Ratio if value >= 10.0 => format!("{value:.1}"),
             Unit::Ratio => format!("{value:.3}"),
             Unit::Us if value >= 100.0 => format!("{value:.0}"),
             Unit::Us => format!("{value:.2}"),
             Unit::Ms => format!("{value:.0}"),
+            Unit::Ns => format!("{value:.1}"),
+            Unit::S => format!("{value:.2}"),
         }
     }
 
@@ -130,19 +143,25 @@ impl Unit {
         let unit = match self {
             Unit::Tps => "/s",
             Unit::Ratio => "×",
+            Unit::Ns => "ns",
             Unit::Us => "µs",
             Unit::Ms => "ms",
+            Unit::S => "s",
+            Unit::Bytes => "B",
+            Unit::Count => "",
         };
         format!("{} {unit}", self.number(value))
+            .trim_end()
+            .to_owned()
     }
 }
 
 /// A whole number with its thousands apart.
-fn grouped(value: f64) -> String {
+pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && digit.is_ascii_digit() && (digits.len() - i) % 3 == 0 && text != "-" {
             text.push(',');
         }
         text.push(digit);
@@ -157,7 +176,12 @@ mod tests {
     fn figure(low: f64, median: f64, high: f64, goal: Goal) -> Figure {
         Figure {
             what: String::new(),
-            value: Spread { low, median, high },
+            value: Spread {
+                low,
+                median,
+                high,
+                rounds: 3,
+            },
             unit: Unit::Ratio,
             goal: Some(goal),
         }
@@ -179,5 +203,6 @@ mod tests {
     fn thousands_are_apart() {
         assert_eq!(grouped(1_234_567.4), "1,234,567");
         assert_eq!(grouped(999.0), "999");
+        assert_eq!(grouped(-123_456.0), "-123,456");
     }
 }

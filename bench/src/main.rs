@@ -3,13 +3,19 @@
 //! Shows the figures beside their goals and writes them into `docs/benchmarks.md`. The exit status is 0 however slow the machine
 //! is, unless `--check` asks for a verdict.
 
+mod callgrind;
 mod environment;
 mod figure;
 mod measure;
 mod options;
+mod pgpool;
+mod plot;
+mod redis;
 mod report;
 mod sample;
 mod server;
+mod service;
+mod wire;
 
 use std::env;
 use std::process::ExitCode;
@@ -22,7 +28,7 @@ use crate::report::Report;
 fn main() -> ExitCode {
     let done = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Help) => {
-            print!("{}", options::HELP);
+            println!("{}{}", options::HELP, measure::names());
             Ok(true)
         }
         Ok(Command::Run(options)) => run(&options),
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
 /// Measures and shows; false if a goal was to be met and is clearly missed.
 fn run(options: &Options) -> Result<bool> {
     let report = Report {
-        environment: environment::describe(options)?,
+        environment: environment::describe()?,
         sections: measure::all(options)?,
         margin: options.margin(),
     };
@@ -49,6 +55,8 @@ fn run(options: &Options) -> Result<bool> {
     if !options.quick && options.only.is_none() {
         report.write_page()?;
         println!("\nwritten to docs/benchmarks.md");
+    } else if report.write_other_plots()? {
+        println!("\nplots in target/benchmarks");
     }
     let missed = report.missed();
     if missed > 0 {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
-/// What `--help` prints.
+/// What `--help` prints, before the names of the sections.
 pub(crate) const HELP: &str = "\
 Measures what cached calls cost, in a private PostgreSQL cluster, and compares within the same run.
 
@@ -13,9 +13,10 @@ Measures what cached calls cost, in a private PostgreSQL cluster, and compares w
 
   --quick        a short run that only looks whether the goals hold within wide margins; writes nothing (implies --check)
   --check        exit status 1 if a goal is clearly missed
-  --only NAME    only the sections whose name begins so: peers, inside, fills, writers, unused (writes nothing)
+  --only NAME    only the sections whose name begins so (leaves plots in target/benchmarks, and the page as it is)
   --help         this text
-";
+
+Sections: ";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,9 +39,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// How often everything is measured in turn.
+    /// How often everything is measured in turn, unless a section knows better.
     pub(crate) fn rounds(&self) -> usize {
-        if self.quick { 3 } else { 11 }
+        self.rounds_of(11)
+    }
+
+    /// So many rounds, or the few of a quick run.
+    pub(crate) fn rounds_of(&self, rounds: usize) -> usize {
+        if self.quick { 3 } else { rounds }
     }
 
     /// How far beyond its goal a figure has to be to be clearly missed, as a share of the goal.

@@ -1,4 +1,4 @@
-//! What is shown: tables on the terminal, and the generated part of `docs/benchmarks.md`.
+//! What is shown: tables on the terminal, and the generated part of `docs/benchmarks.md` with its plots beside it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,14 +7,39 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::figure::{Figure, Verdict};
+use crate::plot::{self, Plot};
 
 /// Figures under a title.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    /// The title.
-    pub(crate) title: String,
-    /// The figures.
-    pub(crate) figures: Vec<Figure>,
+    title: String,
+    figures: Vec<Figure>,
+    plots: Vec<Plot>,
+    notes: Vec<String>,
+}
+
+impl Section {
+    /// A section without plots.
+    pub(crate) fn new(title: impl Into<String>, figures: Vec<Figure>) -> Self {
+        Section {
+            title: title.into(),
+            figures,
+            plots: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a plot.
+    pub(crate) fn plot(mut self, plot: Plot) -> Self {
+        self.plots.push(plot);
+        self
+    }
+
+    /// Adds a paragraph: what was not measured and why, or what has to be known to read the figures.
+    pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
 }
 
 /// All that was measured.
@@ -27,8 +52,11 @@ pub(crate) struct Report {
     pub(crate) margin: f64,
 }
 
-const HEADINGS: [&str; 5] = ["", "median", "middle half", "goal", ""];
+const HEADINGS: [&str; 6] = ["", "median", "middle half", "rounds", "goal", ""];
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+/// The folder of the plots, beside the page; and where a run that does not write the page leaves them.
+const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks");
+const OTHER_PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/benchmarks");
 const BEGIN: &str = "<!-- written by make bench: from here -->\n";
 const END: &str = "<!-- written by make bench: to here -->\n";
 
@@ -49,14 +77,14 @@ impl Report {
         for (name, value) in &self.environment {
             let _ = writeln!(text, "{name:width$}  {value}", width = width.unwrap_or(0));
         }
-        let rows: Vec<[String; 5]> = self
+        let rows: Vec<[String; 6]> = self
             .sections
             .iter()
             .flat_map(|section| &section.figures)
             .map(|figure| figure.cells(self.margin))
             .chain([HEADINGS.map(str::to_owned)])
             .collect();
-        let widths: [usize; 5] = std::array::from_fn(|column| {
+        let widths: [usize; 6] = std::array::from_fn(|column| {
             rows.iter()
                 .map(|row| row[column].chars().count())
                 .max()
@@ -71,6 +99,9 @@ impl Report {
             for row in [HEADINGS.map(str::to_owned)].into_iter().chain(figures) {
                 text.push_str(&line(&row, &widths));
             }
+            for note in &section.notes {
+                let _ = writeln!(text, "  {note}");
+            }
         }
         text
     }
@@ -80,25 +111,82 @@ impl Report {
         for (name, value) in &self.environment {
             let _ = writeln!(text, "| {name} | {value} |");
         }
+        text.push_str(&self.summary());
         for section in &self.sections {
-            let _ = write!(
-                text,
-                "\n### {}\n\n| | median | middle half | goal | |\n|---|--:|--:|--:|---|\n",
-                section.title
+            let _ = writeln!(text, "\n### {}\n", section.title);
+            text.push_str(
+                "| | median | middle half | rounds | goal | |\n|---|--:|--:|--:|--:|---|\n",
             );
             for figure in &section.figures {
                 let _ = writeln!(text, "| {} |", figure.cells(self.margin).join(" | "));
+            }
+            for plot in &section.plots {
+                let _ = write!(
+                    text,
+                    "\n![{}](benchmarks/{}.svg)\n",
+                    plot.title(),
+                    plot.name
+                );
+            }
+            for note in &section.notes {
+                let _ = write!(text, "\n{note}\n");
             }
         }
         text
     }
 
-    /// Puts the figures into the page, in place of those of the last run.
+    /// All figures that have a goal, from all sections.
+    fn summary(&self) -> String {
+        let mut text = String::from(
+            "\n### All goals\n\n| section | figure | goal | measured | |\n|---|---|--:|--:|---|\n",
+        );
+        for section in &self.sections {
+            let with_goals = section
+                .figures
+                .iter()
+                .filter(|figure| figure.goal.is_some());
+            for (number, figure) in with_goals.enumerate() {
+                let title = if number == 0 {
+                    section.title.as_str()
+                } else {
+                    ""
+                };
+                let [what, median, _, _, goal, verdict] = figure.cells(self.margin);
+                let _ = writeln!(text, "| {title} | {what} | {goal} | {median} | {verdict} |");
+            }
+        }
+        text
+    }
+
+    /// Puts the figures into the page, in place of those of the last run, and the plots beside it.
     pub(crate) fn write_page(&self) -> Result<()> {
+        self.write_plots(Path::new(PLOTS))?;
         let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
         let new = replaced(&page, &self.markdown())
             .with_context(|| format!("{PAGE} does not say where the figures go"))?;
-        fs::write(Path::new(PAGE), new).with_context(|| format!("cannot write {PAGE}"))
+        fs::write(PAGE, new).with_context(|| format!("cannot write {PAGE}"))
+    }
+
+    /// Leaves the plots of a run that does not write the page where they can be looked at; false if there are none.
+    pub(crate) fn write_other_plots(&self) -> Result<bool> {
+        let any = self
+            .sections
+            .iter()
+            .any(|section| !section.plots.is_empty());
+        if any {
+            self.write_plots(Path::new(OTHER_PLOTS))?;
+        }
+        Ok(any)
+    }
+
+    fn write_plots(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for plot in self.sections.iter().flat_map(|section| &section.plots) {
+            let file = folder.join(plot.name).with_extension("svg");
+            fs::write(&file, plot::svg(plot)?)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -110,11 +198,11 @@ fn replaced(page: &str, generated: &str) -> Option<String> {
 }
 
 /// One line: the first and the last column to the left, figures to the right.
-fn line(row: &[String; 5], widths: &[usize; 5]) -> String {
+fn line(row: &[String; 6], widths: &[usize; 6]) -> String {
     let mut text = String::from(" ");
     for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
         let _ = match column {
-            0 | 4 => write!(text, " {cell:<width$} "),
+            0 | 5 => write!(text, " {cell:<width$} "),
             _ => write!(text, " {cell:>width$} "),
         };
     }
@@ -124,6 +212,32 @@ fn line(row: &[String; 5], widths: &[usize; 5]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::{Goal, Unit};
+    use crate::sample::Sample;
+
+    #[test]
+    fn the_summary_has_each_goal_once() {
+        let sample = Sample::of(vec![0.9]);
+        let figures = vec![
+            Figure::new("rate", &sample, Unit::Tps),
+            Figure::new("hit ÷ floor", &sample, Unit::Ratio).goal(Goal::AtLeast(0.95)),
+        ];
+        let report = Report {
+            environment: Vec::new(),
+            sections: vec![Section::new("Hits", figures).note("a note")],
+            margin: 0.01,
+        };
+        let row = "| Hits | hit ÷ floor | ≥ 0.950 × | 0.900 × | missed |";
+        assert_eq!(
+            report
+                .summary()
+                .lines()
+                .filter(|line| line.starts_with("| Hits"))
+                .collect::<Vec<_>>(),
+            [row]
+        );
+        assert!(report.markdown().contains("\na note\n") && report.text().contains("a note"));
+    }
 
     #[test]
     fn only_the_generated_part_is_replaced() {

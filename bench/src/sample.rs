@@ -18,24 +18,58 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     /// A quarter of the values is above.
     pub(crate) high: f64,
+    /// How many values there are.
+    pub(crate) rounds: usize,
 }
 
 /// Measures each candidate once per round, the order reversed every other round.
 pub(crate) fn in_turns<const N: usize>(
     rounds: usize,
-    mut measure: impl FnMut(usize, usize) -> Result<f64>,
+    measure: impl FnMut(usize, usize) -> Result<f64>,
 ) -> Result<[Sample; N]> {
     let mut samples = [const { Sample(Vec::new()) }; N];
-    for round in 0..rounds {
-        for turn in 0..N {
-            let candidate = if round % 2 == 0 { turn } else { N - 1 - turn };
-            samples[candidate].0.push(measure(candidate, round)?);
-        }
-    }
+    fill_in_turns(&mut samples, rounds, measure)?;
     Ok(samples)
 }
 
+/// The same for as many candidates as there are.
+pub(crate) fn each_in_turns<C>(
+    candidates: &[C],
+    rounds: usize,
+    mut measure: impl FnMut(&C, usize) -> Result<f64>,
+) -> Result<Vec<Sample>> {
+    let mut samples = vec![Sample(Vec::new()); candidates.len()];
+    fill_in_turns(&mut samples, rounds, |candidate, round| {
+        measure(&candidates[candidate], round)
+    })?;
+    Ok(samples)
+}
+
+fn fill_in_turns(
+    samples: &mut [Sample],
+    rounds: usize,
+    mut measure: impl FnMut(usize, usize) -> Result<f64>,
+) -> Result<()> {
+    let count = samples.len();
+    for round in 0..rounds {
+        for turn in 0..count {
+            let candidate = if round % 2 == 0 {
+                turn
+            } else {
+                count - 1 - turn
+            };
+            samples[candidate].0.push(measure(candidate, round)?);
+        }
+    }
+    Ok(())
+}
+
 impl Sample {
+    /// Of values that were measured otherwise than in turns.
+    pub(crate) fn of(values: Vec<f64>) -> Self {
+        Sample(values)
+    }
+
     /// Both of each round put together.
     pub(crate) fn with(&self, other: &Sample, combine: impl Fn(f64, f64) -> f64) -> Sample {
         Sample(
@@ -79,8 +113,18 @@ impl Sample {
             low: at(0.25),
             median: at(0.5),
             high: at(0.75),
+            rounds: sorted.len(),
         }
     }
+}
+
+/// How far the medians of samples lie apart: the largest divided by the smallest. Noise makes it larger, never smaller.
+pub(crate) fn flatness(samples: &[Sample]) -> Sample {
+    let medians = samples.iter().map(|sample| sample.spread().median);
+    let (low, high) = medians.fold((f64::INFINITY, 0.0_f64), |(low, high), median| {
+        (low.min(median), high.max(median))
+    });
+    Sample(vec![high / low])
 }
 
 #[cfg(test)]
@@ -91,6 +135,12 @@ mod tests {
     fn quartiles_lie_between_the_values() {
         let spread = Sample(vec![4.0, 1.0, 3.0, 2.0]).spread();
         assert_eq!((spread.low, spread.median, spread.high), (1.75, 2.5, 3.25));
+    }
+
+    #[test]
+    fn flat_is_one() {
+        let samples = [vec![1.0, 9.0, 2.0], vec![3.0], vec![2.5]].map(Sample::of);
+        assert_eq!(flatness(&samples).spread().median, 1.5);
     }
 
     #[test]

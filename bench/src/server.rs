@@ -1,11 +1,12 @@
 //! The private cluster, its programs and its sessions.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Builder, Cluster};
 
@@ -26,9 +27,19 @@ pub(crate) fn start(name: &str, preload: bool) -> Result<Cluster> {
     describe(name).preload(preload).build()
 }
 
+/// Starts a cluster with other settings than most, the cache's size above all.
+pub(crate) fn start_with(name: &str, settings: &[(&str, &str)]) -> Result<Cluster> {
+    let described = settings
+        .iter()
+        .fold(describe(name), |builder, (name, value)| {
+            builder.setting(name, value)
+        });
+    described.build()
+}
+
 /// Starts a cluster that waits for the disk at each commit, as a server does whose data matter.
 pub(crate) fn start_durable(name: &str) -> Result<Cluster> {
-    describe(name).setting("fsync", "on").build()
+    start_with(name, &[("fsync", "on")])
 }
 
 fn describe(name: &str) -> Builder {
@@ -37,6 +48,22 @@ fn describe(name: &str) -> Builder {
         .fold(Cluster::builder(name), |builder, (name, value)| {
             builder.setting(name, value)
         })
+}
+
+/// Fills a database with pgbench's tables.
+pub(crate) fn initialize_pgbench(cluster: &Cluster, database: &str, scale: u32) -> Result<()> {
+    let status = cluster
+        .program("pgbench")
+        .args([
+            "--initialize",
+            "--quiet",
+            &format!("--scale={scale}"),
+            database,
+        ])
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "pgbench --initialize failed");
+    Ok(())
 }
 
 /// Makes a database with what the scripts put into it.
@@ -51,40 +78,76 @@ pub(crate) fn create_database(cluster: &Cluster, name: &str, scripts: &[&str]) -
 }
 
 /// A load that `pgbench` drives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     /// The cluster.
     pub(crate) cluster: &'a Cluster,
+    /// Host and port, if something stands in front of the cluster.
+    pub(crate) place: Option<(&'a Path, u16)>,
     /// The database.
     pub(crate) database: &'a str,
     /// The transaction; the built-in one of this name if it begins with `@`.
     pub(crate) script: &'a str,
+    /// How statements are sent, as pgbench calls it.
+    pub(crate) protocol: &'a str,
     /// Sessions.
     pub(crate) clients: usize,
     /// How long.
-    pub(crate) seconds: u32,
+    pub(crate) length: Length,
     /// Settings of the sessions, as `PGOPTIONS` has them.
     pub(crate) settings: &'a str,
 }
 
-impl Load<'_> {
-    /// Transactions per second through prepared statements.
+/// How long a load goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Length {
+    /// So many seconds, of which pgbench knows whole ones only.
+    Seconds(u32),
+    /// So many transactions in each session.
+    Transactions(u32),
+}
+
+impl<'a> Load<'a> {
+    /// A second of prepared statements in one session.
+    pub(crate) fn of(cluster: &'a Cluster, database: &'a str, script: &'a str) -> Self {
+        Load {
+            cluster,
+            place: None,
+            database,
+            script,
+            protocol: "prepared",
+            clients: 1,
+            length: Length::Seconds(1),
+            settings: "",
+        }
+    }
+
+    /// Transactions per second.
     pub(crate) fn tps(&self) -> Result<f64> {
         let (file, text) = match self.script.strip_prefix('@') {
             Some(builtin) => (format!("--builtin={builtin}"), ""),
             None => ("--file=-".to_owned(), self.script),
         };
         let threads = self.clients.min(cores());
-        let mut child = self
-            .cluster
-            .program("pgbench")
-            .args(["--no-vacuum", "--protocol=prepared"])
+        let mut command = self.cluster.program("pgbench");
+        command
+            .arg("--no-vacuum")
             .arg(file)
+            .arg(format!("--protocol={}", self.protocol))
             .arg(format!("--client={}", self.clients))
             .arg(format!("--jobs={threads}"))
-            .arg(format!("--time={}", self.seconds))
-            .arg(self.database)
-            .env("PGOPTIONS", self.settings)
+            .arg(match self.length {
+                Length::Seconds(seconds) => format!("--time={seconds}"),
+                Length::Transactions(each) => format!("--transactions={each}"),
+            })
+            .arg(self.database);
+        if !self.settings.is_empty() {
+            command.env("PGOPTIONS", self.settings);
+        }
+        if let Some((host, port)) = self.place {
+            command.env("PGHOST", host).env("PGPORT", port.to_string());
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -108,6 +171,12 @@ impl Load<'_> {
             ),
         }
     }
+}
+
+/// The server's socket itself.
+pub(crate) fn socket(cluster: &Cluster) -> PathBuf {
+    let name = format!(".s.PGSQL.{}", cluster.port());
+    cluster.socket_dir().join(name)
 }
 
 /// How many processors there are.

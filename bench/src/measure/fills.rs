@@ -52,10 +52,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             &bare,
             Unit::Us,
         ));
-        figures.push(overhead.goal(Goal::AtMost(50.0)));
+        figures.push(overhead.goal(Goal::AtMost(15.0)));
     }
-    Ok(vec![Section {
-        title: "Fills, in one backend".into(),
-        figures,
-    }])
+    Ok(vec![Section::new("Fills, in one backend", figures)])
 }

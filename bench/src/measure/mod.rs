@@ -1,12 +1,23 @@
 //! What is measured, a file per section.
 
+mod contention;
+mod crowd;
 mod fills;
+mod growth;
 mod inside;
+mod instructions;
+mod memory;
 mod peers;
+mod redis;
+mod tags;
+mod unrelated;
 mod unused;
+mod warm;
 mod writers;
 
-use anyhow::{Result, bail};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::options::Options;
 use crate::report::Section;
@@ -17,18 +28,42 @@ type Measurement = (&'static str, fn(&Options) -> Result<Vec<Section>>);
 /// All sections, in the order of the page.
 const ALL: &[Measurement] = &[
     ("peers", peers::measure),
+    ("redis", redis::measure),
     ("inside", inside::measure),
+    ("instructions", instructions::measure),
+    ("growth", growth::measure),
+    ("tags", tags::measure),
+    ("unrelated", unrelated::measure),
+    ("contention", contention::measure),
     ("fills", fills::measure),
+    ("crowd", crowd::measure),
     ("writers", writers::measure),
+    ("memory", memory::measure),
+    ("warm", warm::measure),
     ("unused", unused::measure),
 ];
 
+/// The names of all sections.
+pub(crate) fn names() -> String {
+    let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
 /// Measures what was asked for.
 pub(crate) fn all(options: &Options) -> Result<Vec<Section>> {
+    let wanted = || ALL.iter().filter(|(name, _)| options.wants(name));
+    ensure!(
+        wanted().next().is_some(),
+        "there is no such section, only {}",
+        names()
+    );
     let mut sections = Vec::new();
-    for (name, measure) in ALL.iter().filter(|(name, _)| options.wants(name)) {
-        eprintln!("measuring: {name}");
-        sections.extend(measure(options)?);
+    for (name, measure) in wanted() {
+        eprint!("measuring: {name} …");
+        let begin = Instant::now();
+        let measured = measure(options).with_context(|| format!("section \"{name}\""));
+        eprintln!(" {:.0} s", begin.elapsed().as_secs_f64());
+        sections.extend(measured?);
     }
     Ok(sections)
 }

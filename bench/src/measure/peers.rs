@@ -3,19 +3,195 @@
 //! The floor is a prepared SELECT of the same bytes as a constant: the same answer, with no work done for it.
 
 use anyhow::Result;
+use pg_query_cache_harness::Cluster;
 
 use super::expect_at_least;
 use crate::figure::{Figure, Goal, Unit};
 use crate::options::Options;
+use crate::pgpool::Pgpool;
+use crate::plot::Plot;
 use crate::report::Section;
-use crate::sample::{Sample, in_turns};
+use crate::sample::{Sample, each_in_turns};
 use crate::server::{self, DATABASE, Load, ask, total};
 
-/// Keys of the figure with many of them.
+/// Keys of the figures with many of them.
 const KEYS: usize = 10_000;
 
-/// The candidate whose commits do not wait for the disk.
-const HURRIED: usize = 6;
+/// What is asked, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// The same bytes as a constant.
+    Floor,
+    /// A hit, always of the same key.
+    Hit,
+    /// The floor of a client that thinks up a key each time, and does not send it.
+    FloorOfMany,
+    /// The floor of a client that sends it, too, to a statement that has no use for it.
+    FloorWithParameter,
+    /// Hits of all keys at random.
+    HitOfMany,
+    Row,
+    View,
+    Classical,
+    /// The classical cache, its commits not waiting for the disk.
+    Hurried,
+    /// pgpool's query cache, asked as everything else is.
+    PoolPrepared,
+    /// The same, asked with the text of the statement each time, which it likes better.
+    PoolSimple,
+    /// The function itself.
+    Bare,
+}
+
+use Peer::*;
+
+/// Those of the goals, which take turns more often.
+const GOALS: [Peer; 5] = [Floor, Hit, FloorOfMany, FloorWithParameter, HitOfMany];
+
+/// What people use instead, beside a hit.
+const OTHERS: [Peer; 8] = [
+    Hit,
+    Row,
+    View,
+    Classical,
+    Hurried,
+    PoolPrepared,
+    PoolSimple,
+    Bare,
+];
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Floor => "floor: the same bytes as a constant",
+            Hit => "hit, one key",
+            FloorOfMany => "floor, 10,000 keys at random",
+            FloorWithParameter => "floor that is sent the key",
+            HitOfMany => "hit, 10,000 keys at random",
+            Row => "a table's row by its primary key",
+            View => "a materialized view's row by its unique index",
+            Classical => "classical table cache, one key",
+            Hurried => "classical, commits not waiting for the disk",
+            PoolPrepared => "pgpool-II's query cache, prepared",
+            PoolSimple => "pgpool-II's query cache, simple protocol",
+            Bare => "the function itself",
+        }
+    }
+
+    fn script(self, answer: &str) -> String {
+        let random = format!("\\set k random(1, {KEYS})\n");
+        match self {
+            Floor => format!("SELECT '{answer}'::jsonb;"),
+            Hit => "SELECT report_cached(1);".to_owned(),
+            FloorOfMany => format!("{random}SELECT '{answer}'::jsonb;"),
+            FloorWithParameter => {
+                format!("{random}SELECT CASE WHEN :k > 0 THEN '{answer}'::jsonb END;")
+            }
+            HitOfMany => format!("{random}SELECT report_cached(:k);"),
+            // pgpool does not keep what calls functions that are not immutable, so it reads the row, too.
+            Row | PoolPrepared | PoolSimple => {
+                "SELECT answer FROM answers WHERE id = 1;".to_owned()
+            }
+            View => "SELECT answer FROM answers_view WHERE id = 1;".to_owned(),
+            Classical | Hurried => "SELECT report_classical(1);".to_owned(),
+            Bare => "SELECT report(1);".to_owned(),
+        }
+    }
+
+    fn through_pgpool(self) -> bool {
+        matches!(self, PoolPrepared | PoolSimple)
+    }
+}
+
+/// The servers, and the text of the answer.
+struct Setting {
+    cluster: Cluster,
+    pgpool: Option<Pgpool>,
+    answer: String,
+}
+
+impl Setting {
+    fn tps(&self, peer: Peer, clients: usize) -> Result<f64> {
+        let through = self.pgpool.as_ref().filter(|_| peer.through_pgpool());
+        Load {
+            place: through.map(Pgpool::place),
+            protocol: if peer == PoolSimple {
+                "simple"
+            } else {
+                "prepared"
+            },
+            clients,
+            settings: if peer == Hurried {
+                "-c synchronous_commit=off"
+            } else {
+                ""
+            },
+            ..Load::of(&self.cluster, DATABASE, &peer.script(&self.answer))
+        }
+        .tps()
+    }
+}
+
+/// Samples by peer.
+struct Measured(Vec<(Peer, Sample)>);
+
+impl Measured {
+    fn run(setting: &Setting, peers: &[Peer], clients: usize, rounds: usize) -> Result<Self> {
+        let there = peers
+            .iter()
+            .filter(|peer| !peer.through_pgpool() || setting.pgpool.is_some());
+        let peers: Vec<Peer> = there.copied().collect();
+        let mut client = setting.cluster.connect(DATABASE)?;
+        let pool_hits = || {
+            setting
+                .pgpool
+                .as_ref()
+                .map_or(Ok(0.0), |pgpool| pgpool.hits(DATABASE))
+        };
+        let (hits, from_pool) = (total(&mut client, "hits")?, pool_hits()?);
+        let samples = each_in_turns(&peers, rounds, |peer, _| setting.tps(*peer, clients))?;
+        let measured = Measured(peers.into_iter().zip(samples).collect());
+        // A second each: rates are counts. The first transactions of each run find nothing in their session yet.
+        expect_at_least(
+            "hits",
+            total(&mut client, "hits")? - hits,
+            0.9 * measured.sum(|peer| matches!(peer, Hit | HitOfMany)),
+        )?;
+        expect_at_least(
+            "answers from pgpool's cache",
+            pool_hits()? - from_pool,
+            0.9 * measured.sum(Peer::through_pgpool),
+        )?;
+        Ok(measured)
+    }
+
+    fn get(&self, peer: Peer) -> Option<&Sample> {
+        self.0
+            .iter()
+            .find(|(other, _)| *other == peer)
+            .map(|(_, sample)| sample)
+    }
+
+    fn sum(&self, of: impl Fn(Peer) -> bool) -> f64 {
+        self.0
+            .iter()
+            .filter(|(peer, _)| of(*peer))
+            .map(|(_, sample)| sample.sum())
+            .sum()
+    }
+
+    fn rate(&self, peer: Peer) -> Option<Figure> {
+        Some(Figure::new(peer.name(), self.get(peer)?, Unit::Tps))
+    }
+
+    fn ratio(&self, of: Peer, over: Peer, what: &str) -> Option<Figure> {
+        Some(Figure::new(
+            what,
+            &self.get(of)?.over(self.get(over)?),
+            Unit::Ratio,
+        ))
+    }
+}
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     // A cache in a table writes on each hit, so here it matters how commits are.
@@ -32,97 +208,99 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     client.batch_execute(&format!(
         "SELECT count(report_cached(k)) FROM generate_series(1, {KEYS}) k"
     ))?;
-    let answer = ask(&mut client, "SELECT report(1)")?.replace('\'', "''");
-    let random = format!("\\set k random(1, {KEYS})\n");
-    let scripts = [
-        format!("SELECT '{answer}'::jsonb;"),
-        "SELECT report_cached(1);".to_owned(),
-        format!("{random}SELECT '{answer}'::jsonb;"),
-        format!("{random}SELECT report_cached(:k);"),
-        "SELECT answer FROM answers WHERE id = 1;".to_owned(),
-        "SELECT report_classical(1);".to_owned(),
-        "SELECT report_classical(1);".to_owned(),
-        "SELECT report(1);".to_owned(),
-    ];
+    let setting = Setting {
+        answer: ask(&mut client, "SELECT report(1)")?.replace('\'', "''"),
+        pgpool: Pgpool::start(&cluster)?,
+        cluster,
+    };
+    drop(client);
     let mut sections = Vec::new();
+    let mut rates = Vec::new();
     for clients in [1, 4] {
-        let before = total(&mut client, "hits")?;
-        let samples: [Sample; 8] = in_turns(options.rounds(), |candidate, _| {
-            Load {
-                cluster: &cluster,
-                database: DATABASE,
-                script: &scripts[candidate],
-                clients,
-                seconds: 1,
-                settings: if candidate == HURRIED {
-                    "-c synchronous_commit=off"
-                } else {
-                    ""
-                },
-            }
-            .tps()
-        })?;
-        let [
-            floor,
-            hot,
-            floor_random,
-            many,
-            row,
-            classical,
-            hurried,
-            bare,
-        ] = samples;
-        expect_at_least(
-            "hits",
-            total(&mut client, "hits")? - before,
-            0.9 * (hot.sum() + many.sum()),
-        )?;
-        let mut figures = vec![
-            Figure::new("floor: the same bytes as a constant", &floor, Unit::Tps),
-            Figure::new("hit, one key", &hot, Unit::Tps),
-            Figure::new("a table's row by its primary key", &row, Unit::Tps),
-            Figure::new("classical table cache, one key", &classical, Unit::Tps),
-            Figure::new(
-                "the same, commits not waiting for the disk",
-                &hurried,
-                Unit::Tps,
-            ),
-            Figure::new("the function itself", &bare, Unit::Tps),
-            Figure::new("hit ÷ floor, one key", &hot.over(&floor), Unit::Ratio)
-                .goal(Goal::AtLeast(0.9)),
-            Figure::new(
-                "hit ÷ floor, 10,000 keys",
-                &many.over(&floor_random),
-                Unit::Ratio,
-            )
-            .goal(Goal::AtLeast(0.9)),
-            Figure::new("hit ÷ primary key", &hot.over(&row), Unit::Ratio),
-        ];
-        let classical = Figure::new(
-            "hit ÷ classical table cache, one key",
-            &hot.over(&classical),
-            Unit::Ratio,
-        );
-        figures.push(if clients == 4 && !options.quick {
-            classical.goal(Goal::AtLeast(12.0))
+        let goals = Measured::run(&setting, &GOALS, clients, options.rounds_of(13))?;
+        let others = Measured::run(&setting, &OTHERS, clients, options.rounds_of(5))?;
+        rates.push(median_rates(&goals, &others));
+        let s = if clients == 1 { "" } else { "s" };
+        sections.push(Section::new(
+            format!("Through a client: 1 KB jsonb, prepared, {clients} session{s}"),
+            figures(&goals, &others, clients, options),
+        ));
+    }
+    let last = sections.pop().map(|section: Section| {
+        let section = section.plot(plot(&rates));
+        match setting.pgpool {
+            Some(_) => section,
+            None => section.note("pgpool-II is not installed here, so it is not compared."),
+        }
+    });
+    sections.extend(last);
+    Ok(sections)
+}
+
+fn figures(goals: &Measured, others: &Measured, clients: usize, options: &Options) -> Vec<Figure> {
+    let at_least = |goal: f64| move |figure: Figure| figure.goal(Goal::AtLeast(goal));
+    let classical = others.ratio(Hit, Classical, "hit ÷ classical table cache, one key");
+    // A quick run is too short for what waits for a disk.
+    let with_goal = clients == 4 && !options.quick;
+    let mut figures: Vec<Option<Figure>> = GOALS.iter().map(|peer| goals.rate(*peer)).collect();
+    figures.extend(OTHERS[1..].iter().map(|peer| others.rate(*peer)));
+    figures.extend([
+        goals
+            .ratio(Hit, Floor, "hit ÷ floor, one key")
+            .map(at_least(0.95)),
+        goals
+            .ratio(HitOfMany, FloorOfMany, "hit ÷ floor, 10,000 keys")
+            .map(at_least(0.95)),
+        goals.ratio(
+            HitOfMany,
+            FloorWithParameter,
+            "hit ÷ floor that is sent the key, 10,000 keys",
+        ),
+        others.ratio(Hit, Row, "hit ÷ primary key"),
+        others.ratio(Hit, View, "hit ÷ materialized view"),
+        if with_goal {
+            classical.map(at_least(12.0))
         } else {
             classical
-        });
-        figures.push(Figure::new(
-            "hit ÷ the same, commits not waiting for the disk",
-            &hot.over(&hurried),
-            Unit::Ratio,
-        ));
-        figures.push(Figure::new(
-            "hit ÷ the function itself",
-            &hot.over(&bare),
-            Unit::Ratio,
-        ));
-        let s = if clients == 1 { "" } else { "s" };
-        sections.push(Section {
-            title: format!("Through a client: 1 KB jsonb, prepared, {clients} session{s}"),
-            figures,
-        });
-    }
-    Ok(sections)
+        },
+        others.ratio(
+            Hit,
+            Hurried,
+            "hit ÷ classical, commits not waiting for the disk",
+        ),
+        others.ratio(Hit, PoolPrepared, "hit ÷ pgpool-II, prepared"),
+        others.ratio(Hit, PoolSimple, "hit ÷ pgpool-II, simple protocol"),
+        others.ratio(Hit, Bare, "hit ÷ the function itself"),
+    ]);
+    figures.into_iter().flatten().collect()
+}
+
+fn median_rates(goals: &Measured, others: &Measured) -> Vec<(Peer, f64)> {
+    let peers = GOALS
+        .into_iter()
+        .chain(OTHERS.into_iter().filter(|peer| *peer != Hit));
+    peers
+        .filter_map(|peer| {
+            let sample = goals.get(peer).or_else(|| others.get(peer))?;
+            Some((peer, sample.spread().median))
+        })
+        .collect()
+}
+
+/// The rates, a list for each number of sessions.
+fn plot(rates: &[Vec<(Peer, f64)>]) -> Plot {
+    let plot = Plot::bars(
+        "peers",
+        "1 KB of jsonb through a client",
+        ["1 session", "4 sessions"],
+        "transactions per second",
+    );
+    let peers = rates.first().map_or(&[][..], Vec::as_slice);
+    peers
+        .iter()
+        .enumerate()
+        .fold(plot, |plot, (number, (peer, _))| {
+            let values = rates.iter().filter_map(|rates| rates.get(number));
+            plot.group(peer.name(), values.map(|(_, rate)| *rate).collect())
+        })
 }

@@ -6,7 +6,7 @@ use crate::figure::{Figure, Goal, Unit};
 use crate::options::Options;
 use crate::report::Section;
 use crate::sample::{Sample, in_turns};
-use crate::server::{self, Load};
+use crate::server::{self, Length, Load};
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     let clusters = [
@@ -14,27 +14,20 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         server::start("bench", true)?,
     ];
     for cluster in &clusters {
-        let status = cluster
-            .program("pgbench")
-            .args(["--initialize", "--quiet", "--scale=5", "postgres"])
-            .stderr(std::process::Stdio::null())
-            .status()?;
-        anyhow::ensure!(status.success(), "pgbench --initialize failed");
+        server::initialize_pgbench(cluster, "postgres", 5)?;
     }
-    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds(), |candidate, _| {
+    // Many short rounds, because little is to be told from nothing.
+    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds_of(81), |candidate, _| {
         Load {
-            cluster: &clusters[candidate],
-            database: "postgres",
-            script: "@select-only",
             clients: 2,
-            seconds: if options.quick { 1 } else { 2 },
-            settings: "",
+            length: Length::Transactions(15_000),
+            ..Load::of(&clusters[candidate], "postgres", "@select-only")
         }
         .tps()
     })?;
-    Ok(vec![Section {
-        title: "Preloaded and unused: pgbench select-only, 2 sessions".into(),
-        figures: vec![
+    Ok(vec![Section::new(
+        "Preloaded and unused: pgbench select-only, 2 sessions",
+        vec![
             Figure::new("without the extension", &without, Unit::Tps),
             Figure::new(
                 "preloaded ÷ without",
@@ -43,5 +36,5 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             )
             .goal(Goal::AtLeast(0.99)),
         ],
-    }])
+    )])
 }

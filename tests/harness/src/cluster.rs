@@ -225,6 +225,13 @@ impl Cluster {
         command
     }
 
+    /// Any other program, as the server's user and with `/` as working folder, for what has to be run around the server.
+    pub fn as_server(&self, program: &Path) -> Command {
+        let mut command = self.layout.user.command(program);
+        forget_connection(&mut command);
+        command
+    }
+
     /// Starts the server, and returns when it accepts connections.
     pub fn start(&self) -> Result<()> {
         let already_logged = fs::metadata(&self.layout.log).map_or(0, |metadata| metadata.len());
