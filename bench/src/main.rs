@@ -5,7 +5,9 @@
 
 mod environment;
 mod figure;
+mod lines;
 mod measure;
+mod model;
 mod options;
 mod pgpool;
 mod plot;

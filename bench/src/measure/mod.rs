@@ -10,6 +10,7 @@ mod peers;
 mod redis;
 mod tags;
 mod unrelated;
+mod scaling;
 mod unused;
 mod warm;
 mod writers;
@@ -39,6 +40,7 @@ const ALL: &[Measurement] = &[
     ("memory", memory::measure),
     ("warm", warm::measure),
     ("unused", unused::measure),
+    ("scaling", scaling::measure),
 ];
 
 /// The names of all sections.
