@@ -17,16 +17,16 @@ use crate::options::Options;
 use crate::plot::{Plot, Scale};
 use crate::report::Section;
 use crate::sample::{Sample, each_in_turns};
-use crate::server::{self, DATABASE, Load, ask, total};
+use crate::server::{self, DATABASE, Length, Load, ask, total};
 
 /// Sessions, on whatever cores there are.
-const SESSIONS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const SESSIONS: [usize; 5] = [1, 2, 4, 16, 64];
 
 /// Hits of all sessions together in one measurement within statements.
 const HITS: usize = 3_200_000;
 
-/// Rounds of what takes a second each.
-const ROUNDS: usize = 5;
+/// Transactions of one client whose processor time is measured.
+const TRANSACTIONS: u32 = 20_000;
 
 /// Steps of work between two additions to a line that two threads share.
 const STEPS: [u64; 4] = [0, 100, 400, 2_000];
@@ -71,11 +71,10 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     let mut client = cluster.connect(DATABASE)?;
     client.batch_execute("SELECT page_cached(1, 1024), report_classical(1)")?;
     let answer = ask(&mut client, "SELECT page_cached(1, 1024)")?;
-    let rounds = options.rounds().min(ROUNDS);
+    let rounds = options.rounds_of(5);
 
     let here = costs(rounds)?;
     let (within, hit_in_statement) = within_statements(&cluster, rounds)?;
-    let through = through_clients(&cluster, &answer, rounds)?;
     let machine = Machine {
         own: here.own.spread().median,
         near: here.transfer.spread().median,
@@ -87,7 +86,6 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     Ok(vec![
         here.section(),
         within,
-        through,
         checked,
         asked.transactions(machine),
         asked.statements(machine),
@@ -156,7 +154,10 @@ fn within_statements(cluster: &Cluster, rounds: usize) -> Result<(Section, f64)>
         .zip(&samples)
         .map(|(sessions, sample)| {
             Figure::new(
-                format!("processor time of a hit, {sessions} sessions"),
+                format!(
+                    "processor time of a hit, {sessions} session{}",
+                    if *sessions == 1 { "" } else { "s" }
+                ),
                 sample,
                 Unit::Ns,
             )
@@ -189,47 +190,6 @@ fn together(cluster: &Cluster, sessions: usize, statement: &str) -> Result<Durat
         anyhow::Ok(())
     })?;
     Ok(cluster.processor_time()? - before)
-}
-
-/// Transactions of so many clients that all ask for one key.
-fn through_clients(cluster: &Cluster, answer: &str, rounds: usize) -> Result<Section> {
-    let scripts = scripts(answer);
-    let candidates: Vec<(usize, &str)> = SESSIONS
-        .iter()
-        .flat_map(|clients| scripts.iter().map(|script| (*clients, script.as_str())))
-        .collect();
-    let samples = each_in_turns(&candidates, rounds, |(clients, script), _| {
-        Load {
-            clients: *clients,
-            ..Load::of(cluster, DATABASE, script)
-        }
-        .tps()
-    })?;
-    let mut figures = Vec::new();
-    let mut points: [Vec<(f64, f64)>; 2] = Default::default();
-    for (clients, pair) in SESSIONS.iter().zip(samples.chunks(2)) {
-        if let [floor, hit] = pair {
-            figures.push(Figure::new(
-                format!("hit ÷ floor, {clients} clients"),
-                &hit.over(floor),
-                Unit::Ratio,
-            ));
-            for (points, sample) in points.iter_mut().zip([floor, hit]) {
-                points.push((*clients as f64, sample.spread().median));
-            }
-        }
-    }
-    let [floor, hit] = points;
-    let plot = Plot::lines(
-        "scaling-clients",
-        format!("Many clients on {} cores, all of one key", server::cores()),
-        "clients",
-        Scale::Log,
-        "transactions per second",
-    )
-    .line(HIT, hit)
-    .line(FLOOR, floor);
-    Ok(Section::new("Scaling: one key through clients, measured", figures).plot(plot))
 }
 
 /// The floor, and a hit of one key.
@@ -424,12 +384,12 @@ fn modelled(
 
 /// Nanoseconds of the server's processor time for one transaction of one client.
 fn processor(cluster: &Cluster, script: &str) -> Result<f64> {
-    let load = Load {
-        seconds: 2,
-        ..Load::of(cluster, DATABASE, script)
-    };
     let before = cluster.processor_time()?;
-    let transactions = load.tps()? * f64::from(load.seconds);
+    Load {
+        length: Length::Transactions(TRANSACTIONS),
+        ..Load::of(cluster, DATABASE, script)
+    }
+    .tps()?;
     let used = cluster.processor_time()? - before;
-    Ok(used.as_secs_f64() * 1e9 / transactions)
+    Ok(used.as_secs_f64() * 1e9 / f64::from(TRANSACTIONS))
 }
