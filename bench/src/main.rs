@@ -6,7 +6,9 @@
 mod callgrind;
 mod environment;
 mod figure;
+mod lines;
 mod measure;
+mod model;
 mod options;
 mod pgpool;
 mod plot;
