@@ -98,9 +98,28 @@ struct Root {
 #[derive(PartialEq, Eq)]
 struct KeyColumn {
     name: String,
+    /// From 1, as `pg_attribute.attnum`.
     number: i32,
     type_id: pg_sys::Oid,
+    by_value: bool,
     collation: pg_sys::Oid,
+}
+
+/// Values that were marked a moment ago, each with the number of its column: many rows of one statement tend to have few values.
+struct Marked([(u64, i32); MEMORY]);
+
+/// How many values are remembered, on the stack.
+const MEMORY: usize = 512;
+
+impl Marked {
+    const NOTHING: Marked = Marked([(0, 0); MEMORY]);
+
+    /// Whether a value, as a number that no other value of the column has, was marked; it is from now on.
+    #[inline(always)]
+    fn replace(&mut self, value: u64, column: i32) -> bool {
+        let place = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - MEMORY.ilog2());
+        std::mem::replace(&mut self.0[place as usize], (value, column)) == (value, column)
+    }
 }
 
 /// Plans by trigger, each with the definitions that it was made of. A plan lives as long as the backend: an ERROR may jump over whoever
@@ -169,6 +188,7 @@ impl Plan {
                     name: name.clone(),
                     number: i32::from(a.attnum),
                     type_id: a.atttypid,
+                    by_value: a.attbyval,
                     collation: a.attcollation,
                 })
             };
@@ -277,7 +297,7 @@ impl Marker {
             // SAFETY: the caller's.
             unsafe {
                 let value = pg_sys::heap_getattr(row, column.number, description, &mut is_null);
-                self.value(column, value, is_null);
+                self.value(column, value, is_null, &mut Marked::NOTHING);
             }
         }
     }
@@ -298,6 +318,7 @@ impl Marker {
                 &raw const pg_sys::TTSOpsMinimalTuple,
             );
             server::tuplestore_rescan(table);
+            let mut marked = Marked::NOTHING;
             while own::count() <= MANY && server::tuplestore_gettupleslot(table, true, false, slot)
             {
                 for column in &self.plan.keys {
@@ -307,7 +328,7 @@ impl Marker {
                     let at = column.number as usize - 1;
                     let (value, is_null) =
                         (*(*slot).tts_values.add(at), *(*slot).tts_isnull.add(at));
-                    self.value(column, value, is_null);
+                    self.value(column, value, is_null, &mut marked);
                 }
             }
             server::ExecDropSingleTupleTableSlot(slot);
@@ -322,8 +343,14 @@ impl Marker {
     ///
     /// # Safety
     /// `value` is one of the column.
-    unsafe fn value(&self, column: &KeyColumn, value: pg_sys::Datum, is_null: bool) {
-        if is_null {
+    unsafe fn value(
+        &self,
+        column: &KeyColumn,
+        value: pg_sys::Datum,
+        is_null: bool,
+        marked: &mut Marked,
+    ) {
+        if is_null || column.by_value && marked.replace(value.value() as u64, column.number) {
             return;
         }
         // SAFETY: the caller's.
@@ -331,6 +358,9 @@ impl Marker {
         let Some(value) = hash.filter(|_| own::count() <= MANY) else {
             return self.everything(Effect::Rows);
         };
+        if !column.by_value && marked.replace(value, column.number) {
+            return;
+        }
         for root in &self.plan.roots {
             let tag = Tag::Key {
                 relation: root.relation,
