@@ -25,7 +25,7 @@ fn preloaded(command: &CStr) -> Area {
 #[allow(unsafe_code)]
 fn concerned(area: Area, slots: &[u32]) -> i64 {
     looking::count_entries(area, |dependencies| {
-        dependencies.iter().any(|d| slots.contains(&d.slot))
+        dependencies.iter().any(|d| slots.contains(&d.slot()))
     })
 }
 

@@ -311,7 +311,7 @@ impl Question {
         // SAFETY: the caller's.
         unsafe {
             let slots = match entry {
-                Some(entry) => entry.dependencies.iter().map(|d| d.slot).collect(),
+                Some(entry) => entry.dependencies.iter().map(|d| d.slot()).collect(),
                 None => attribution::declared_slots(area, function, fcinfo),
             };
             attribution::of_slots(area, &slots, function, fcinfo)
@@ -325,13 +325,13 @@ impl Question {
         };
         let stands = |dependency: &&Dependency| {
             // SAFETY: the snapshot is the active one, as it was when the question came.
-            let seen = unsafe { area.slots().generation_for(dependency.slot, self.snapshot) };
-            seen == Ok(dependency.generation())
+            let seen = unsafe { area.slots().generation_for(dependency.slot(), self.snapshot) };
+            seen.is_ok_and(|generation| dependency.has(generation))
         };
         let dependencies = entry.dependencies.iter();
         dependencies
             .filter(|d| !stands(d))
-            .map(|d| d.slot)
+            .map(|d| d.slot())
             .collect()
     }
 

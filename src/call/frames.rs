@@ -142,7 +142,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         _lead: lead,
         relations: Vec::new(),
         inherited: suspect.as_ref().map_or_else(Vec::new, |suspect| {
-            suspect.dependencies.iter().map(|d| d.slot).collect()
+            suspect.dependencies.iter().map(|d| d.slot()).collect()
         }),
         oldest: call.now,
         max_age: call.max_age,
@@ -307,7 +307,7 @@ pub fn inherit(found: &Found, settings: Settings, now: i64) {
     with_innermost(|frame| match dependencies {
         Some(dependencies) => {
             for dependency in dependencies {
-                add(&mut frame.inherited, dependency.slot);
+                add(&mut frame.inherited, dependency.slot());
             }
             frame.oldest = frame.oldest.min(found.head.created_at.min(now));
         }

@@ -90,10 +90,11 @@ unsafe fn store(
         let mut resting_on = Vec::with_capacity(slots.len());
         for slot in slots {
             let generation = validity.generation_for(slot, snapshot)?;
-            if !dependencies::definitions::unchanged(slot, generation) {
+            let dependency = Dependency::new(slot, generation);
+            if !dependencies::definitions::unchanged(dependency) {
                 return Err(Reason::DefinitionsChanged.into());
             }
-            resting_on.push(Dependency::new(slot, generation));
+            resting_on.push(dependency);
         }
         let mut bytes = std::mem::take(&mut frame.rows);
         let kind = if function.result.set {

@@ -19,7 +19,7 @@ use crate::compat;
 use crate::language::function;
 use crate::server;
 use crate::store::area::{Area, area};
-use crate::validity::Invalid;
+use crate::validity::{Dependency, Invalid};
 use crate::validity::tags::{CLUSTER_SLOT, definitions_slot};
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -117,14 +117,14 @@ pub fn unchanged_for(area: Area, snapshot: pg_sys::Snapshot) -> bool {
     slots().into_iter().all(|slot| {
         // SAFETY: the caller's snapshot is the active one.
         let generation = unsafe { area.slots().generation_for(slot, snapshot) };
-        generation.is_ok_and(|generation| unchanged(slot, generation))
+        generation.is_ok_and(|generation| unchanged(Dependency::new(slot, generation)))
     })
 }
 
-/// Whether `generation` of `slot` is what the first query of this transaction found; of slots that do not stand for definitions yes.
-pub fn unchanged(slot: u32, generation: u64) -> bool {
+/// Whether a dependency is what the first query of this transaction found; one that is not on definitions is.
+pub fn unchanged(dependency: Dependency) -> bool {
     slots()
         .into_iter()
         .zip(AT_FIRST.get())
-        .all(|(definitions, first)| definitions != slot || first == generation)
+        .all(|(definitions, first)| definitions != dependency.slot() || dependency.has(first))
 }

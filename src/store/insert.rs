@@ -11,13 +11,12 @@
 #![allow(unsafe_code)]
 
 use super::area::{Area, DatabaseState, area};
-use super::layout::BLOCK;
 use super::locks::{lock_partition, lock_partition_shared};
 use super::lookup::{EntryId, MAX_DEPENDENCIES};
-use super::partition::{ENTRY_HEAD, EntryHead, Partition, blocks_for};
+use super::partition::{EntryHead, Partition, blocks_for};
 use crate::fault::{self, Point};
 use crate::validity::Dependency;
-use pg_query_cache_eviction::{NIL, Rank};
+use pg_query_cache_eviction::Rank;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
@@ -55,24 +54,21 @@ pub enum NotStored {
 /// Stores an entry; it takes the place of one with the same key.
 pub fn insert(area: Area, new: NewEntry<'_>, limits: Limits) -> Result<EntryId, NotStored> {
     let mut head = new.head;
-    head.dependencies = new.dependencies.len() as u16;
-    head.key_length = new.key.len() as u32;
-    let (Ok(value_length), true) = (
-        u32::try_from(new.value.len()),
-        new.dependencies.len() <= MAX_DEPENDENCIES,
-    ) else {
-        return Err(NotStored::TooLarge);
+    let Some(key_rest) = head.rest_of(new.key) else {
+        return Err(NotStored::TooLarge); // Cannot be: a key begins with its database and its function.
     };
-    head.value_length = value_length;
+    let count = new.dependencies.len();
+    if !head.measure(count, key_rest.len(), new.value.len()) || count > MAX_DEPENDENCIES {
+        return Err(NotStored::TooLarge);
+    }
     let partition = area.partition_of(head.hash);
-    let needed = blocks_for(head.payload());
     // An entry takes at most a quarter of its partition: one large result must not drive out everything else.
-    if head.payload() > limits.bytes || needed > partition.blocks() / 4 {
+    if head.payload() > limits.bytes || blocks_for(head.payload()) > partition.blocks() / 4 {
         return Err(NotStored::TooLarge);
     }
     let place = take_place(area, partition, &head, new.key, limits)?;
     head.placed = u8::from(place.is_some());
-    let Some(block) = reserve(area, partition, needed) else {
+    let Some(block) = reserve(area, partition, head.payload()) else {
         if let Some(state) = place {
             state.places.give_back();
         }
@@ -83,7 +79,7 @@ pub fn insert(area: Area, new: NewEntry<'_>, limits: Limits) -> Result<EntryId, 
     // SAFETY: the blocks are reserved for us alone.
     unsafe { partition.entry(block).write(head) };
     let mut cursor = partition.payload(block);
-    // SAFETY: a Dependency is three words without padding.
+    // SAFETY: a Dependency is one word without padding.
     let dependencies = unsafe {
         std::slice::from_raw_parts(
             new.dependencies.as_ptr().cast::<u8>(),
@@ -91,11 +87,11 @@ pub fn insert(area: Area, new: NewEntry<'_>, limits: Limits) -> Result<EntryId, 
         )
     };
     cursor.write(dependencies);
-    cursor.write(new.key);
+    cursor.write(key_rest);
     cursor.write(new.value);
 
     let _guard = lock_partition(partition.index);
-    if let Some(old) = find_locked(partition, head.hash, new.key) {
+    if let Some(old) = partition.find(head.hash, new.key) {
         remove_locked(partition, old);
     }
     Ok(publish_locked(partition, block, &head))
@@ -132,7 +128,7 @@ fn take_place(
         }
         if attempt == 0 {
             let _guard = lock_partition(partition.index);
-            if let Some(old) = find_locked(partition, head.hash, key) {
+            if let Some(old) = partition.find(head.hash, key) {
                 remove_locked(partition, old);
                 continue;
             }
@@ -208,31 +204,25 @@ fn evict_in(area: Area, partition: Partition, database: u32, steps: usize, now: 
     fault::fenced(Point::Evicting);
     note_eviction(area, partition, victim);
     unlink(partition, victim);
-    release_chain(partition, victim);
+    release(partition, victim);
     true
 }
 
-/// Takes `needed` blocks, chained, out of the free list; evicts as many entries as that takes.
-fn reserve(area: Area, mut partition: Partition, needed: u32) -> Option<u32> {
+/// Takes room for an entry with so many bytes of payload; evicts as many entries as that takes.
+fn reserve(area: Area, mut partition: Partition, payload: usize) -> Option<u32> {
     let _guard = lock_partition(partition.index);
     // SAFETY: the lock is held.
     let head = unsafe { &mut *partition.head_mut() };
-    while head.free_count.load(Ordering::Relaxed) < needed {
+    loop {
+        if let Some(block) = partition.allocate(payload) {
+            return Some(block);
+        }
         let victim = head.queue.evict(&mut partition)?;
         fault::fenced(Point::Evicting);
         note_eviction(area, partition, victim);
         unlink(partition, victim);
-        release_chain(partition, victim);
+        release(partition, victim);
     }
-    let first = head.free;
-    let mut last = first;
-    for _ in 1..needed {
-        last = partition.next(last);
-    }
-    head.free = partition.next(last);
-    partition.set_next(last, NIL);
-    head.free_count.fetch_sub(needed, Ordering::Relaxed);
-    Some(first)
 }
 
 /// Counts an eviction; an entry that the table tier has can come back from there. The lock is held.
@@ -254,40 +244,16 @@ fn publish_locked(mut partition: Partition, block: u32, entry: &EntryHead) -> En
     head.queue.insert(&mut partition, block, entry.priority);
     head.entries.fetch_add(1, Ordering::Relaxed);
     head.changes.fetch_add(1, Ordering::Relaxed);
+    let serial = partition.number(block);
     fault::fenced(Point::Linking);
-    let bucket = partition.bucket(entry.hash);
-    partition.set_bucket_next(block, bucket.load(Ordering::Relaxed));
-    let state = partition
-        .state(block)
-        .load(Ordering::Relaxed)
-        .wrapping_add(1)
-        | 1;
-    partition.state(block).store(state, Ordering::Release);
-    bucket.store(block, Ordering::Release);
+    partition.heads().take(block..block + 1);
+    partition.link(block, entry.hash);
     fault::fenced(Point::Linked);
     EntryId {
         partition: partition.index,
         block,
-        state,
+        serial,
     }
-}
-
-/// The entry of `key`. The lock is held.
-fn find_locked(partition: Partition, hash: u64, key: &[u8]) -> Option<u32> {
-    let mut block = partition.bucket(hash).load(Ordering::Relaxed);
-    while partition.has(block) {
-        // SAFETY: the lock is held; the block heads a live entry.
-        let entry = unsafe { *partition.entry(block) };
-        if entry.hash == hash && entry.key_length as usize == key.len() {
-            let mut cursor = partition.payload(block);
-            cursor.skip(entry.dependencies as usize * size_of::<Dependency>());
-            if cursor.equals(key) {
-                return Some(block);
-            }
-        }
-        block = partition.bucket_next(block);
-    }
-    None
 }
 
 /// Takes an entry out of everything and frees its blocks. The lock is held.
@@ -296,28 +262,14 @@ fn remove_locked(mut partition: Partition, block: u32) {
     let head = unsafe { &mut *partition.head_mut() };
     head.queue.remove(&mut partition, block);
     unlink(partition, block);
-    release_chain(partition, block);
+    release(partition, block);
 }
 
 /// Takes an entry, already out of the queue, out of its bucket. The lock is held.
 fn unlink(partition: Partition, block: u32) {
     // SAFETY: the lock is held.
     let (entry, head) = unsafe { (*partition.entry(block), &*partition.head_mut()) };
-    let bucket = partition.bucket(entry.hash);
-    let next = partition.bucket_next(block);
-    let mut at = bucket.load(Ordering::Relaxed);
-    if at == block {
-        bucket.store(next, Ordering::Release);
-    } else {
-        while partition.has(at) {
-            let after = partition.bucket_next(at);
-            if after == block {
-                partition.set_bucket_next(at, next);
-                break;
-            }
-            at = after;
-        }
-    }
+    partition.unlink(block, entry.hash);
     head.entries.fetch_sub(1, Ordering::Relaxed);
     head.changes.fetch_add(1, Ordering::Relaxed);
     if entry.placed == 1
@@ -328,20 +280,10 @@ fn unlink(partition: Partition, block: u32) {
 }
 
 /// Frees the blocks of an entry that is in no list any more. The lock is held.
-fn release_chain(partition: Partition, block: u32) {
-    // SAFETY: the lock is held.
-    let (entry, head) = unsafe { (*partition.entry(block), &mut *partition.head_mut()) };
-    // Readers see the entry die before its blocks can be written again: the store, then a full fence, then the free list.
-    partition.state(block).fetch_add(1, Ordering::SeqCst);
+fn release(partition: Partition, block: u32) {
+    partition.heads().free(block..block + 1);
     fault::fenced(Point::Releasing);
-    let count = blocks_for(entry.payload());
-    let mut last = block;
-    for _ in 1..count {
-        last = partition.next(last);
-    }
-    partition.set_next(last, head.free);
-    head.free = block;
-    head.free_count.fetch_add(count, Ordering::Relaxed);
+    partition.release(block);
 }
 
 /// What a walk wants done with an entry.
@@ -392,12 +334,11 @@ pub fn survey(partition: Partition, mut wanted: impl FnMut(&EntryHead) -> bool) 
         if wanted(&head) {
             let mut dependencies = Vec::new();
             read_dependencies(partition, block, &head, &mut dependencies);
-            let state = partition.state(block).load(Ordering::Relaxed);
             seen.push(Seen {
                 id: EntryId {
                     partition: partition.index,
                     block,
-                    state,
+                    serial: head.serial(),
                 },
                 head,
                 dependencies,
@@ -421,18 +362,20 @@ pub fn count(partition: Partition, wanted: impl Fn(&EntryHead) -> bool) -> u64 {
 pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
     let partition = area.partition(id.partition);
     let _guard = lock_partition_shared(id.partition);
-    if partition.state(id.block).load(Ordering::Relaxed) != id.state {
+    if !partition.is_alive(id.block, id.serial) {
         return None;
     }
-    // SAFETY: the lock is held; the state says that the entry lives.
+    // SAFETY: the lock is held; the entry lives.
     let entry = unsafe { *partition.entry(id.block) };
     let mut cursor = partition.payload(id.block);
-    cursor.skip(entry.dependencies as usize * size_of::<Dependency>());
-    let mut key = vec![0; entry.key_length as usize];
+    cursor.skip(entry.dependency_bytes());
+    let mut key = entry.key_start().to_vec();
+    let start = key.len();
+    key.resize(start + entry.key_rest(), 0);
     let mut value = vec![0; entry.value_length as usize];
     // SAFETY: both have the length that is copied.
     unsafe {
-        (cursor.copy_out(key.as_mut_ptr(), key.len())
+        (cursor.copy_out(key.as_mut_ptr().add(start), entry.key_rest())
             && cursor.copy_out(value.as_mut_ptr(), value.len()))
         .then_some((key, value))
     }
@@ -442,9 +385,9 @@ pub fn contents(area: Area, id: EntryId) -> Option<(Vec<u8>, Vec<u8>)> {
 pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) -> bool {
     let partition = area.partition(id.partition);
     let _guard = lock_partition(id.partition);
-    let alive = partition.state(id.block).load(Ordering::Relaxed) == id.state;
+    let alive = partition.is_alive(id.block, id.serial);
     if alive {
-        // SAFETY: the lock is held; the state says that the entry lives.
+        // SAFETY: the lock is held; the entry lives.
         change(unsafe { &mut *partition.entry(id.block) });
     }
     alive
@@ -482,5 +425,3 @@ fn live_blocks(partition: Partition) -> Vec<u32> {
     }
     blocks
 }
-
-const _: () = assert!(ENTRY_HEAD < BLOCK);

@@ -3,11 +3,16 @@
 use super::charges::CHARGE_BYTES;
 use super::flights::FLIGHTS_BYTES;
 use super::statistics::FUNCTION_BYTES;
+use crate::validity::MAX_SLOTS;
 use crate::validity::slots::SLOT_BYTES;
+use crate::validity::tags::RESERVED;
 use crate::validity::writers::SET_BYTES;
+use pg_query_cache_space::words_for;
 
 /// Bytes of a block, the unit of allocation.
-pub const BLOCK: usize = 128;
+pub const BLOCK: usize = 64;
+/// Everything begins at a multiple of this.
+const ALIGNMENT: usize = 128;
 /// Bytes for the header of the area.
 pub const HEADER_BYTES: usize = 16 * 1024;
 /// Bytes for the head of a partition.
@@ -16,15 +21,17 @@ pub const PARTITION_HEAD_BYTES: usize = 128;
 pub const MAX_PARTITIONS: usize = 64;
 /// A partition is at least this large, so that a large result still fits into one.
 const PARTITION_MIN_BYTES: usize = 4 * 1024 * 1024;
-/// What one block costs besides its own bytes: next (4), state (4), credit (1), a quarter of a bucket (1), rounding (2).
-const BLOCK_OVERHEAD: usize = 12;
+/// Blocks for each bucket, before their number is rounded down to a power of two: an entry of 1 KB has nineteen, the smallest two.
+const BLOCKS_OF_BUCKET: usize = 16;
+/// Slots for each set of writers: most slots are written rarely or never.
+const SLOTS_OF_WRITERS: usize = 16;
 
 /// Where everything lies in an area of a given size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of the whole area.
     pub total: usize,
-    /// Number of validity slots, a power of two.
+    /// Number of validity slots.
     pub slots: u32,
     /// Offset of the slots.
     pub slots_at: usize,
@@ -54,10 +61,10 @@ pub struct Layout {
     pub buckets: u32,
     /// Offset of the buckets in a partition.
     pub buckets_at: usize,
-    /// Offset of the `next` words in a partition.
-    pub next_at: usize,
-    /// Offset of the `state` words in a partition.
-    pub state_at: usize,
+    /// Offset of the map of taken blocks in a partition.
+    pub used_at: usize,
+    /// Offset of the map of blocks at which an entry begins in a partition.
+    pub heads_at: usize,
     /// Offset of the credits in a partition.
     pub credit_at: usize,
     /// Offset of the blocks in a partition.
@@ -67,12 +74,11 @@ pub struct Layout {
 impl Layout {
     /// The layout of an area of `total` bytes, at least 4 MB.
     pub fn new(total: usize) -> Self {
-        // A sixteenth of the area for slots: 64 MB give 32,768 of them.
-        let slots = previous_power_of_two(total / 16 / SLOT_BYTES).clamp(1024, 65_536);
-        let functions = (total / 128 / FUNCTION_BYTES).clamp(64, 4096);
+        // A forty-eighth of the area for slots: 64 MB give 21,845 of them.
+        let slots = (total / 48 / SLOT_BYTES).clamp(1024, MAX_SLOTS as usize);
+        let functions = (total / 256 / FUNCTION_BYTES).clamp(64, 4096);
         let slots_at = HEADER_BYTES;
-        // A set of writers for four slots: most slots are written rarely or never.
-        let writers = slots / 4;
+        let writers = (slots / SLOTS_OF_WRITERS).max(RESERVED as usize * 2);
         let writers_at = align(slots_at + slots * SLOT_BYTES);
         let functions_at = align(writers_at + writers * SET_BYTES);
         let charges = (total / 1024 / CHARGE_BYTES).clamp(128, 8192);
@@ -81,16 +87,18 @@ impl Layout {
         let partitions_at = align(flights_at + FLIGHTS_BYTES);
         let room = total - partitions_at;
         let partitions = previous_power_of_two(room / PARTITION_MIN_BYTES).clamp(1, MAX_PARTITIONS);
-        let partition_bytes = (room / partitions) & !(BLOCK - 1);
+        let partition_bytes = (room / partitions) & !(ALIGNMENT - 1);
 
-        let estimate = (partition_bytes - PARTITION_HEAD_BYTES) / (BLOCK + BLOCK_OVERHEAD);
-        let buckets = previous_power_of_two(estimate / 4).max(64);
+        let buckets = previous_power_of_two(partition_bytes / BLOCK / BLOCKS_OF_BUCKET).max(64);
         let buckets_at = PARTITION_HEAD_BYTES;
-        let next_at = align(buckets_at + buckets * 4);
-        let blocks = (partition_bytes - next_at - 4 * BLOCK) / (BLOCK + 9);
-        let state_at = align(next_at + blocks * 4);
-        let credit_at = align(state_at + blocks * 4);
-        let blocks_at = align(credit_at + blocks);
+        let used_at = align(buckets_at + buckets * size_of::<u64>());
+        // A block, its bits in both maps, its half of a credit; and what aligning may cost.
+        let room = partition_bytes - used_at - 4 * ALIGNMENT;
+        let blocks = room * 8 / (BLOCK * 8 + 2 + 4);
+        let map = words_for(blocks as u32) * size_of::<u64>();
+        let heads_at = align(used_at + map);
+        let credit_at = align(heads_at + map);
+        let blocks_at = align(credit_at + blocks.div_ceil(2));
         Layout {
             total,
             slots: slots as u32,
@@ -108,8 +116,8 @@ impl Layout {
             blocks: blocks as u32,
             buckets: buckets as u32,
             buckets_at,
-            next_at,
-            state_at,
+            used_at,
+            heads_at,
             credit_at,
             blocks_at,
         }
@@ -122,7 +130,7 @@ impl Layout {
 }
 
 fn align(bytes: usize) -> usize {
-    bytes.next_multiple_of(BLOCK)
+    bytes.next_multiple_of(ALIGNMENT)
 }
 
 fn previous_power_of_two(n: usize) -> usize {

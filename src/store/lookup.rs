@@ -16,11 +16,12 @@ const MAX_STEPS: usize = 128;
 /// How often a reader starts over before it calls the key missing.
 const MAX_ATTEMPTS: usize = 4;
 
-/// An entry found under a key, not yet known to be valid or whole.
+/// An entry found under a key, not yet known to be valid.
 pub struct Found {
     partition: Partition,
     block: u32,
-    state: u32,
+    /// The bucket in which it was found. While it stays the same the entry does.
+    bucket: u64,
     /// Its fixed fields.
     pub head: EntryHead,
 }
@@ -30,52 +31,43 @@ pub struct Found {
 pub struct EntryId {
     /// Number of the partition.
     pub partition: u32,
-    /// Number of the head block.
+    /// Number of the first block.
     pub block: u32,
-    /// State of the head block while the entry lives.
-    pub state: u32,
+    /// Number of the entry among those that begin there.
+    pub serial: u32,
 }
 
 /// Looks for the entry of `key`.
 #[inline(always)]
 pub fn find(area: Area, hash: u64, key: &[u8]) -> Option<Found> {
     let partition = area.partition_of(hash);
-    for _ in 0..MAX_ATTEMPTS {
-        let mut block = partition.bucket(hash).load(Ordering::Acquire);
-        let mut strayed = false;
+    'attempts: for _ in 0..MAX_ATTEMPTS {
+        let bucket = partition.bucket(hash).load(Ordering::Acquire);
+        let mut block = bucket as u32;
         for _ in 0..MAX_STEPS {
             if !partition.has(block) {
                 break;
             }
-            let state = partition.state(block).load(Ordering::Acquire);
             let head = partition.copy_entry(block);
-            if head.hash == hash && head.key_length as usize == key.len() {
+            if head.may_have(hash, key) {
                 let mut cursor = partition.payload(block);
-                cursor.skip(
-                    (head.dependencies as usize).min(MAX_DEPENDENCIES) * size_of::<Dependency>(),
-                );
-                let same = cursor.equals(key);
-                if state & 1 == 0 || !partition.unchanged(block, state) {
-                    strayed = true;
-                    break;
+                cursor.skip(head.dependency_bytes());
+                let same = cursor.equals(&key[key.len() - head.key_rest()..]);
+                if !partition.unchanged(hash, bucket) {
+                    continue 'attempts;
                 }
                 if same {
                     return Some(Found {
                         partition,
                         block,
-                        state,
+                        bucket,
                         head,
                     });
                 }
             }
-            let next = partition.bucket_next(block);
-            if state & 1 == 0 || !partition.unchanged(block, state) {
-                strayed = true;
-                break;
-            }
-            block = next;
+            block = partition.bucket_next(block);
         }
-        if !strayed {
+        if partition.unchanged(hash, bucket) {
             return None;
         }
     }
@@ -88,8 +80,14 @@ impl Found {
         EntryId {
             partition: self.partition.index,
             block: self.block,
-            state: self.state,
+            serial: self.head.serial(),
         }
+    }
+
+    /// Whether what was copied until now was this entry.
+    #[inline(always)]
+    fn is_unchanged(&self) -> bool {
+        self.partition.unchanged(self.head.hash, self.bucket)
     }
 
     /// Copies the dependencies into `buffer`; `None` if the entry went away meanwhile.
@@ -110,9 +108,7 @@ impl Found {
             }
             std::slice::from_raw_parts(buffer.as_ptr().cast::<Dependency>(), count)
         };
-        self.partition
-            .unchanged(self.block, self.state)
-            .then_some(copied)
+        self.is_unchanged().then_some(copied)
     }
 
     /// Copies the value into memory of the current memory context; `None` if the entry went away meanwhile,
@@ -124,10 +120,7 @@ impl Found {
     pub unsafe fn value(&self) -> Option<*mut u8> {
         let length = self.head.value_length as usize;
         let mut cursor = self.partition.payload(self.block);
-        cursor.skip(
-            self.head.dependencies as usize * size_of::<Dependency>()
-                + self.head.key_length as usize,
-        );
+        cursor.skip(self.head.dependency_bytes() + self.head.key_rest());
         // SAFETY: room for `length` bytes, which are fewer than the most that may be asked for, or NULL: no ERROR is raised here.
         unsafe {
             let value = server::palloc_extended(length.max(1), pg_sys::MCXT_ALLOC_NO_OOM as i32)
@@ -135,7 +128,7 @@ impl Found {
             if value.is_null() {
                 return None;
             }
-            if cursor.copy_out(value, length) && self.partition.unchanged(self.block, self.state) {
+            if cursor.copy_out(value, length) && self.is_unchanged() {
                 return Some(value);
             }
             server::pfree(value.cast());

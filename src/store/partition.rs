@@ -1,24 +1,37 @@
-//! A partition: blocks in chains, entries in buckets and in the eviction queue.
+//! A partition: entries in blocks, in buckets and in the eviction queue.
+//!
+//! ```text
+//! extent = blocks that lie together: how many, the next extent, bytes
+//! entry  = a chain of extents, mostly one; its bytes: fixed fields, dependencies, rest of the key, value
+//! ```
 //!
 //! What is guarded by what:
 //!
 //! | part | written | read |
 //! |---|---|---|
-//! | head (free list, queue, counts) | under the partition's lock | under the lock |
-//! | `buckets`, `next`, `state` | under the lock, atomically | without a lock |
+//! | head (queue, counts), `used`, `heads` | under the partition's lock | under the lock |
+//! | `buckets` | under the lock, atomically | without a lock |
 //! | `credit` | by anyone, atomically | under the lock |
-//! | block of a live entry | never after it went live (its links and hits: under the lock) | without a lock |
-//! | free or reserved block | by whoever reserved it | by nobody on purpose |
+//! | blocks of a live entry | never after it went live (its links and hits: under the lock) | without a lock |
+//! | free or reserved blocks | by whoever reserved them | by nobody on purpose |
 //!
-//! `state[b]` is odd exactly while block `b` is the head of a live entry, and changes whenever that changes. A reader without a
-//! lock reads `state`, copies what it wants, and compares `state` again: if it is the same, the entry was live all the time, so
-//! its blocks were not touched and what was copied is the entry. What lies in `state`, `next`, `buckets` and `credit` is never
-//! mixed with bytes of users, so no value can be made to look like one of them.
+//! A bucket is one word: its first entry, and a version that changes whenever an entry joins or leaves the bucket. A reader without a
+//! lock reads the word, follows the bucket, copies what it wants, and reads the word again: if it is the same, no entry has left the
+//! bucket meanwhile, so none of their blocks was given to anybody else, and what was copied is the entry. Until it knows, a reader takes
+//! nothing for granted: it may be looking at bytes that a user has made. Every number that it follows is checked against the size of the
+//! partition, every walk has an end, and nothing that it found leaves before the word was compared. (Sequence lock: Lamport,
+//! "Concurrent Reading and Writing", CACM 1977.)
+//!
+//! What is changed on the word of a reader (`credit`), and what says under the lock where entries begin (`heads`), lies in arrays of its
+//! own, never among the bytes of users.
 
 #![allow(unsafe_code)]
 
 use super::layout::{BLOCK, Layout, PARTITION_HEAD_BYTES};
+use crate::validity::Dependency;
 use pg_query_cache_eviction::{Entries, Id, NIL, Sieve};
+use pg_query_cache_space::{Space, words_for};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Head of a partition. Guarded by the partition's lock; the counts may be read without it, for statistics.
@@ -26,10 +39,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 pub struct Head {
     /// Entries for eviction.
     pub queue: Sieve,
-    /// First free block.
-    pub free: u32,
+    /// Where the search for free blocks begins.
+    search_from: u32,
+    /// The number that the next entry gets.
+    next_serial: u32,
     /// Number of free blocks.
-    pub free_count: AtomicU32,
+    free_count: AtomicU32,
     /// Number of entries.
     pub entries: AtomicU32,
     /// Changes of the set of entries; lets a scan notice that it has to look again.
@@ -52,7 +67,7 @@ pub enum Kind {
 /// In [`EntryHead::persisted`]: the table tier does not want it, for it is in a table anyway (a value of the application).
 pub const NEVER_PERSISTED: u8 = 2;
 
-/// Fixed fields of an entry, at the start of its head block.
+/// Fixed fields of an entry, at the start of its first extent.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EntryHead {
@@ -62,42 +77,51 @@ pub struct EntryHead {
     pub created_at: i64,
     /// When it stops being served.
     pub expires_at: i64,
+    /// Oid of the database. With that of the function the first bytes of the key.
+    pub database: u32,
+    /// Oid of the cached function.
+    pub function: u32,
     /// Next entry in the bucket. Written under the lock, atomically.
     bucket_next: u32,
+    /// Bytes of the key after database and function.
+    key_rest: u32,
+    /// Bytes of the value.
+    pub value_length: u32,
+    /// Number of dependencies.
+    pub dependencies: u16,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// Priority of the function, 0 to 3.
+    pub priority: u8,
+    /// How long the function took, in microseconds.
+    pub cost_us: u32,
+    /// Tells the entry from those that had its place before, and will have it.
+    serial: u32,
     /// Links of the eviction queue. Under the lock.
     newer: Id,
     older: Id,
     /// Hits handed over so far. Under the lock.
     pub hits: u32,
-    /// Oid of the database.
-    pub database: u32,
-    /// Oid of the cached function.
-    pub function: u32,
-    /// Bytes of the key.
-    pub key_length: u32,
-    /// Bytes of the value.
-    pub value_length: u32,
-    /// How long the function took, in microseconds.
-    pub cost_us: u32,
-    /// Number of dependencies.
-    pub dependencies: u16,
-    /// Priority of the function, 0 to 3.
-    pub priority: u8,
-    /// A [`Kind`].
-    pub kind: u8,
+    /// The hits that its row in the table tier has. Under the lock.
+    pub hits_written: u32,
     /// 1 once the table tier has it, or [`NEVER_PERSISTED`]. Under the lock.
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,
     /// 1 if it has one of the places of its database ([`super::area::Places`]).
     pub placed: u8,
-    reserved: [u8; 1],
-    /// The hits that its row in the table tier has. Under the lock.
-    pub hits_written: u32,
+    reserved: u8,
 }
-/// Bytes of the fixed fields; what follows in the head block belongs to the chain.
-pub const ENTRY_HEAD: usize = size_of::<EntryHead>();
-const _: () = assert!(ENTRY_HEAD == 72 && align_of::<EntryHead>() == 8);
+/// Bytes of the fixed fields.
+const ENTRY_HEAD: usize = size_of::<EntryHead>();
+const _: () = assert!(ENTRY_HEAD == 80 && align_of::<EntryHead>() == 8);
+
+/// Bytes before those of an extent: how many blocks it has, and the first block of the next extent.
+const EXTENT_HEAD: usize = 8;
+/// The fixed fields of an entry lie together.
+const FIRST_EXTENT: u32 = (EXTENT_HEAD + ENTRY_HEAD).div_ceil(BLOCK) as u32;
+/// Extents shorter than this are a last resort: an entry is read faster in one piece.
+const SHORT_EXTENT: u32 = 8;
 
 impl EntryHead {
     /// Fields of a new entry that is in no list yet.
@@ -113,37 +137,86 @@ impl EntryHead {
             hash,
             created_at,
             expires_at,
+            database,
+            function,
             bucket_next: NIL,
+            key_rest: 0,
+            value_length: 0,
+            dependencies: 0,
+            kind: kind as u8,
+            priority: 0,
+            cost_us: 0,
+            serial: 0,
             newer: NIL,
             older: NIL,
             hits: 0,
-            database,
-            function,
-            key_length: 0,
-            value_length: 0,
-            cost_us: 0,
-            dependencies: 0,
-            priority: 0,
-            kind: kind as u8,
+            hits_written: 0,
             persisted: 0,
             by_age: 0,
             placed: 0,
-            reserved: [0; 1],
-            hits_written: 0,
+            reserved: 0,
         }
+    }
+
+    /// What database and function are in a key.
+    pub fn key_start(&self) -> [u8; 8] {
+        let mut start = [0; 8];
+        start[..4].copy_from_slice(&self.database.to_le_bytes());
+        start[4..].copy_from_slice(&self.function.to_le_bytes());
+        start
+    }
+
+    /// What of `key` is kept besides database and function; `None` if it is the key of another database or function.
+    pub fn rest_of<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        key.strip_prefix(&self.key_start())
+    }
+
+    /// Whether the entry can be the one of `key`: the rest of the key has to be compared with that of the entry.
+    #[inline(always)]
+    pub fn may_have(&self, hash: u64, key: &[u8]) -> bool {
+        self.hash == hash
+            && key.len() == self.key_rest as usize + self.key_start().len()
+            && key.starts_with(&self.key_start())
+    }
+
+    /// Sets the lengths of what follows the fixed fields. `false` if one is more than can be.
+    pub fn measure(&mut self, dependencies: usize, key_rest: usize, value: usize) -> bool {
+        match (dependencies.try_into(), key_rest.try_into(), value.try_into()) {
+            (Ok(dependencies), Ok(key_rest), Ok(value)) => {
+                (self.dependencies, self.key_rest, self.value_length) =
+                    (dependencies, key_rest, value);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Tells the entry from the others that had its place, or will.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Bytes of the dependencies.
+    #[inline(always)]
+    pub fn dependency_bytes(&self) -> usize {
+        self.dependencies as usize * size_of::<Dependency>()
+    }
+
+    /// Bytes of the rest of the key.
+    #[inline(always)]
+    pub fn key_rest(&self) -> usize {
+        self.key_rest as usize
     }
 
     /// Bytes of dependencies, key and value together.
     pub fn payload(&self) -> usize {
-        self.dependencies as usize * size_of::<crate::validity::Dependency>()
-            + self.key_length as usize
-            + self.value_length as usize
+        self.dependency_bytes() + self.key_rest() + self.value_length as usize
     }
 }
 
-/// Blocks that an entry with so many bytes of payload takes.
+/// Blocks that an entry with so many bytes of payload takes if it lies in one piece.
 pub fn blocks_for(payload: usize) -> u32 {
-    (payload + ENTRY_HEAD).div_ceil(BLOCK) as u32
+    (EXTENT_HEAD + ENTRY_HEAD + payload).div_ceil(BLOCK) as u32
 }
 
 /// A partition of the attached area.
@@ -175,33 +248,13 @@ impl Partition {
         unsafe {
             let head = self.head_mut();
             (*head).queue = Sieve::new();
-            (*head).free = 0;
             (*head)
                 .free_count
                 .store(self.layout.blocks, Ordering::Relaxed);
         }
-        for block in 0..self.layout.blocks {
-            self.set_next(
-                block,
-                if block + 1 < self.layout.blocks {
-                    block + 1
-                } else {
-                    NIL
-                },
-            );
-        }
         for bucket in 0..self.layout.buckets {
-            self.bucket(u64::from(bucket)).store(NIL, Ordering::Relaxed);
-        }
-    }
-
-    fn words(&self, offset: usize, index: u32) -> &'static AtomicU32 {
-        // SAFETY: the layout reserves the words; callers clamp the index.
-        unsafe {
-            &*self
-                .base
-                .add(offset + index as usize * 4)
-                .cast::<AtomicU32>()
+            self.bucket(u64::from(bucket))
+                .store(u64::from(NIL), Ordering::Relaxed);
         }
     }
 
@@ -227,39 +280,84 @@ impl Partition {
         self.layout.blocks
     }
 
-    /// First entry of the bucket of `hash`.
+    /// The bucket of `hash`: in the lower half its first entry, in the upper half its version.
     #[inline(always)]
-    pub fn bucket(&self, hash: u64) -> &'static AtomicU32 {
-        self.words(
-            self.layout.buckets_at,
-            hash as u32 & (self.layout.buckets - 1),
-        )
+    pub fn bucket(&self, hash: u64) -> &'static AtomicU64 {
+        let index = hash as u32 & (self.layout.buckets - 1);
+        // SAFETY: the layout reserves `buckets` words, a power of two.
+        unsafe {
+            &*self
+                .base
+                .add(self.layout.buckets_at)
+                .cast::<AtomicU64>()
+                .add(index as usize)
+        }
     }
 
-    /// State of a block; see the head of this file.
+    /// Whether the bucket of `hash` is still what it was. Orders the reads before it.
     #[inline(always)]
-    pub fn state(&self, block: u32) -> &'static AtomicU32 {
-        self.words(self.layout.state_at, block)
-    }
-
-    /// Whether `state` is still what it was. Orders the reads before it.
-    #[inline(always)]
-    pub fn unchanged(&self, block: u32, state: u32) -> bool {
+    pub fn unchanged(&self, hash: u64, bucket: u64) -> bool {
         fence(Ordering::Acquire);
-        self.state(block).load(Ordering::Relaxed) == state
+        self.bucket(hash).load(Ordering::Relaxed) == bucket
     }
 
-    /// The block after `block` in its chain, or in the free list.
-    #[inline(always)]
-    pub fn next(&self, block: u32) -> u32 {
-        self.words(self.layout.next_at, block)
-            .load(Ordering::Relaxed)
+    /// Makes `first` the first entry of the bucket of `hash`, which is another bucket from then on. Under the lock. Whoever writes into
+    /// blocks that this has freed does so after readers can see it.
+    fn change_bucket(&self, hash: u64, first: u32) {
+        let bucket = self.bucket(hash);
+        let version = (bucket.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        bucket.store(version << 32 | u64::from(first), Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
-    /// Sets what [`Partition::next`] returns.
-    pub fn set_next(&self, block: u32, next: u32) {
-        self.words(self.layout.next_at, block)
-            .store(next, Ordering::Relaxed);
+    /// First entry of the bucket of `hash`.
+    fn first_in_bucket(&self, hash: u64) -> u32 {
+        self.bucket(hash).load(Ordering::Acquire) as u32
+    }
+
+    /// Adds an entry to its bucket. Under the lock.
+    pub fn link(&self, block: u32, hash: u64) {
+        self.set_bucket_next(block, self.first_in_bucket(hash));
+        self.change_bucket(hash, block);
+    }
+
+    /// Takes an entry out of its bucket. Under the lock.
+    pub fn unlink(&self, block: u32, hash: u64) {
+        let next = self.bucket_next(block);
+        let first = self.first_in_bucket(hash);
+        if first == block {
+            return self.change_bucket(hash, next);
+        }
+        let mut at = first;
+        while self.has(at) {
+            let after = self.bucket_next(at);
+            if after == block {
+                self.set_bucket_next(at, next);
+                break;
+            }
+            at = after;
+        }
+        self.change_bucket(hash, first);
+    }
+
+    /// The entry of `key`. Under the lock.
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let mut block = self.first_in_bucket(hash);
+        while self.has(block) {
+            // SAFETY: the lock is held; the block begins a live entry.
+            let entry = unsafe { &*self.entry(block) };
+            if let Some(rest) = entry.rest_of(key)
+                && entry.may_have(hash, key)
+            {
+                let mut cursor = self.payload(block);
+                cursor.skip(entry.dependency_bytes());
+                if cursor.equals(rest) {
+                    return Some(block);
+                }
+            }
+            block = self.bucket_next(block);
+        }
+        None
     }
 
     /// Marks a hit: the entry is spared by the next eviction. Writes only if it is not marked yet.
@@ -271,22 +369,25 @@ impl Partition {
         }
     }
 
+    /// One for two blocks: no entry is smaller.
     fn credit_of(&self, block: u32) -> &'static AtomicU8 {
-        // SAFETY: the layout reserves one byte per block.
+        const { assert!(FIRST_EXTENT == 2) };
+        // SAFETY: the layout reserves one byte for two blocks.
         unsafe {
             &*self
                 .base
-                .add(self.layout.credit_at + block as usize)
+                .add(self.layout.credit_at + block as usize / 2)
                 .cast::<AtomicU8>()
         }
     }
 
-    /// Whether a block number can be one.
+    /// Whether an entry can begin at a block.
     #[inline(always)]
     pub fn has(&self, block: u32) -> bool {
-        block < self.layout.blocks
+        block < self.layout.blocks - 1
     }
 
+    #[inline(always)]
     fn block(&self, block: u32) -> *mut u8 {
         // SAFETY: the layout reserves the blocks; callers clamp the number.
         unsafe {
@@ -296,14 +397,16 @@ impl Partition {
     }
 
     /// Fixed fields of an entry. Under the lock, or for a block that the caller has reserved.
+    #[inline(always)]
     pub fn entry(&self, block: u32) -> *mut EntryHead {
-        self.block(block).cast()
+        // SAFETY: callers look whether the partition has the block, and with it the one after it.
+        unsafe { self.block(block).add(EXTENT_HEAD).cast() }
     }
 
-    /// A copy of the fixed fields, which the caller verifies by `state` afterwards.
+    /// A copy of the fixed fields, which the caller verifies by the bucket afterwards.
     #[inline(always)]
     pub fn copy_entry(&self, block: u32) -> EntryHead {
-        // SAFETY: inside the partition, any bytes make a valid EntryHead. The copy may be torn; `state` tells.
+        // SAFETY: inside the partition, any bytes make a valid EntryHead. The copy may be torn; the bucket tells.
         unsafe { self.entry(block).read_volatile() }
     }
 
@@ -317,8 +420,7 @@ impl Partition {
         }
     }
 
-    /// Sets what [`Partition::bucket_next`] returns.
-    pub fn set_bucket_next(&self, block: u32, next: u32) {
+    fn set_bucket_next(&self, block: u32, next: u32) {
         // SAFETY: as above; under the lock.
         unsafe {
             (*(&raw mut (*self.entry(block)).bucket_next).cast::<AtomicU32>())
@@ -329,46 +431,180 @@ impl Partition {
     /// A cursor at the first byte of an entry's payload.
     #[inline(always)]
     pub fn payload(&self, block: u32) -> Cursor {
-        Cursor {
+        let mut cursor = Cursor {
             partition: *self,
-            block,
-            offset: ENTRY_HEAD,
+            at: std::ptr::null_mut(),
+            left: 0,
+            next: block,
+        };
+        cursor.skip(ENTRY_HEAD);
+        cursor
+    }
+
+    /// The blocks of an extent and the first block of the next one; `None` if there can be no such extent (a torn read).
+    #[inline(always)]
+    fn extent(&self, block: u32) -> Option<(Range<u32>, u32)> {
+        if block >= self.layout.blocks {
+            return None;
+        }
+        // SAFETY: the two words at the beginning of a block of the partition; read atomically, as they may be changing.
+        let (count, next) = unsafe {
+            let words = self.block(block).cast::<AtomicU32>();
+            (
+                (*words).load(Ordering::Relaxed),
+                (*words.add(1)).load(Ordering::Relaxed),
+            )
+        };
+        let end = block.checked_add(count)?;
+        (count > 0 && end <= self.layout.blocks).then_some((block..end, next))
+    }
+
+    /// Makes an extent of blocks that the caller has taken.
+    fn set_extent(&self, run: &Range<u32>, next: u32) {
+        // SAFETY: the two words at the beginning of a block of the partition that is nobody else's.
+        unsafe {
+            let words = self.block(run.start).cast::<AtomicU32>();
+            (*words).store(run.end - run.start, Ordering::Relaxed);
+            (*words.add(1)).store(next, Ordering::Relaxed);
         }
     }
+
+    /// A map of the blocks. Under the lock.
+    fn space(&self, at: usize) -> Space<'static> {
+        // SAFETY: the layout reserves the words of both maps; the lock is held, and callers keep one of them at a time.
+        let words = unsafe {
+            std::slice::from_raw_parts_mut(
+                self.base.add(at).cast::<u64>(),
+                words_for(self.layout.blocks),
+            )
+        };
+        Space::new(words, self.layout.blocks)
+    }
+
+    /// The blocks that are taken. Under the lock.
+    fn used(&self) -> Space<'static> {
+        self.space(self.layout.used_at)
+    }
+
+    /// The blocks at which a live entry begins. Under the lock.
+    pub fn heads(&self) -> Space<'static> {
+        self.space(self.layout.heads_at)
+    }
+
+    /// Whether `block` begins the live entry with this serial number. Under the lock.
+    pub fn is_alive(&self, block: u32, serial: u32) -> bool {
+        // SAFETY: the lock is held; the block begins a live entry.
+        self.has(block)
+            && self.heads().is_taken(block)
+            && unsafe { (*self.entry(block)).serial == serial }
+    }
+
+    /// Gives a reserved entry, about to go live, a number of its own. Under the lock.
+    pub fn number(&self, block: u32) -> u32 {
+        // SAFETY: the lock is held, the block is the caller's.
+        unsafe {
+            let head = self.head_mut();
+            let serial = (*head).next_serial;
+            (*head).next_serial = serial.wrapping_add(1);
+            (*self.entry(block)).serial = serial;
+            serial
+        }
+    }
+
+    /// Takes room for an entry with so many bytes of payload: one extent if there is one as long, else several. Returns its first block,
+    /// `None` if there is not enough. Under the lock.
+    pub fn allocate(&self, payload: usize) -> Option<u32> {
+        // SAFETY: the lock is held.
+        let head = unsafe { &mut *self.head_mut() };
+        let (free, wanted) = (head.free_count.load(Ordering::Relaxed), blocks_for(payload));
+        if free < wanted {
+            return None;
+        }
+        let mut used = self.used();
+        let pieces = match used.find(head.search_from, wanted) {
+            Some(run) => vec![run],
+            // If much is free and nowhere together, it is taken as it comes.
+            None if free / 2 >= wanted => pieces(&used, payload, 1)?,
+            None => pieces(&used, payload, SHORT_EXTENT)?,
+        };
+        for (i, run) in pieces.iter().enumerate() {
+            let next = pieces.get(i + 1).map_or(NIL, |next| next.start);
+            self.set_extent(run, next);
+            used.take(run.clone());
+            head.free_count
+                .fetch_sub(run.end - run.start, Ordering::Relaxed);
+            head.search_from = run.end;
+        }
+        Some(pieces.first()?.start)
+    }
+
+    /// Frees the blocks of an entry that no reader can find any more. Under the lock.
+    pub fn release(&self, block: u32) {
+        // SAFETY: the lock is held.
+        let head = unsafe { &mut *self.head_mut() };
+        let mut used = self.used();
+        head.search_from = block;
+        let mut at = block;
+        while let Some((run, next)) = self.extent(at) {
+            head.free_count
+                .fetch_add(run.end - run.start, Ordering::Relaxed);
+            used.free(run);
+            at = next;
+        }
+    }
+}
+
+/// Free runs of at least `shortest` blocks that an entry with so many bytes of payload fits into, the fixed fields into the first one.
+fn pieces(used: &Space<'_>, payload: usize, shortest: u32) -> Option<Vec<Range<u32>>> {
+    let (mut pieces, mut from, mut left) = (Vec::new(), 0, ENTRY_HEAD + payload);
+    while left > 0 {
+        let most = (EXTENT_HEAD + left).div_ceil(BLOCK) as u32;
+        let least = if pieces.is_empty() {
+            shortest.max(FIRST_EXTENT)
+        } else {
+            shortest.min(most)
+        };
+        let run = used.next_run(from, most);
+        if run.is_empty() {
+            return None;
+        }
+        // Past the block that ends the run.
+        from = run.end + 1;
+        if run.len() >= least as usize {
+            left = left.saturating_sub(run.len() * BLOCK - EXTENT_HEAD);
+            pieces.push(run);
+        }
+    }
+    Some(pieces)
 }
 
 /// A position in the payload of an entry.
 #[derive(Clone, Copy)]
 pub struct Cursor {
     partition: Partition,
-    block: u32,
-    offset: usize,
+    /// The next byte.
+    at: *mut u8,
+    /// Bytes from there to the end of the extent.
+    left: usize,
+    /// The extent after it.
+    next: u32,
 }
 
 impl Cursor {
-    /// The next run of at most `length` bytes that lie together; `None` if the chain ends (a torn read).
+    /// The next run of at most `length` bytes, more than none, that lie together; `None` if the chain ends (a torn read).
     #[inline(always)]
     fn run(&mut self, length: usize) -> Option<(*mut u8, usize)> {
-        if self.offset == BLOCK {
-            self.block = self.partition.next(self.block);
-            self.offset = 0;
+        if self.left == 0 {
+            let (extent, next) = self.partition.extent(self.next)?;
+            // SAFETY: the extent lies inside the partition; its bytes begin after its head.
+            self.at = unsafe { self.partition.block(extent.start).add(EXTENT_HEAD) };
+            self.left = extent.len() * BLOCK - EXTENT_HEAD;
+            self.next = next;
         }
-        if !self.partition.has(self.block) {
-            return None;
-        }
-        // SAFETY: the block is one of the partition, the offset below its size.
-        let start = unsafe { self.partition.block(self.block).add(self.offset) };
-        let mut run = (BLOCK - self.offset).min(length);
-        self.offset += run;
-        while run < length {
-            let next = self.partition.next(self.block);
-            if next != self.block + 1 || !self.partition.has(next) {
-                break;
-            }
-            self.block = next;
-            self.offset = BLOCK.min(length - run);
-            run += self.offset;
-        }
+        let (start, run) = (self.at, self.left.min(length));
+        // SAFETY: not beyond the end of the extent.
+        self.at = unsafe { start.add(run) };
+        self.left -= run;
         Some((start, run))
     }
 
@@ -382,7 +618,7 @@ impl Cursor {
             let Some((from, run)) = self.run(length) else {
                 return false;
             };
-            // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; `state` tells the caller.
+            // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; the bucket tells the caller.
             unsafe {
                 std::ptr::copy_nonoverlapping(from, to, run);
                 to = to.add(run);
@@ -410,7 +646,7 @@ impl Cursor {
             let Some((from, run)) = self.run(bytes.len()) else {
                 return false;
             };
-            // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; `state` tells the caller.
+            // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; the bucket tells the caller.
             if unsafe { std::slice::from_raw_parts(from, run) } != &bytes[..run] {
                 return false;
             }
@@ -419,7 +655,7 @@ impl Cursor {
         true
     }
 
-    /// Writes `bytes` into a chain that the caller has reserved, long enough.
+    /// Writes `bytes` into extents that the caller has reserved, long enough.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let Some((to, run)) = self.run(bytes.len()) else {

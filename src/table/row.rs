@@ -9,7 +9,7 @@ use pgrx::{FromDatum, pg_sys};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Version of what lies in `key`, `value` and `dependencies`; part of the checksum, so rows of another version are none.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Numbers of the columns, as `sql/tables.sql` creates them. Later versions only append.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ pub enum NoEntry {
 
 /// Bytes of dependencies, as they are stored.
 pub fn bytes_of(dependencies: &[Dependency]) -> &[u8] {
-    // SAFETY: a Dependency is three words without padding.
+    // SAFETY: a Dependency is one word without padding.
     unsafe {
         std::slice::from_raw_parts(
             dependencies.as_ptr().cast::<u8>(),

@@ -14,34 +14,34 @@ pub mod tags;
 pub mod view;
 pub mod writers;
 
-/// One dependency of an entry: a slot and the generation under which the entry is right.
-#[repr(C)]
+/// One dependency of an entry: a slot and the generation under which the entry is right, in one word. 44 bits of the generation are
+/// enough: an entry would have to live through 17 million million writes under one slot before it was taken for another.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dependency {
-    /// Index of the slot.
-    pub slot: u32,
-    /// Low half of the generation.
-    generation_low: u32,
-    /// High half of the generation. Two halves keep the struct at 12 bytes without padding.
-    generation_high: u32,
-}
+pub struct Dependency(u64);
 
-const _: () = assert!(size_of::<Dependency>() == 12);
+/// Bits of the number of a slot.
+const SLOT_BITS: u32 = 20;
+/// The most slots that dependencies can tell apart.
+pub const MAX_SLOTS: u32 = 1 << SLOT_BITS;
 
 impl Dependency {
     /// The dependency on `slot` at `generation`.
+    #[inline(always)]
     pub fn new(slot: u32, generation: u64) -> Self {
-        Dependency {
-            slot,
-            generation_low: generation as u32,
-            generation_high: (generation >> 32) as u32,
-        }
+        Dependency(generation << SLOT_BITS | u64::from(slot & (MAX_SLOTS - 1)))
     }
 
-    /// The generation under which the entry is right.
+    /// Number of the slot.
     #[inline(always)]
-    pub fn generation(&self) -> u64 {
-        u64::from(self.generation_low) | u64::from(self.generation_high) << 32
+    pub fn slot(&self) -> u32 {
+        self.0 as u32 & (MAX_SLOTS - 1)
+    }
+
+    /// Whether it is `generation` under which the entry is right.
+    #[inline(always)]
+    pub fn has(&self, generation: u64) -> bool {
+        self.0 >> SLOT_BITS == generation << SLOT_BITS >> SLOT_BITS
     }
 }
 

@@ -24,7 +24,7 @@ const FILE: &str = "pg_stat/pg_query_cache.slots";
 /// Files that make a server replay WAL that it has not written, whatever the control file says.
 const REPLAY: [&str; 3] = ["standby.signal", "recovery.signal", "backup_label"];
 /// First bytes of the file: a name and the version of its format.
-const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo1");
+const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo2");
 /// Words before the slots: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
 const HEAD: usize = 6;
 

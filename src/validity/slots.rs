@@ -1,7 +1,7 @@
 //! The slots in shared memory.
 //!
-//! Layout: an array of 128-byte slots; word 0 is a sequence number, odd while somebody writes, the others hold the words of
-//! `pg_query_cache_validity::Slot`.
+//! Layout: an array of slots, each a cache line; word 0 is a sequence number, odd while somebody writes, the others hold the slot as
+//! `pg_query_cache_validity::packed` has it. A slot that nobody is writing under is read without being unpacked.
 //!
 //! Locks: none for readers (sequence lock: read, compute, compare the sequence number). A change is computed on a copy and
 //! written only if the sequence number has not moved since the copy was taken, so each change is one atomic step, as the model
@@ -14,13 +14,12 @@
 use super::view::{PgView, own_xid, surely_before};
 use super::{Dependency, Invalid, own};
 use crate::fault::{self, Point};
-use pg_query_cache_validity::{Doubt, Effect, FullXid, Slot};
+use pg_query_cache_validity::packed::{self, PackedSlot as Rules};
+use pg_query_cache_validity::{Doubt, Effect, FullXid};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// A slot that lists up to six writers at once and six settled ones: with its sequence number two cache lines.
-type Rules = Slot<6, 6>;
-const WORDS: usize = Rules::WORDS;
+const WORDS: usize = packed::WORDS;
 
 /// One slot as it lies in shared memory.
 #[repr(C, align(64))]
@@ -31,7 +30,7 @@ pub struct SharedSlot {
 
 /// Bytes of one slot in shared memory.
 pub const SLOT_BYTES: usize = size_of::<SharedSlot>();
-const _: () = assert!(SLOT_BYTES == 128);
+const _: () = assert!(SLOT_BYTES == 64);
 
 /// How a transaction is listed in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ impl Slots {
     /// The slots at `base`.
     ///
     /// # Safety
-    /// `base` points to `count` slots, a power of two, in shared memory that live as long as the process; zeroed memory is a valid slot.
+    /// `base` points to `count` slots, at least one, in shared memory that live as long as the process; zeroed memory is a valid slot.
     pub unsafe fn at(base: *const SharedSlot, count: u32) -> Self {
         Slots { base, count }
     }
@@ -63,27 +62,32 @@ impl Slots {
     #[inline(always)]
     fn slot(&self, index: u32) -> &SharedSlot {
         debug_assert!(index < self.count);
-        // SAFETY: `at` promises `count` slots, a power of two; an index read from an entry is cut to it, so that no damage leads outside.
-        unsafe { &*self.base.add((index & (self.count - 1)) as usize) }
+        // SAFETY: `at` promises `count` slots; an index read from an entry is cut to it, so that no damage leads outside.
+        unsafe { &*self.base.add(index.min(self.count - 1) as usize) }
     }
 
-    /// A consistent copy of a slot and its sequence number.
+    /// A consistent copy of a slot's words and its sequence number.
     #[inline(always)]
-    fn read(&self, index: u32) -> (Rules, u64) {
+    fn words(&self, index: u32) -> ([u64; WORDS], u64) {
         let shared = self.slot(index);
         let mut spins = 0;
         loop {
             let before = shared.sequence.load(Ordering::Acquire);
             if before & 1 == 0 {
-                let words: [u64; WORDS] =
-                    std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
+                let words = std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
                 fence(Ordering::Acquire);
                 if shared.sequence.load(Ordering::Relaxed) == before {
-                    return (Rules::from_words(&words), before);
+                    return (words, before);
                 }
             }
             pause(&mut spins);
         }
+    }
+
+    /// A consistent copy of a slot and its sequence number.
+    fn read(&self, index: u32) -> (Rules, u64) {
+        let (words, sequence) = self.words(index);
+        (Rules::unpack(&words), sequence)
     }
 
     /// Writes `rules` if nobody has written since `sequence` was read.
@@ -98,7 +102,7 @@ impl Slots {
         }
         fence(Ordering::Release);
         fault::fenced(Point::SlotChanging);
-        for (word, value) in shared.words.iter().zip(rules.to_words()) {
+        for (word, value) in shared.words.iter().zip(rules.pack()) {
             word.store(value, Ordering::Relaxed);
         }
         shared.sequence.store(sequence + 2, Ordering::Release);
@@ -159,7 +163,7 @@ impl Slots {
 
     /// The generation that a slot has, whoever sees it.
     pub fn generation(&self, index: u32) -> u64 {
-        self.read(index).0.generation
+        self.words(index).0[0]
     }
 
     /// The generation of a slot that `snapshot` sees.
@@ -175,14 +179,12 @@ impl Slots {
         if own::wrote(index) {
             return Err(Invalid::OwnWrites);
         }
-        let (rules, _) = self.read(index);
-        // SAFETY: the caller's snapshot.
-        let seen = || unsafe { surely_before(rules.newest_settled(), snapshot) };
-        if rules.is_quiet() && (rules.generation == 0 || seen()) {
-            return Ok(rules.generation);
+        // SAFETY: the caller's snapshot, here and below.
+        let seen = |newest| unsafe { surely_before(newest, snapshot) };
+        match Rules::quiet(&self.words(index).0) {
+            Some((generation, newest)) if generation == 0 || seen(newest) => Ok(generation),
+            _ => unsafe { self.generation_slowly(index, snapshot) },
         }
-        // SAFETY: the caller's snapshot.
-        unsafe { self.generation_slowly(index, snapshot) }
     }
 
     #[cold]
@@ -241,8 +243,8 @@ impl Slots {
     ) -> Result<(), Invalid> {
         for dependency in dependencies {
             // SAFETY: the caller's snapshot.
-            if unsafe { self.generation_for(dependency.slot, snapshot) }? != dependency.generation()
-            {
+            let generation = unsafe { self.generation_for(dependency.slot(), snapshot) }?;
+            if !dependency.has(generation) {
                 return Err(Invalid::Dead);
             }
         }
@@ -253,7 +255,7 @@ impl Slots {
     pub fn is_dead(&self, dependencies: &[Dependency]) -> bool {
         dependencies
             .iter()
-            .any(|dependency| self.read(dependency.slot).0.generation != dependency.generation())
+            .any(|dependency| !dependency.has(self.generation(dependency.slot())))
     }
 
     /// How `xid` is listed in a slot. For people who ask; the rules have their own questions.
@@ -271,7 +273,7 @@ impl Slots {
     /// All words of all slots, for saving at shutdown, when nobody writes any more.
     pub fn export(&self) -> Vec<u64> {
         (0..self.count)
-            .flat_map(|index| self.read(index).0.to_words().collect::<Vec<_>>())
+            .flat_map(|index| self.words(index).0)
             .collect()
     }
 
@@ -280,9 +282,9 @@ impl Slots {
         if words.len() != self.count as usize * WORDS {
             return false;
         }
-        for (index, words) in words.chunks_exact(WORDS).enumerate() {
-            let (_, sequence) = self.read(index as u32);
-            self.write(index as u32, &Rules::from_words(words), sequence);
+        for (index, words) in words.as_chunks::<WORDS>().0.iter().enumerate() {
+            let (_, sequence) = self.words(index as u32);
+            self.write(index as u32, &Rules::unpack(words), sequence);
         }
         true
     }

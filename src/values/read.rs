@@ -257,7 +257,7 @@ unsafe fn hand_up(area: Area, place: Place, key: Key<'_>, stored: Option<Stored>
     // SAFETY: the active snapshot.
     match snapshot.map(|snapshot| unsafe { dependencies_on(area, place, key, snapshot) }) {
         Some(Some(Ok(dependencies))) => {
-            let slots: Vec<u32> = dependencies.iter().map(|d| d.slot).collect();
+            let slots: Vec<u32> = dependencies.iter().map(|d| d.slot()).collect();
             frames::inherit_slots(&slots);
         }
         Some(Some(Err(invalid))) => frames::refuse(invalid.into()),

@@ -71,7 +71,7 @@ unsafe fn rests_on(
     let slots: Vec<u32> = suspect
         .dependencies
         .iter()
-        .map(|known| known.slot)
+        .map(|known| known.slot())
         .collect();
     // SAFETY: the caller's.
     let attributions = unsafe { attribution::of_slots(area, &slots, &frame.function, fcinfo) };
@@ -106,7 +106,7 @@ unsafe fn missing(
             slots.is_some_and(|slots| {
                 !slots
                     .iter()
-                    .any(|slot| suspect.dependencies.iter().any(|known| known.slot == *slot))
+                    .any(|slot| suspect.dependencies.iter().any(|known| known.slot() == *slot))
             })
         })
         .map(|relation| {

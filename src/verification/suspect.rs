@@ -55,7 +55,7 @@ impl Suspect {
     pub fn rests_on_known_definitions(&self) -> bool {
         self.dependencies
             .iter()
-            .all(|known| definitions::unchanged(known.slot, known.generation()))
+            .all(|known| definitions::unchanged(*known))
     }
 
     /// A copy of an entry; `None` if it went away meanwhile.

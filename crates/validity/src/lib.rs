@@ -40,6 +40,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod packed;
+
 /// A 64-bit transaction id (`epoch << 32 | xid`) of a top-level transaction; 0 means none. Bit 63 is never set in a real one.
 pub type FullXid = u64;
 

@@ -160,3 +160,53 @@ fn a_large_set_does_not_grow_the_session() -> Result<()> {
     );
     Ok(())
 }
+
+/// Readers take no lock: while others evict, split and join what they read, they get the entry or none.
+#[test]
+fn sessions_read_while_others_evict() -> Result<()> {
+    const SESSIONS: i32 = 4;
+    let cluster = with_extension(quiet("memory-crowd").setting("pg_query_cache.memory", "8MB"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION block(n integer, bytes integer) RETURNS text LANGUAGE sql STABLE
+             AS $$SELECT rpad(n::text || ':', bytes, md5(n::text))$$;
+         SELECT cache_function('block(integer,integer)');",
+    )?;
+    // Few keys that are asked for again, many that come once; sizes from a few bytes to 100 KB.
+    let ask = |session: i32, round: i32| {
+        format!(
+            "SELECT count(*) FROM (SELECT CASE WHEN i % 3 = 0 THEN {session} * 1000000 + {round} * 10000 + i ELSE i % 500 END AS n
+                 FROM generate_series(1, 3000) AS i) AS s,
+             LATERAL (SELECT (n::bigint * 7919 % 97)::integer AS k) AS t,
+             LATERAL (SELECT CASE WHEN k = 0 THEN 100000 WHEN k < 10 THEN k * 1000 ELSE k * 20 END AS bytes) AS u
+             WHERE block_cached(n, bytes) IS DISTINCT FROM block(n, bytes)"
+        )
+    };
+    let sessions: Vec<_> = (0..SESSIONS)
+        .map(|session| {
+            let mut client = cluster.connect(DATABASE)?;
+            Ok(std::thread::spawn(move || -> Result<i64> {
+                let mut wrong = 0;
+                for round in 0..6 {
+                    wrong += number(&mut client, &ask(session, round))?;
+                }
+                Ok(wrong)
+            }))
+        })
+        .collect::<Result<_>>()?;
+    for session in sessions {
+        assert_eq!(session.join().unwrap()?, 0);
+    }
+    inside(&mut client)?;
+    assert!(holds(
+        &mut client,
+        "SELECT hits > 10000 AND evictions > 10000 FROM cache_stats()"
+    )?);
+    // No block was lost on the way.
+    client.batch_execute("SELECT clear_cache(); SELECT cleanup_expired_cache()")?;
+    assert!(holds(
+        &mut client,
+        "SELECT entries = 0 AND memory_bytes = 0 FROM cache_stats()"
+    )?);
+    Ok(())
+}
