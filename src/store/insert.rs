@@ -16,7 +16,7 @@ use super::lookup::{EntryId, MAX_DEPENDENCIES};
 use super::partition::{EntryHead, Partition, blocks_for};
 use crate::fault::{self, Point};
 use crate::validity::Dependency;
-use pg_query_cache_eviction::Rank;
+use pg_query_cache_eviction::sieve::Rank;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
@@ -415,7 +415,7 @@ fn read_dependencies(
 
 /// Head blocks of all entries, oldest first. The lock is held until the last one is used.
 fn live_blocks(partition: Partition) -> Vec<u32> {
-    use pg_query_cache_eviction::Entries;
+    use pg_query_cache_eviction::sieve::Entries;
     // SAFETY: the lock is held.
     let mut block = unsafe { (*partition.head_mut()).queue.oldest() };
     let mut blocks = Vec::with_capacity(partition.counts().0 as usize);

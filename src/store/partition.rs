@@ -29,7 +29,7 @@
 
 use super::layout::{BLOCK, Layout, PARTITION_HEAD_BYTES};
 use crate::validity::Dependency;
-use pg_query_cache_eviction::{Entries, Id, NIL, Sieve};
+use pg_query_cache_eviction::sieve::{Entries, Id, NIL, Sieve};
 use pg_query_cache_space::{Space, words_for};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -181,7 +181,11 @@ impl EntryHead {
 
     /// Sets the lengths of what follows the fixed fields. `false` if one is more than can be.
     pub fn measure(&mut self, dependencies: usize, key_rest: usize, value: usize) -> bool {
-        match (dependencies.try_into(), key_rest.try_into(), value.try_into()) {
+        match (
+            dependencies.try_into(),
+            key_rest.try_into(),
+            value.try_into(),
+        ) {
             (Ok(dependencies), Ok(key_rest), Ok(value)) => {
                 (self.dependencies, self.key_rest, self.value_length) =
                     (dependencies, key_rest, value);
