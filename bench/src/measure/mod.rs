@@ -1,5 +1,6 @@
 //! What is measured, a file per section.
 
+mod eviction;
 mod fills;
 mod inside;
 mod peers;
@@ -25,6 +26,7 @@ const ALL: &[Measurement] = &[
     ("fills", fills::measure),
     ("writers", writers::measure),
     ("unused", unused::measure),
+    ("eviction", eviction::measure),
 ];
 
 /// The names of all sections.
