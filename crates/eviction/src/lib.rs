@@ -27,7 +27,6 @@
 mod ghosts;
 mod queue;
 mod ring;
-pub mod sieve;
 
 pub use queue::{Queue, Rank};
 
