@@ -356,10 +356,9 @@ pub fn extension_relation(name: &CStr) -> Option<pg_sys::Oid> {
 /// A table of this extension, in its schema. The name alone would not do: where objects are of an earlier version, or the owner has
 /// renamed a table, anybody who may create tables there could put one in its place, and the worker, a superuser, would write it.
 pub fn own_relation(name: &CStr, schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    thread_local! {
-        /// Those found to belong to the extension.
-        static OWN: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
-    }
+    /// Those found to belong to the extension.
+    static OWN: crate::backend::Backend<RefCell<Vec<pg_sys::Oid>>> =
+        crate::backend::Backend::new(RefCell::new(Vec::new()));
     // SAFETY: a syscache lookup that allows for its absence.
     let relation = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
     if relation == pg_sys::InvalidOid || OWN.with_borrow(|own| own.contains(&relation)) {
@@ -537,12 +536,20 @@ pub unsafe fn catalog_rows(
 pub unsafe fn oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
     // SAFETY: the caller's.
     unsafe {
-        if list.is_null() {
-            return Vec::new();
-        }
-        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-        let oids = cells.iter().map(|cell| cell.oid_value).collect();
+        let oids = cells(list).iter().map(|cell| cell.oid_value).collect();
         pg_sys::list_free(list);
         oids
     }
+}
+
+/// The cells of a list of the server's, none of NULL.
+///
+/// # Safety
+/// `list` is a list that outlives the cells, or NULL.
+pub unsafe fn cells<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
+    if list.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller's list.
+    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
 }

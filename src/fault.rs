@@ -121,10 +121,9 @@ mod compiled_in {
     static POINT: GucSetting<Point> = GucSetting::<Point>::new(Point::Nowhere);
     static ACTION: GucSetting<Action> = GucSetting::<Action>::new(Action::Kill);
 
-    thread_local! {
-        /// What this process did last.
-        static ACTED: Cell<Option<(Point, Action)>> = const { Cell::new(None) };
-    }
+    /// What this process did last.
+    static ACTED: crate::backend::Backend<Cell<Option<(Point, Action)>>> =
+        crate::backend::Backend::new(Cell::new(None));
 
     const SIGKILL: i32 = 9;
     const SIGTERM: i32 = 15;

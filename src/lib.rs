@@ -5,6 +5,7 @@
 //! `warming` makes calls for those who would make them.
 
 mod api;
+mod backend;
 mod behalf;
 mod call;
 mod compat;

@@ -34,6 +34,30 @@ mod declared {
         pub fn enable_timeout_after(timeout: c_int, delay_ms: c_int);
         pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
+        pub fn fetch_search_path_array(oids: *mut pg_sys::Oid, length: c_int) -> c_int;
+        pub fn GetNumConfigOptions() -> c_int;
+        pub fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
+        pub fn lookup_type_cache(type_id: pg_sys::Oid, flags: c_int)
+        -> *mut pg_sys::TypeCacheEntry;
+        pub fn FunctionCall2Coll(
+            function: *mut pg_sys::FmgrInfo,
+            collation: pg_sys::Oid,
+            one: pg_sys::Datum,
+            other: pg_sys::Datum,
+        ) -> pg_sys::Datum;
+        pub fn MakeSingleTupleTableSlot(
+            description: pg_sys::TupleDesc,
+            operations: *const pg_sys::TupleTableSlotOps,
+        ) -> *mut pg_sys::TupleTableSlot;
+        pub fn ExecDropSingleTupleTableSlot(slot: *mut pg_sys::TupleTableSlot);
+        pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, number: c_int);
+        pub fn tuplestore_rescan(store: *mut pg_sys::Tuplestorestate);
+        pub fn tuplestore_gettupleslot(
+            store: *mut pg_sys::Tuplestorestate,
+            forward: bool,
+            copy: bool,
+            slot: *mut pg_sys::TupleTableSlot,
+        ) -> bool;
         pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
         pub fn ActiveSnapshotSet() -> bool;
         pub fn RecoveryInProgress() -> bool;

@@ -3,7 +3,6 @@
 use crate::sample::{Sample, Spread};
 
 /// How a figure is written.
-#[allow(dead_code, reason = "not all of them are used yet")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Transactions per second.

@@ -3,9 +3,12 @@
 //! Shows the figures beside their goals and writes them into `docs/benchmarks.md`. The exit status is 0 however slow the machine
 //! is, unless `--check` asks for a verdict.
 
+mod callgrind;
 mod environment;
 mod figure;
+mod lines;
 mod measure;
+mod model;
 mod options;
 mod pgpool;
 mod plot;

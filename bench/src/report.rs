@@ -36,7 +36,6 @@ impl Section {
     }
 
     /// Adds a paragraph: what was not measured and why, or what has to be known to read the figures.
-    #[allow(dead_code, reason = "for the sections to come")]
     pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
         self.notes.push(text.into());
         self

@@ -66,7 +66,6 @@ fn fill_in_turns(
 
 impl Sample {
     /// Of values that were measured otherwise than in turns.
-    #[allow(dead_code, reason = "for the sections to come")]
     pub(crate) fn of(values: Vec<f64>) -> Self {
         Sample(values)
     }
@@ -129,6 +128,15 @@ impl Sample {
     }
 }
 
+/// How far the medians of samples lie apart: the largest divided by the smallest. Noise makes it larger, never smaller.
+pub(crate) fn flatness(samples: &[Sample]) -> Sample {
+    let medians = samples.iter().map(|sample| sample.spread().median);
+    let (low, high) = medians.fold((f64::INFINITY, 0.0_f64), |(low, high), median| {
+        (low.min(median), high.max(median))
+    });
+    Sample(vec![high / low])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +145,12 @@ mod tests {
     fn quartiles_lie_between_the_values() {
         let spread = Sample(vec![4.0, 1.0, 3.0, 2.0]).spread();
         assert_eq!((spread.low, spread.median, spread.high), (1.75, 2.5, 3.25));
+    }
+
+    #[test]
+    fn flat_is_one() {
+        let samples = [vec![1.0, 9.0, 2.0], vec![3.0], vec![2.5]].map(Sample::of);
+        assert_eq!(flatness(&samples).spread().median, 1.5);
     }
 
     #[test]

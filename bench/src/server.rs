@@ -1,12 +1,12 @@
 //! The private cluster, its programs and its sessions.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Builder, Cluster};
 
@@ -27,9 +27,19 @@ pub(crate) fn start(name: &str, preload: bool) -> Result<Cluster> {
     describe(name).preload(preload).build()
 }
 
+/// Starts a cluster with other settings than most, the cache's size above all.
+pub(crate) fn start_with(name: &str, settings: &[(&str, &str)]) -> Result<Cluster> {
+    let described = settings
+        .iter()
+        .fold(describe(name), |builder, (name, value)| {
+            builder.setting(name, value)
+        });
+    described.build()
+}
+
 /// Starts a cluster that waits for the disk at each commit, as a server does whose data matter.
 pub(crate) fn start_durable(name: &str) -> Result<Cluster> {
-    describe(name).setting("fsync", "on").build()
+    start_with(name, &[("fsync", "on")])
 }
 
 fn describe(name: &str) -> Builder {
@@ -38,6 +48,22 @@ fn describe(name: &str) -> Builder {
         .fold(Cluster::builder(name), |builder, (name, value)| {
             builder.setting(name, value)
         })
+}
+
+/// Fills a database with pgbench's tables.
+pub(crate) fn initialize_pgbench(cluster: &Cluster, database: &str, scale: u32) -> Result<()> {
+    let status = cluster
+        .program("pgbench")
+        .args([
+            "--initialize",
+            "--quiet",
+            &format!("--scale={scale}"),
+            database,
+        ])
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "pgbench --initialize failed");
+    Ok(())
 }
 
 /// Makes a database with what the scripts put into it.
@@ -67,9 +93,18 @@ pub(crate) struct Load<'a> {
     /// Sessions.
     pub(crate) clients: usize,
     /// How long.
-    pub(crate) seconds: u32,
+    pub(crate) length: Length,
     /// Settings of the sessions, as `PGOPTIONS` has them.
     pub(crate) settings: &'a str,
+}
+
+/// How long a load goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Length {
+    /// So many seconds, of which pgbench knows whole ones only.
+    Seconds(u32),
+    /// So many transactions in each session.
+    Transactions(u32),
 }
 
 impl<'a> Load<'a> {
@@ -82,7 +117,7 @@ impl<'a> Load<'a> {
             script,
             protocol: "prepared",
             clients: 1,
-            seconds: 1,
+            length: Length::Seconds(1),
             settings: "",
         }
     }
@@ -101,7 +136,10 @@ impl<'a> Load<'a> {
             .arg(format!("--protocol={}", self.protocol))
             .arg(format!("--client={}", self.clients))
             .arg(format!("--jobs={threads}"))
-            .arg(format!("--time={}", self.seconds))
+            .arg(match self.length {
+                Length::Seconds(seconds) => format!("--time={seconds}"),
+                Length::Transactions(each) => format!("--transactions={each}"),
+            })
             .arg(self.database);
         if !self.settings.is_empty() {
             command.env("PGOPTIONS", self.settings);
@@ -133,6 +171,12 @@ impl<'a> Load<'a> {
             ),
         }
     }
+}
+
+/// The server's socket itself.
+pub(crate) fn socket(cluster: &Cluster) -> PathBuf {
+    let name = format!(".s.PGSQL.{}", cluster.port());
+    cluster.socket_dir().join(name)
 }
 
 /// How many processors there are.

@@ -112,6 +112,15 @@ impl Target {
         })
     }
 
+    /// Asks so often in one session, one request after the other; the process of the server's that answered, if it tells.
+    pub(crate) fn ask_in_one_session(&self, times: u32) -> Result<Option<u32>> {
+        let mut session = Session::open(self)?;
+        for request in self.requests.iter().cycle().take(times as usize) {
+            session.ask(request)?;
+        }
+        Ok(session.process)
+    }
+
     /// The value of the first request's answer.
     pub(crate) fn value(&self) -> Result<String> {
         let mut session = Session::open(self)?;
@@ -158,6 +167,8 @@ struct Session {
     stream: UnixStream,
     protocol: Protocol,
     buffer: Vec<u8>,
+    /// The process that serves it, which PostgreSQL tells in the beginning.
+    process: Option<u32>,
 }
 
 impl Session {
@@ -169,9 +180,11 @@ impl Session {
             stream,
             protocol: target.protocol,
             buffer: vec![0; 1 << 16],
+            process: None,
         };
         for request in &target.opening {
-            session.ask(request)?;
+            let length = session.ask(request)?;
+            session.process = session.process.or(process(&session.buffer[..length]));
         }
         Ok(session)
     }
@@ -258,16 +271,28 @@ fn first_message(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((bytes[0], bytes.get(5..1 + length)?))
 }
 
-/// The first column of the first row in an answer of PostgreSQL.
-fn column(mut answer: &[u8]) -> Option<&[u8]> {
+/// The body of the first message of this kind.
+fn message_of(wanted: u8, mut answer: &[u8]) -> Option<&[u8]> {
     loop {
         let (kind, body) = first_message(answer)?;
-        if kind == b'D' {
-            let length = u32::from_be_bytes(body.get(2..6)?.try_into().ok()?) as usize;
-            return body.get(6..6 + length);
+        if kind == wanted {
+            return Some(body);
         }
         answer = &answer[5 + body.len()..];
     }
+}
+
+/// The first column of the first row in an answer of PostgreSQL.
+fn column(answer: &[u8]) -> Option<&[u8]> {
+    let row = message_of(b'D', answer)?;
+    let length = u32::from_be_bytes(row.get(2..6)?.try_into().ok()?) as usize;
+    row.get(6..6 + length)
+}
+
+/// The process that a session is told of, with the key to cancel what it does.
+fn process(answer: &[u8]) -> Option<u32> {
+    let key_data = message_of(b'K', answer)?;
+    Some(u32::from_be_bytes(key_data.get(..4)?.try_into().ok()?))
 }
 
 /// The value in a complete answer of Redis.

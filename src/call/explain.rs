@@ -325,7 +325,10 @@ impl Question {
         };
         let stands = |dependency: &&Dependency| {
             // SAFETY: the snapshot is the active one, as it was when the question came.
-            let seen = unsafe { area.slots().generation_for(dependency.slot(), self.snapshot) };
+            let seen = unsafe {
+                area.slots()
+                    .generation_for(dependency.slot(), self.snapshot)
+            };
             seen.is_ok_and(|generation| dependency.has(generation))
         };
         let dependencies = entry.dependencies.iter();

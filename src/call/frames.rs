@@ -8,6 +8,7 @@
 use super::outcome::Reason;
 use super::scope::Settings;
 use super::value;
+use crate::backend::Backend;
 use crate::dependencies::session::{self, Reads};
 use crate::language::function::CachedFunction;
 use crate::store::area::area;
@@ -88,9 +89,7 @@ impl SnapshotIdentity {
     }
 }
 
-thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
-}
+static FRAMES: Backend<RefCell<Vec<Frame>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// Whether `FRAMES` holds any. Asked on each hit and for each query of every session, hence without the detour to the thread's
 /// own memory.

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::scope::{self, Settings};
+use super::scope::{Digest, Settings};
 use crate::language::function::CachedFunction;
 use crate::server;
 use pgrx::pg_sys;
@@ -22,6 +22,7 @@ const NULL: u32 = u32::MAX;
 #[inline(always)]
 pub unsafe fn build(
     function: &CachedFunction,
+    format: Digest,
     settings: Settings,
     fcinfo: pg_sys::FunctionCallInfo,
     key: &mut Vec<u8>,
@@ -36,7 +37,7 @@ pub unsafe fn build(
         number(key, function.oid);
         number(key, function.base);
         number(key, (*fcinfo).fncollation);
-        key.extend_from_slice(&scope::format());
+        key.extend_from_slice(&format);
         key.push(settings as u8);
         if settings != Settings::None {
             number(key, server::GetUserId());

@@ -37,6 +37,7 @@ pub mod scope;
 pub mod value;
 mod watched;
 
+use crate::backend::Backend;
 use crate::dependencies::{definitions, temporary};
 use crate::fault::{self, Point};
 use crate::language::body::{Consistency, Scope};
@@ -64,10 +65,8 @@ use scope::Settings;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-thread_local! {
-    /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
-    static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
+/// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
+static KEY: Backend<Cell<Vec<u8>>> = Backend::new(Cell::new(Vec::new()));
 
 /// What the first part of a call decided.
 enum Decision {
@@ -131,6 +130,8 @@ unsafe fn try_to_decide<T: Traveller>(
         if let Some(area) = area() {
             configuration::refresh(area);
         }
+        // An ERROR that this raises passes by: no value with a destructor is alive yet.
+        let format = scope::format();
         let function = function::get((*(*fcinfo).flinfo).fn_oid);
         traveller.calls(&function);
         if is_null_for_strict(&function, fcinfo) {
@@ -161,7 +162,7 @@ unsafe fn try_to_decide<T: Traveller>(
         let max_age = max_age(&function, fcinfo);
         let settings = Settings::of(&function);
         let mut key = KEY.take();
-        let decision = match key::build(&function, settings, fcinfo, &mut key) {
+        let decision = match key::build(&function, format, settings, fcinfo, &mut key) {
             Some(hash) => decide_by_key(
                 area,
                 fcinfo,

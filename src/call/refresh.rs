@@ -8,6 +8,7 @@
 use super::carried;
 use super::frames::{self, Call};
 use super::outcome::Outcome;
+use crate::backend::Backend;
 use crate::compat;
 use crate::server;
 use crate::store::area::Area;
@@ -24,10 +25,8 @@ const HITS: u32 = 1;
 /// Whether this process refreshes. Asked on each call, hence without the detour to the thread's own memory.
 static REFRESHER: AtomicBool = AtomicBool::new(false);
 
-thread_local! {
-    /// The key that this process was sent for, and whether its call came.
-    static SENT_FOR: RefCell<Option<(Vec<u8>, bool)>> = const { RefCell::new(None) };
-}
+/// The key that this process was sent for, and whether its call came.
+static SENT_FOR: Backend<RefCell<Option<(Vec<u8>, bool)>>> = Backend::new(RefCell::new(None));
 
 /// A hit of an entry in the last part of its life.
 #[cold]

@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::watched::{Variable, Watched};
+use crate::backend::Backend;
 use crate::language::body::Scope;
 use crate::language::function::CachedFunction;
 use crate::server;
@@ -20,7 +21,7 @@ use crate::store::traits::Trait;
 use crate::values;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 /// Digest of a part.
 pub type Digest = [u8; 16];
@@ -58,22 +59,35 @@ pub const FORMAT: [&CStr; 20] = [
     c"lc_time",
 ];
 
-#[derive(Default)]
+/// What the digest was made of.
 struct Format {
     numbers: [i32; 14],
-    texts: Vec<Vec<u8>>,
-    /// What the search path means to this role.
-    schemas: ([pg_sys::Oid; SCHEMAS], i32),
+    texts: [Option<CString>; TEXTS],
+    /// The server keeps each time zone that it has ever loaded where it is: another zone is another address.
+    zone: usize,
+    /// The schemas of the search path that are there for this role: `"$user"` is another one to each.
+    schemas: [pg_sys::Oid; SCHEMAS],
+    /// How many they are; more than there is room for are not looked at.
+    schema_count: i32,
     digest: Digest,
 }
 
-thread_local! {
-    static FORMATS: RefCell<Format> = RefCell::new(Format::default());
-    static CLAIMED: RefCell<Watched> = RefCell::new(Watched::default());
-    static CUSTOM: RefCell<Watched> = RefCell::new(Watched::default());
-    static ALL: RefCell<Watched> = RefCell::new(Watched::default());
-}
+/// Settings whose values are texts, but the time zone.
+const TEXTS: usize = 6;
 
+static FORMATS: Backend<RefCell<Format>> = Backend::new(RefCell::new(Format {
+    numbers: [0; 14],
+    texts: [const { None }; TEXTS],
+    zone: 0,
+    schemas: [pg_sys::InvalidOid; SCHEMAS],
+    schema_count: -1,
+    digest: [0; 16],
+}));
+static CLAIMED: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
+static CUSTOM: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
+static ALL: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
+
+#[inline(always)]
 fn numbers() -> [i32; 14] {
     // SAFETY: variables of the backend.
     unsafe {
@@ -97,12 +111,12 @@ fn numbers() -> [i32; 14] {
     }
 }
 
-fn texts() -> [*const c_char; 7] {
+#[inline(always)]
+fn texts() -> [*const c_char; TEXTS] {
     // SAFETY: variables of the backend, C strings or NULL.
     unsafe {
         [
             pg_sys::namespace_search_path,
-            server::pg_get_timezone_name(pg_sys::session_timezone),
             pg_sys::TSCurrentConfig,
             server::locale_messages,
             server::locale_monetary,
@@ -110,14 +124,6 @@ fn texts() -> [*const c_char; 7] {
             server::locale_time,
         ]
     }
-}
-
-/// The schemas of the search path that are there for this role: `"$user"` is another one to each.
-fn schemas() -> ([pg_sys::Oid; SCHEMAS], i32) {
-    let mut schemas = [pg_sys::InvalidOid; SCHEMAS];
-    // SAFETY: fills at most as many as there is room for, and returns how many there are.
-    let count = unsafe { pg_sys::fetch_search_path_array(schemas.as_mut_ptr(), SCHEMAS as i32) };
-    (schemas, count)
 }
 
 /// Bytes of a C string; of NULL none.
@@ -133,43 +139,71 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     unsafe { CStr::from_ptr(text) }.to_bytes()
 }
 
-/// Digest of the server's own settings that change results.
+/// Digest of the server's own settings that change results. May raise an ERROR that passes by: no value with a destructor may be alive
+/// in the caller's frames.
 #[inline(always)]
 pub fn format() -> Digest {
+    let mut schemas = [pg_sys::InvalidOid; SCHEMAS];
+    // SAFETY: fills at most as many as there is room for, and returns how many there are; variables of the backend.
+    let (count, zone) = unsafe {
+        (
+            server::fetch_search_path_array(schemas.as_mut_ptr(), SCHEMAS as i32),
+            pg_sys::session_timezone.addr(),
+        )
+    };
+    let (numbers, texts) = (numbers(), texts());
     FORMATS.with_borrow_mut(|format| {
-        let (numbers, texts, schemas) = (numbers(), texts(), schemas());
-        // SAFETY: C strings or NULL, used at once.
-        let is = |text, known: &[u8]| unsafe { bytes(text) } == known;
-        let same = format.numbers == numbers
-            && format.schemas == schemas
-            && format.texts.len() == texts.len()
-            && format
-                .texts
-                .iter()
-                .zip(texts)
-                .all(|(known, text)| is(text, known));
+        let filled = (count as usize).min(SCHEMAS);
+        // SAFETY: C strings or NULL.
+        let same = format.zone == zone
+            && format.schema_count == count
+            && format.numbers == numbers
+            && format.schemas[..filled] == schemas[..filled]
+            && (format.texts.iter().zip(texts)).all(|(known, text)| unsafe { is(known, text) });
         if !same {
+            format.zone = zone;
+            format.schema_count = count;
             format.numbers = numbers;
             format.schemas = schemas;
-            // SAFETY: as above.
+            // SAFETY: C strings or NULL.
             format.texts = texts
-                .iter()
-                .map(|text| unsafe { bytes(*text) }.to_vec())
-                .collect();
-            let mut digest = Hasher::new();
-            numbers
-                .iter()
-                .for_each(|number| digest.field(&number.to_le_bytes()));
-            format.texts.iter().for_each(|text| digest.field(text));
-            digest.field(&schemas.1.to_le_bytes());
-            schemas
-                .0
-                .iter()
-                .for_each(|schema| digest.field(&schema.to_u32().to_le_bytes()));
-            format.digest = digest.finish();
+                .map(|text| (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned()));
+            format.digest = format.digest_anew();
         }
         format.digest
     })
+}
+
+/// Whether a text is the one that was read before.
+///
+/// # Safety
+/// `text` is a C string or NULL.
+#[inline(always)]
+pub unsafe fn is(known: &Option<CString>, text: *const c_char) -> bool {
+    match known {
+        None => text.is_null(),
+        // SAFETY: the caller's.
+        Some(known) => !text.is_null() && unsafe { server::strcmp(known.as_ptr(), text) == 0 },
+    }
+}
+
+impl Format {
+    fn digest_anew(&self) -> Digest {
+        let mut digest = Hasher::new();
+        for number in self.numbers {
+            digest.field(&number.to_le_bytes());
+        }
+        for text in &self.texts {
+            digest.field(text.as_ref().map_or(&[], |text| text.to_bytes()));
+        }
+        // SAFETY: the session's time zone, whose name is a C string.
+        digest.field(unsafe { bytes(server::pg_get_timezone_name(pg_sys::session_timezone)) });
+        digest.field(&self.schema_count.to_le_bytes());
+        for schema in self.schemas {
+            digest.field(&schema.to_u32().to_le_bytes());
+        }
+        digest.finish()
+    }
 }
 
 /// Which settings are part of a key, beside those that change formats.
@@ -213,8 +247,8 @@ impl Settings {
     pub fn given(self) -> Vec<String> {
         // SAFETY: the server's table of settings.
         unsafe {
-            (0..pg_sys::GetNumConfigOptions() as usize)
-                .map(|index| *pg_sys::get_guc_variables().add(index))
+            (0..server::GetNumConfigOptions() as usize)
+                .map(|index| *server::get_guc_variables().add(index))
                 .filter(|setting| {
                     let name = bytes((**setting).name);
                     let mut variable = Variable::of(*setting);

@@ -5,13 +5,12 @@
 
 #![allow(unsafe_code)]
 
-use super::scope::{Digest, Hasher, Settings, bytes};
+use super::scope::{self, Digest, Hasher, Settings, bytes};
 use crate::server;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char};
 
 /// The settings that are part of a kind of key.
-#[derive(Default)]
 pub struct Watched {
     /// Number of settings that the server had when they were found.
     known: i32,
@@ -39,13 +38,24 @@ pub enum Variable {
 }
 
 impl Watched {
+    /// Not looked at yet.
+    pub const fn new() -> Self {
+        Watched {
+            known: 0,
+            settings: Vec::new(),
+            variables: Vec::new(),
+            movable: Vec::new(),
+            digest: [0; 16],
+        }
+    }
+
     /// Digest of their names and values.
     #[inline(always)]
     pub fn digest(&mut self, which: Settings) -> Digest {
         // SAFETY: the server's table of settings, sorted by name. While its size is the same the places are; that the settings in
         // them are the same ones is looked at all the same, before a value is read.
         unsafe {
-            if self.known != pg_sys::GetNumConfigOptions() || !self.still_there() {
+            if self.known != server::GetNumConfigOptions() || !self.still_there() {
                 self.find(which);
             }
             if !self.variables.iter().all(|variable| variable.is_same()) {
@@ -59,7 +69,7 @@ impl Watched {
     unsafe fn still_there(&self) -> bool {
         // SAFETY: indexes below the number of settings; a setting in the table is alive.
         unsafe {
-            let settings = pg_sys::get_guc_variables();
+            let settings = server::get_guc_variables();
             self.movable.iter().all(|place| {
                 let setting = *settings.add(place.index);
                 setting == place.setting && bytes((*setting).name) == place.name.as_slice()
@@ -68,12 +78,12 @@ impl Watched {
     }
 
     unsafe fn find(&mut self, which: Settings) {
-        *self = Watched::default();
+        *self = Watched::new();
         // SAFETY: as above.
         unsafe {
-            self.known = pg_sys::GetNumConfigOptions();
+            self.known = server::GetNumConfigOptions();
             for index in 0..self.known as usize {
-                let setting = *pg_sys::get_guc_variables().add(index);
+                let setting = *server::get_guc_variables().add(index);
                 let name = bytes((*setting).name);
                 if !which.include(name) {
                     continue;
@@ -160,12 +170,7 @@ impl Variable {
         // SAFETY: a setting's variable lives as long as the setting; texts are C strings or NULL.
         unsafe {
             match self {
-                Variable::Text(variable, known) => match (known, **variable) {
-                    (None, text) => text.is_null(),
-                    (Some(known), text) => {
-                        !text.is_null() && server::strcmp(known.as_ptr(), text) == 0
-                    }
-                },
+                Variable::Text(variable, known) => scope::is(known, **variable),
                 Variable::Byte(variable, known) => **variable == *known,
                 Variable::Word(variable, known) => **variable == *known,
                 Variable::Double(variable, known) => **variable == *known,

@@ -18,6 +18,7 @@
 pub mod names;
 pub mod reader;
 
+use crate::backend::Backend;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::language::function;
@@ -68,10 +69,8 @@ impl Copy {
     }
 }
 
-thread_local! {
-    /// The copy; none if the table could not be read when it had to be.
-    static COPY: RefCell<Option<Copy>> = const { RefCell::new(None) };
-}
+/// The copy; none if the table could not be read when it had to be.
+static COPY: Backend<RefCell<Option<Copy>>> = Backend::new(RefCell::new(None));
 /// The number of changes that the copy is from, plus one; 0 if it is to be read at the next call.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// This transaction has written the table.

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::language::body::{Body, MAX_TAG_BYTES, argument_number};
 use crate::language::function::CachedFunction;
 use crate::language::signature::{Signature, is_qualified};
+use crate::server;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -136,7 +137,8 @@ fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
     }
 }
 
-/// Hash of a value that is not NULL, equal for equal values of the types of one hash operator family.
+/// Hash of a value that is not NULL, equal for equal values of the types of one hash operator family. May raise an ERROR that passes by:
+/// no value with a destructor may be alive in the caller's frames.
 ///
 /// # Safety
 /// `value` is a value of the type.
@@ -148,13 +150,13 @@ pub unsafe fn hash(
     // SAFETY: the type cache's entries live as long as the backend; the function takes a value and a seed.
     unsafe {
         let cache =
-            pg_sys::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
+            server::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
         if (*cache).hash_extended_proc == pg_sys::InvalidOid {
             return None;
         }
         let finfo = &raw mut (*cache).hash_extended_proc_finfo;
         Some(
-            pg_sys::FunctionCall2Coll(finfo, collation, value, pg_sys::Datum::from(0)).value()
+            server::FunctionCall2Coll(finfo, collation, value, pg_sys::Datum::from(0)).value()
                 as u64,
         )
     }
@@ -188,10 +190,10 @@ pub unsafe fn keys<'a>(
                 {
                     return None;
                 }
-                Some((
-                    column.as_str(),
-                    hash(declared.type_id, collation, value.value)?,
-                ))
+                let hash = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    hash(declared.type_id, collation, value.value)
+                });
+                Some((column.as_str(), hash?))
             }
         })
         .collect()

@@ -15,26 +15,25 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat;
 use crate::language::function;
 use crate::server;
 use crate::store::area::{Area, area};
-use crate::validity::{Dependency, Invalid};
 use crate::validity::tags::{CLUSTER_SLOT, definitions_slot};
+use crate::validity::{Dependency, Invalid};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
 /// Generations of the cluster's and of the database's definitions.
 type Generations = [u64; 2];
 
-thread_local! {
-    /// Local number of the transaction that `AT_FIRST` belongs to.
-    static TRANSACTION: Cell<u32> = const { Cell::new(0) };
-    /// What the first query of the transaction found.
-    static AT_FIRST: Cell<Generations> = const { Cell::new([0; 2]) };
-    /// The definitions that nothing which this backend keeps is older than; unknown at first.
-    static FRESH: Cell<Option<Generations>> = const { Cell::new(None) };
-}
+/// Local number of the transaction that `AT_FIRST` belongs to.
+static TRANSACTION: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// What the first query of the transaction found.
+static AT_FIRST: Backend<Cell<Generations>> = Backend::new(Cell::new([0; 2]));
+/// The definitions that nothing which this backend keeps is older than; unknown at first.
+static FRESH: Backend<Cell<Option<Generations>>> = Backend::new(Cell::new(None));
 
 fn slots() -> [u32; 2] {
     [CLUSTER_SLOT, definitions_slot(compat::database())]

@@ -5,7 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{definitions, plans, session, utility};
+use super::{definitions, plans, rows, session, utility};
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -17,9 +18,7 @@ use std::cell::Cell;
 static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 
-thread_local! {
-    static WORKER_QUERIES: Cell<u32> = const { Cell::new(0) };
-}
+static WORKER_QUERIES: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 
 /// Installs the hooks. Once, in the postmaster.
 pub fn install() {
@@ -53,6 +52,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
             None => server::standard_ExecutorStart(query, eflags),
         }
         session::query_started();
+        if (*query).operation != pg_sys::CmdType::CMD_SELECT {
+            rows::leave_out(query);
+        }
     }
 }
 
@@ -100,15 +102,6 @@ unsafe fn writes_catalog(plan: &pg_sys::PlannedStmt) -> bool {
     }
 }
 
-/// The elements of a list, none of NULL.
-unsafe fn elements<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
-    if list.is_null() {
-        return &[];
-    }
-    // SAFETY: the caller's list.
-    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
-}
-
 /// Records a query of a fill.
 unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
     // SAFETY: the server's query and its plan.
@@ -133,7 +126,7 @@ unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
         if !reads_only {
             frames::refuse(Reason::Writes);
         }
-        let entries = elements(plan.rtable);
+        let entries = compat::cells(plan.rtable);
         let relation = |number: u32| {
             let entry = entries.get((number as usize).wrapping_sub(1))?;
             let entry = &*entry.ptr_value.cast::<pg_sys::RangeTblEntry>();
@@ -142,7 +135,7 @@ unsafe fn record(query: *mut pg_sys::QueryDesc, eflags: i32) {
         // Partitions and children that the planner has put in the place of a table go with that table: what is written to them is
         // marked under its top, and what `depends_on` says of it holds for them.
         let mut instead = vec![false; entries.len() + 1];
-        for cell in elements(plan.appendRelations) {
+        for cell in compat::cells(plan.appendRelations) {
             let info = &*cell.ptr_value.cast::<pg_sys::AppendRelInfo>();
             if let Some(child) = instead.get_mut(info.child_relid as usize) {
                 *child = relation(info.parent_relid).is_some();

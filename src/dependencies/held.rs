@@ -3,15 +3,14 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::CString;
 
-thread_local! {
-    /// Names of those that were declared.
-    static DECLARED: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
-}
+/// Names of those that were declared.
+static DECLARED: Backend<RefCell<Vec<CString>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// A command is about to run: notes what it declares.
 ///

@@ -7,7 +7,7 @@
 //! * `plans`: whether a SQL function's plan was made for somebody else
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
-//! * `tracking`: adding and removing its triggers
+//! * `tracking`: adding and removing its triggers; `rows`: how the one for replication is spared statements
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
 //!   change partition and inheritance trees
 //! * `attribution`: names of slots and their last writers, for people who ask
@@ -23,6 +23,7 @@ pub mod executor;
 pub mod held;
 pub mod plans;
 pub mod relations;
+mod rows;
 pub mod session;
 pub mod temporary;
 pub mod tracker;

@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::call::scope::{self, Digest};
@@ -44,11 +45,10 @@ struct Plans {
     makers: NumberMap<u64, Maker>,
 }
 
-thread_local! {
-    static PLANS: RefCell<Plans> = const {
-        RefCell::new(Plans { transaction: 0, makers: number_map() })
-    };
-}
+static PLANS: Backend<RefCell<Plans>> = Backend::new(RefCell::new(Plans {
+    transaction: 0,
+    makers: number_map(),
+}));
 
 /// A query begins. If it is one of a SQL function and its plan was made for somebody else, the innermost fill is not stored.
 ///

@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat::{self, catalog};
 use crate::numbers::{NumberMap, number_map};
 use crate::server;
@@ -43,11 +44,10 @@ pub struct Triggers {
     pub key_columns: Vec<String>,
 }
 
-thread_local! {
-    static KNOWN: RefCell<NumberMap<u32, Tracking>> = const { RefCell::new(number_map()) };
-    static ROOTS: RefCell<NumberMap<u32, Vec<pg_sys::Oid>>> = const { RefCell::new(number_map()) };
-    static CHANGES: Cell<u64> = const { Cell::new(0) };
-}
+static KNOWN: Backend<RefCell<NumberMap<u32, Tracking>>> = Backend::new(RefCell::new(number_map()));
+static ROOTS: Backend<RefCell<NumberMap<u32, Vec<pg_sys::Oid>>>> =
+    Backend::new(RefCell::new(number_map()));
+static CHANGES: Backend<Cell<u64>> = Backend::new(Cell::new(0));
 
 /// Forgets what was found whenever a relation's definition changes. Once, when the library is loaded.
 pub fn watch_catalog() {
@@ -61,15 +61,18 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, _: pg_sys::Oid) {
     CHANGES.set(CHANGES.get() + 1);
 }
 
+/// Changes whenever this backend learns that the definition of a relation may have changed.
+pub fn changes() -> u64 {
+    CHANGES.get()
+}
+
 /// Remembers in `cache` what `find` finds, unless a definition changed meanwhile; forgets everything after a change.
 fn remembered<T: Clone>(
-    cache: &'static std::thread::LocalKey<RefCell<NumberMap<u32, T>>>,
+    cache: &'static Backend<RefCell<NumberMap<u32, T>>>,
     relation: pg_sys::Oid,
     find: impl FnOnce() -> T,
 ) -> T {
-    thread_local! {
-        static SEEN: Cell<u64> = const { Cell::new(0) };
-    }
+    static SEEN: Backend<Cell<u64>> = Backend::new(Cell::new(0));
     if SEEN.get() != CHANGES.get() {
         SEEN.set(CHANGES.get());
         KNOWN.with_borrow_mut(NumberMap::clear);

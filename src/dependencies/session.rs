@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -53,12 +54,10 @@ impl Reads {
 
 static mut PREVIOUS: pg_sys::object_access_hook_type = None;
 
-thread_local! {
-    /// Queries that are being started, one inside the other.
-    static STARTING: Cell<u32> = const { Cell::new(0) };
-    /// Local number of a transaction, and what expressions read that it keeps.
-    static KEPT: Cell<(u32, Reads)> = const { Cell::new((0, Reads::NONE)) };
-}
+/// Queries that are being started, one inside the other.
+static STARTING: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// Local number of a transaction, and what expressions read that it keeps.
+static KEPT: Backend<Cell<(u32, Reads)>> = Backend::new(Cell::new((0, Reads::NONE)));
 
 /// Installs the hook. Once, in the postmaster.
 pub fn install() {

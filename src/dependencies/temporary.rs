@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat::catalog;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -14,10 +15,8 @@ enum Known {
     Some,
 }
 
-thread_local! {
-    static KNOWN: Cell<Known> = const { Cell::new(Known::Nothing) };
-    static TOUCHED: Cell<bool> = const { Cell::new(false) };
-}
+static KNOWN: Backend<Cell<Known>> = Backend::new(Cell::new(Known::Nothing));
+static TOUCHED: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
 /// Whether the session has temporary objects.
 #[inline(always)]

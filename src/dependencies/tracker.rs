@@ -11,11 +11,16 @@
 //!
 //! The third does not fire in other sessions, but it is there: a BEFORE trigger of that kind would make COPY insert row by row
 //! and UPDATE lock each row before it changes it (measured: COPY 1.7 times as long).
+//!
+//! Every statement that writes to a tracked table comes by here, some by the thousand a second. So what a trigger has to mark is worked
+//! out once ([`Plan`]), and the server's functions are called without a guard each: no value with a destructor is alive meanwhile.
 
 #![allow(unsafe_code)]
 
 use super::{declared, relations};
-use crate::server::guarded;
+use crate::backend::Backend;
+use crate::numbers::{NumberMap, number_map};
+use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::store::statistics;
 use crate::validity::own;
@@ -25,6 +30,7 @@ use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::{Effect, FullXid};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::cell::RefCell;
 use std::ffi::CStr;
 
 /// A transaction that marks more than this many slots marks whole relations from then on.
@@ -72,6 +78,110 @@ unsafe fn tracker(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     }
 }
 
+/// What a trigger has to mark.
+#[derive(PartialEq, Eq)]
+struct Plan {
+    roots: Vec<Root>,
+    keys: Vec<KeyColumn>,
+    /// A key column is not there any more (renamed, dropped): all rows are marked in the place of its values.
+    incomplete: bool,
+}
+
+/// The top of a tree that the relation belongs to, and the slots that stand for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Root {
+    relation: pg_sys::Oid,
+    rows: u32,
+    whole: u32,
+}
+
+#[derive(PartialEq, Eq)]
+struct KeyColumn {
+    name: String,
+    number: i32,
+    type_id: pg_sys::Oid,
+    collation: pg_sys::Oid,
+}
+
+/// Plans by trigger, each with the definitions that it was made of. A plan lives as long as the backend: an ERROR may jump over whoever
+/// uses it. Another one for the same trigger is made only when the table's definition has changed.
+static PLANS: Backend<RefCell<NumberMap<u32, (u64, &'static Plan)>>> =
+    Backend::new(RefCell::new(number_map()));
+
+/// The plan of the trigger that fires.
+unsafe fn plan(area: Area, data: &pg_sys::TriggerData) -> &'static Plan {
+    // SAFETY: the server's TriggerData.
+    let trigger = unsafe { (*data.tg_trigger).tgoid.to_u32() };
+    let known = PLANS.with_borrow(|plans| plans.get(&trigger).copied());
+    let definitions = relations::changes();
+    match known {
+        Some((made_of, plan)) if made_of == definitions => plan,
+        _ => {
+            // SAFETY: the caller's.
+            let new = unsafe { Plan::make(area, data) };
+            let plan = match known {
+                Some((_, old)) if *old == new => old,
+                _ => Box::leak(Box::new(new)),
+            };
+            PLANS.with_borrow_mut(|plans| plans.insert(trigger, (definitions, plan)));
+            plan
+        }
+    }
+}
+
+impl Plan {
+    unsafe fn make(area: Area, data: &pg_sys::TriggerData) -> Self {
+        // SAFETY: the server's TriggerData: an open relation, a trigger with its arguments; a variable of the backend.
+        unsafe {
+            let relation = (*data.tg_relation).rd_id;
+            let slot = |tag| slot_of(pg_sys::MyDatabaseId, tag, area.layout.slots);
+            let roots = relations::roots(relation)
+                .into_iter()
+                .map(|root| Root {
+                    relation: root,
+                    rows: slot(Tag::Relation(root)),
+                    whole: slot(Tag::WholeRelation(root)),
+                })
+                .collect();
+            let names = if data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 {
+                match relations::tracking(relation) {
+                    relations::Tracking::Tracked { key_columns, .. } => Some(key_columns),
+                    _ => None,
+                }
+            } else {
+                let trigger = &*data.tg_trigger;
+                let name = |i| CStr::from_ptr(*trigger.tgargs.add(i)).to_string_lossy();
+                Some(
+                    (0..trigger.tgnargs as usize)
+                        .map(|i| name(i).into_owned())
+                        .collect(),
+                )
+            };
+            let names: Option<Vec<String>> = names;
+            let description = &*(*data.tg_relation).rd_att;
+            let columns =
+                std::slice::from_raw_parts(description.attrs.as_ptr(), description.natts as usize);
+            let find = |name: &String| {
+                let is = |a: &&pg_sys::FormData_pg_attribute| {
+                    !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name
+                };
+                columns.iter().find(is).map(|a| KeyColumn {
+                    name: name.clone(),
+                    number: i32::from(a.attnum),
+                    type_id: a.atttypid,
+                    collation: a.attcollation,
+                })
+            };
+            let keys: Vec<_> = names.iter().flatten().filter_map(find).collect();
+            Plan {
+                roots,
+                incomplete: names.is_none_or(|names| names.len() > keys.len()),
+                keys,
+            }
+        }
+    }
+}
+
 unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
     // SAFETY: the server's TriggerData.
     unsafe {
@@ -79,15 +189,12 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         let xid = assign_xid();
         // What the writer pays for being tracked begins here: a transaction that writes has an id anyway.
         let began = std::time::Instant::now();
-        let relation = (*data.tg_relation).rd_id;
-        let roots = relations::roots(relation);
         let event = data.tg_event;
         let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
         let marker = Marker {
             area,
-            database: pg_sys::MyDatabaseId,
             xid,
-            roots: &roots,
+            plan: plan(area, data),
             act: Act {
                 operation: match operation {
                     pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
@@ -95,17 +202,17 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
                     pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
                     _ => Operation::Truncate,
                 },
-                relation,
+                relation: (*data.tg_relation).rd_id,
                 applied: pg_sys::SessionReplicationRole
                     == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32,
             },
         };
+        let description = (*data.tg_relation).rd_att;
         if event & pg_sys::TRIGGER_EVENT_ROW != 0 {
             marker.rows();
-            let keys = Keys::of_relation(data.tg_relation, relations::tracking(relation));
             for tuple in [data.tg_trigtuple, data.tg_newtuple] {
                 if !tuple.is_null() {
-                    keys.mark_tuple(&marker, tuple, (*data.tg_relation).rd_att);
+                    marker.row(tuple, description);
                 }
             }
         } else if operation == pg_sys::TRIGGER_EVENT_TRUNCATE {
@@ -113,212 +220,126 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
         } else if event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE {
             marker.rows();
         } else {
-            let keys = Keys::of_trigger(data);
             for table in [data.tg_oldtable, data.tg_newtable] {
                 if !table.is_null() {
-                    keys.mark_table(&marker, table, (*data.tg_relation).rd_att);
+                    marker.table(table, description);
                 }
             }
         }
+        let roots = &marker.plan.roots;
         let ns = began.elapsed().as_nanos() as u64 / roots.len().max(1) as u64;
-        for root in &roots {
-            statistics::charge(*root, ns);
+        for root in roots {
+            statistics::charge(root.relation, ns);
         }
     }
 }
 
-/// Marks slots on behalf of the present transaction.
-struct Marker<'a> {
+/// Marks slots on behalf of the present transaction. Nothing in it has a destructor.
+#[derive(Clone, Copy)]
+struct Marker {
     area: Area,
-    database: pg_sys::Oid,
     xid: FullXid,
-    roots: &'a [pg_sys::Oid],
+    plan: &'static Plan,
     act: Act,
 }
 
-impl Marker<'_> {
-    fn slot(&self, tag: Tag<'_>) -> u32 {
-        slot_of(self.database, tag, self.area.layout.slots)
+impl Marker {
+    fn register(&self, slot: u32, effect: Effect) {
+        own::register(self.area, slot, self.xid, effect, self.act);
     }
 
     /// Some rows of the relation are about to change.
     fn rows(&self) {
-        for root in self.roots {
-            own::register(
-                self.area,
-                self.slot(Tag::Relation(*root)),
-                self.xid,
-                Effect::Rows,
-                self.act,
-            );
-            own::note(self.slot(Tag::WholeRelation(*root)));
+        for root in &self.plan.roots {
+            self.register(root.rows, Effect::Rows);
+            own::note(root.whole);
         }
     }
 
     /// All rows of the relation are concerned.
     fn everything(&self, effect: Effect) {
-        for root in self.roots {
-            own::register(
-                self.area,
-                self.slot(Tag::Relation(*root)),
-                self.xid,
-                effect,
-                self.act,
-            );
-            own::register(
-                self.area,
-                self.slot(Tag::WholeRelation(*root)),
-                self.xid,
-                effect,
-                self.act,
-            );
+        for root in &self.plan.roots {
+            self.register(root.rows, effect);
+            self.register(root.whole, effect);
         }
     }
 
-    /// Rows with this value changed.
-    fn key(&self, column: &str, value: u64) {
-        if own::count() > MANY {
-            return self.everything(Effect::Rows);
+    /// Marks the values of a row.
+    ///
+    /// # Safety
+    /// `row` is a row of the relation.
+    unsafe fn row(&self, row: pg_sys::HeapTuple, description: pg_sys::TupleDesc) {
+        if self.plan.incomplete {
+            self.everything(Effect::Rows);
         }
-        for root in self.roots {
-            let slot = self.slot(Tag::Key {
-                relation: *root,
-                column,
-                value,
-            });
-            own::register(self.area, slot, self.xid, Effect::Rows, self.act);
-        }
-    }
-}
-
-/// The key columns to be marked: name, number, type, collation.
-struct Keys(Vec<(String, i32, pg_sys::Oid, pg_sys::Oid)>, bool);
-
-impl Keys {
-    unsafe fn find(relation: pg_sys::Relation, names: Vec<String>) -> Self {
-        let mut keys = Vec::with_capacity(names.len());
-        let mut missing = false;
-        for name in names {
-            // SAFETY: the open relation's description.
-            unsafe {
-                let description = &*(*relation).rd_att;
-                let attributes = std::slice::from_raw_parts(
-                    description.attrs.as_ptr(),
-                    description.natts as usize,
-                );
-                match attributes
-                    .iter()
-                    .find(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name)
-                {
-                    Some(a) => keys.push((name, i32::from(a.attnum), a.atttypid, a.attcollation)),
-                    None => missing = true,
-                }
-            }
-        }
-        Keys(keys, missing)
-    }
-
-    /// The columns in the arguments of the trigger.
-    unsafe fn of_trigger(data: &pg_sys::TriggerData) -> Self {
-        // SAFETY: the server's TriggerData.
-        unsafe {
-            let trigger = &*data.tg_trigger;
-            let names = (0..trigger.tgnargs as usize)
-                .map(|i| {
-                    CStr::from_ptr(*trigger.tgargs.add(i))
-                        .to_string_lossy()
-                        .into_owned()
-                })
-                .collect();
-            Self::find(data.tg_relation, names)
-        }
-    }
-
-    /// The columns that the relation's tree marks.
-    unsafe fn of_relation(relation: pg_sys::Relation, tracking: relations::Tracking) -> Self {
-        match tracking {
-            // SAFETY: the open relation.
-            relations::Tracking::Tracked { key_columns, .. } => unsafe {
-                Self::find(relation, key_columns)
-            },
-            _ => Keys(Vec::new(), true),
-        }
-    }
-
-    /// Marks the values of a row. A column that is not there any more (renamed, dropped) marks everything.
-    unsafe fn mark_tuple(
-        &self,
-        marker: &Marker<'_>,
-        tuple: pg_sys::HeapTuple,
-        description: pg_sys::TupleDesc,
-    ) {
-        if self.1 {
-            marker.everything(Effect::Rows);
-        }
-        for (name, number, type_id, collation) in &self.0 {
+        for column in &self.plan.keys {
             let mut is_null = false;
-            // SAFETY: a row of the relation.
+            // SAFETY: the caller's.
             unsafe {
-                let value = pg_sys::heap_getattr(tuple, *number, description, &mut is_null);
-                self.mark_value(marker, name, *type_id, *collation, value, is_null);
+                let value = pg_sys::heap_getattr(row, column.number, description, &mut is_null);
+                self.value(column, value, is_null);
             }
         }
     }
 
     /// Marks the values of all rows of a transition table.
-    unsafe fn mark_table(
-        &self,
-        marker: &Marker<'_>,
-        table: *mut pg_sys::Tuplestorestate,
-        description: pg_sys::TupleDesc,
-    ) {
-        if self.1 {
-            return marker.everything(Effect::Rows);
+    ///
+    /// # Safety
+    /// `table` holds rows of the relation.
+    unsafe fn table(&self, table: *mut pg_sys::Tuplestorestate, description: pg_sys::TupleDesc) {
+        if self.plan.incomplete {
+            return self.everything(Effect::Rows);
         }
         // SAFETY: a transition table holds rows of the relation as minimal tuples. It is shared with other triggers of the
         // statement, each of which reads it from the start.
         unsafe {
-            let slot = pg_sys::MakeSingleTupleTableSlot(
+            let slot = server::MakeSingleTupleTableSlot(
                 description,
                 &raw const pg_sys::TTSOpsMinimalTuple,
             );
-            pg_sys::tuplestore_rescan(table);
-            while own::count() <= MANY && pg_sys::tuplestore_gettupleslot(table, true, false, slot)
+            server::tuplestore_rescan(table);
+            while own::count() <= MANY && server::tuplestore_gettupleslot(table, true, false, slot)
             {
-                for (name, number, type_id, collation) in &self.0 {
-                    pg_sys::slot_getsomeattrs_int(slot, *number);
-                    let at = *number as usize - 1;
+                for column in &self.plan.keys {
+                    if i32::from((*slot).tts_nvalid) < column.number {
+                        server::slot_getsomeattrs_int(slot, column.number);
+                    }
+                    let at = column.number as usize - 1;
                     let (value, is_null) =
                         (*(*slot).tts_values.add(at), *(*slot).tts_isnull.add(at));
-                    self.mark_value(marker, name, *type_id, *collation, value, is_null);
+                    self.value(column, value, is_null);
                 }
-                pg_sys::ExecClearTuple(slot);
             }
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
-            pg_sys::tuplestore_rescan(table);
-            if own::count() > MANY {
-                marker.everything(Effect::Rows);
-            }
+            server::ExecDropSingleTupleTableSlot(slot);
+            server::tuplestore_rescan(table);
+        }
+        if own::count() > MANY {
+            self.everything(Effect::Rows);
         }
     }
 
-    /// A NULL in a key column equals no argument, so nobody's keyed result holds the row.
-    unsafe fn mark_value(
-        &self,
-        marker: &Marker<'_>,
-        name: &str,
-        type_id: pg_sys::Oid,
-        collation: pg_sys::Oid,
-        value: pg_sys::Datum,
-        is_null: bool,
-    ) {
+    /// Rows with this value changed. A NULL in a key column equals no argument, so nobody's keyed result holds the row.
+    ///
+    /// # Safety
+    /// `value` is one of the column.
+    unsafe fn value(&self, column: &KeyColumn, value: pg_sys::Datum, is_null: bool) {
         if is_null {
             return;
         }
-        // SAFETY: a value of the column.
-        match unsafe { declared::hash(type_id, collation, value) } {
-            Some(hash) => marker.key(name, hash),
-            None => marker.everything(Effect::Rows),
+        // SAFETY: the caller's.
+        let hash = unsafe { declared::hash(column.type_id, column.collation, value) };
+        let Some(value) = hash.filter(|_| own::count() <= MANY) else {
+            return self.everything(Effect::Rows);
+        };
+        for root in &self.plan.roots {
+            let tag = Tag::Key {
+                relation: root.relation,
+                column: &column.name,
+                value,
+            };
+            // SAFETY: a variable of the backend.
+            let database = unsafe { pg_sys::MyDatabaseId };
+            self.register(slot_of(database, tag, self.area.layout.slots), Effect::Rows);
         }
     }
 }

@@ -23,7 +23,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 const WRITE: &str = "pg_query_cache_write";
-const REPLICA: &str = "pg_query_cache_replica";
+/// Name of the row trigger for logical replication.
+pub const REPLICA: &str = "pg_query_cache_replica";
 const KEYS: [(&str, &str, &str); 3] = [
     (
         "pg_query_cache_keys_insert",

@@ -12,6 +12,7 @@
 use super::commands::{self, Change};
 use super::session::Reads;
 use super::{declared, held, relations, temporary, trees};
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::configuration;
@@ -27,9 +28,7 @@ use std::cell::Cell;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
-thread_local! {
-    static QUIET: Cell<u32> = const { Cell::new(0) };
-}
+static QUIET: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 
 /// Runs `body`, whose commands do not mark the definitions: what they concern is marked by the caller.
 pub fn without_marking<R>(body: impl FnOnce() -> R) -> R {

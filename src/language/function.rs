@@ -4,6 +4,7 @@
 
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD, Scope};
 use super::signature::{self, Signature};
+use crate::backend::Backend;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
@@ -125,9 +126,8 @@ impl CachedFunction {
     }
 }
 
-thread_local! {
-    static FUNCTIONS: RefCell<NumberMap<u32, Rc<CachedFunction>>> = const { RefCell::new(number_map()) };
-}
+static FUNCTIONS: Backend<RefCell<NumberMap<u32, Rc<CachedFunction>>>> =
+    Backend::new(RefCell::new(number_map()));
 static ANY: AtomicBool = AtomicBool::new(false);
 static STALE: AtomicBool = AtomicBool::new(false);
 static EPOCH: AtomicU64 = AtomicU64::new(1);

@@ -393,6 +393,22 @@ pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) -> bo
     alive
 }
 
+/// Adds hits to entries, those that are gone left out. The lock of each partition is taken once.
+pub fn add_hits(area: Area, mut hits: Vec<(EntryId, u32)>) {
+    hits.sort_unstable_by_key(|(entry, _)| (entry.partition, entry.block));
+    for of_one in hits.chunk_by(|(a, _), (b, _)| a.partition == b.partition) {
+        let partition = area.partition(of_one[0].0.partition);
+        let _guard = lock_partition(partition.index);
+        for (entry, more) in of_one {
+            if partition.is_alive(entry.block, entry.serial) {
+                // SAFETY: the lock is held; the entry lives.
+                let hits = unsafe { &mut (*partition.entry(entry.block)).hits };
+                *hits = hits.saturating_add(*more);
+            }
+        }
+    }
+}
+
 fn read_dependencies(
     partition: Partition,
     block: u32,

@@ -11,10 +11,11 @@
 use super::area::Area;
 use super::charges::Charge;
 use super::fill_times::{BUCKETS, FillTimes};
-use super::insert::amend;
+use super::insert::add_hits;
 use super::locks::lock_functions;
 use super::lookup::EntryId;
 use super::traits::{Trait, Traits};
+use crate::backend::Backend;
 use crate::call::outcome::{Outcome, REASONS, Reason, Refusal, Verdict};
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
@@ -414,17 +415,13 @@ struct Pending {
     handed_over_at: i64,
 }
 
-thread_local! {
-    static PENDING: RefCell<Pending> = const {
-        RefCell::new(Pending {
-            calls: 0,
-            functions: Vec::new(),
-            entries: number_map(),
-            charges: number_map(),
-            handed_over_at: 0,
-        })
-    };
-}
+static PENDING: Backend<RefCell<Pending>> = Backend::new(RefCell::new(Pending {
+    calls: 0,
+    functions: Vec::new(),
+    entries: number_map(),
+    charges: number_map(),
+    handed_over_at: 0,
+}));
 
 /// Counts a hit of an entry.
 #[inline(always)]
@@ -542,9 +539,5 @@ pub fn hand_over(area: Area) {
             .add(&counts);
     }
     fault::fenced(Point::HandingOver);
-    for (entry, hits) in entries {
-        amend(area, entry, |head| {
-            head.hits = head.hits.saturating_add(hits)
-        });
-    }
+    add_hits(area, entries.into_iter().collect());
 }

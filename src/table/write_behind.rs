@@ -8,6 +8,7 @@
 
 use super::row::{bytes_of, checksum, key_name};
 use super::{done, lock_for_writing, qualified};
+use crate::backend::Backend;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
@@ -39,10 +40,8 @@ pub enum Extent {
     Everything,
 }
 
-thread_local! {
-    /// Entries written by the present transaction, with their hits.
-    static WRITTEN: RefCell<Vec<(EntryId, u32)>> = const { RefCell::new(Vec::new()) };
-}
+/// Entries written by the present transaction, with their hits.
+static WRITTEN: Backend<RefCell<Vec<(EntryId, u32)>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// The transaction committed: what it wrote is written.
 pub fn committed(area: Area) {

@@ -4,6 +4,7 @@
 //! these slots nor publishes one. The list belongs to the top-level transaction (a rolled-back savepoint leaves it as it is,
 //! which bypasses more than it must) and ends with it.
 
+use crate::backend::Backend;
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
 use crate::store::area::Area;
@@ -19,9 +20,7 @@ struct Mark {
     at_commit: bool,
 }
 
-thread_local! {
-    static MARKS: RefCell<NumberMap<u32, Mark>> = const { RefCell::new(number_map()) };
-}
+static MARKS: Backend<RefCell<NumberMap<u32, Mark>>> = Backend::new(RefCell::new(number_map()));
 
 /// Whether `MARKS` holds any. Asked for each dependency of each hit, hence without the detour to the thread's own memory.
 static MARKED: AtomicBool = AtomicBool::new(false);

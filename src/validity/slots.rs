@@ -124,11 +124,14 @@ impl Slots {
 
     /// Registers the transaction `xid` as a writer. Settles what has ended if the slot has no room.
     pub fn register(&self, index: u32, xid: FullXid, effect: Effect) {
-        let (rules, _) = self.read(index);
-        if rules.is_full() {
+        let made_room = self.update(index, |rules| match rules.is_full() {
+            true => (false, false),
+            false => (rules.register(xid, effect), true),
+        });
+        if !made_room {
             self.settle_latest(index);
+            self.update(index, |rules| (rules.register(xid, effect), ()));
         }
-        self.update(index, |rules| (rules.register(xid, effect), ()));
     }
 
     /// Takes a transaction out that rolled back.

@@ -39,37 +39,57 @@ pub fn definitions_slot(database: Oid) -> u32 {
     1 + database.to_u32() % DATABASES
 }
 
+/// Bytes to be hashed, without memory to be had for them: a column's name has at most 63.
+struct Name {
+    bytes: [u8; 96],
+    length: usize,
+}
+
+impl Name {
+    fn new(database: Oid, kind: u8, oid: Oid) -> Self {
+        let mut name = Name {
+            bytes: [0; 96],
+            length: 0,
+        };
+        name.append(&database.to_u32().to_le_bytes());
+        name.append(&[kind]);
+        name.append(&oid.to_u32().to_le_bytes());
+        name
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        // What does not fit is left out: two tags may then share a slot.
+        let room = &mut self.bytes[self.length..];
+        let length = bytes.len().min(room.len());
+        room[..length].copy_from_slice(&bytes[..length]);
+        self.length += length;
+    }
+
+    fn hash(&self) -> u64 {
+        xxh3_64(&self.bytes[..self.length])
+    }
+}
+
 /// The slot of `tag` in `database`, given the number of slots in use.
 pub fn slot_of(database: Oid, tag: Tag<'_>, slots: u32) -> u32 {
-    let mut bytes = Vec::with_capacity(64);
-    bytes.extend_from_slice(&database.to_u32().to_le_bytes());
-    match tag {
-        Tag::Relation(relation) => {
-            bytes.push(b'r');
-            bytes.extend_from_slice(&relation.to_u32().to_le_bytes());
-        }
-        Tag::WholeRelation(relation) => {
-            bytes.push(b'w');
-            bytes.extend_from_slice(&relation.to_u32().to_le_bytes());
-        }
+    let hash = match tag {
+        Tag::Relation(relation) => Name::new(database, b'r', relation).hash(),
+        Tag::WholeRelation(relation) => Name::new(database, b'w', relation).hash(),
         Tag::Key {
             relation,
             column,
             value,
         } => {
-            bytes.push(b'k');
-            bytes.extend_from_slice(&relation.to_u32().to_le_bytes());
-            bytes.extend_from_slice(&value.to_le_bytes());
-            bytes.extend_from_slice(column.as_bytes());
+            let mut name = Name::new(database, b'k', relation);
+            name.append(&value.to_le_bytes());
+            name.append(column.as_bytes());
+            name.hash()
         }
-        Tag::Function(function) => {
-            bytes.push(b'f');
-            bytes.extend_from_slice(&function.to_u32().to_le_bytes());
-        }
+        Tag::Function(function) => Name::new(database, b'f', function).hash(),
         Tag::Named(name) => {
-            bytes.push(b'n');
-            bytes.extend_from_slice(name.as_bytes());
+            let start = Name::new(database, b'n', Oid::INVALID);
+            xxh3_64(&[&start.bytes[..start.length], name.as_bytes()].concat())
         }
-    }
-    RESERVED + (xxh3_64(&bytes) % u64::from(slots - RESERVED)) as u32
+    };
+    RESERVED + (hash % u64::from(slots - RESERVED)) as u32
 }

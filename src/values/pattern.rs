@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::error::Error;
 use pg_query_cache_glob::{Malformed, Pattern};
 use pgrx::pg_sys;
@@ -10,10 +11,8 @@ use std::cell::RefCell;
 /// Longest pattern in bytes: room for a key with each character escaped.
 const MAX_PATTERN_BYTES: usize = 2048;
 
-thread_local! {
-    /// The pattern that was read last: a statement asks for the same one for each key.
-    static LAST: RefCell<Option<(Vec<u8>, Pattern)>> = const { RefCell::new(None) };
-}
+/// The pattern that was read last: a statement asks for the same one for each key.
+static LAST: Backend<RefCell<Option<(Vec<u8>, Pattern)>>> = Backend::new(RefCell::new(None));
 
 /// Length of the character at the start of some bytes. The server's own function looks further than they reach if one is cut short.
 fn length(bytes: &[u8]) -> usize {

@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 use super::{Key, Place, memory_key, namespace, now};
+use crate::backend::Backend;
 use crate::call;
 use crate::call::frames;
 use crate::call::outcome::{Outcome, Reason};
@@ -41,10 +42,8 @@ use std::sync::atomic::Ordering;
 /// Memory has a value at most this long before it looks at the table again, in microseconds.
 const LONGEST_IN_MEMORY: i64 = 86_400 * 1_000_000;
 
-thread_local! {
-    /// Room for a key in memory, taken out while it is used.
-    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
+/// Room for a key in memory, taken out while it is used.
+static ROOM: Backend<Cell<Vec<u8>>> = Backend::new(Cell::new(Vec::new()));
 
 /// A row of the table that has not expired.
 #[derive(Clone, Copy)]

@@ -18,6 +18,7 @@
 
 use super::arguments::{Arguments, check_size};
 use super::{Key, Place, memory_key, namespace, now, read, write};
+use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::error::{Error, OrRaise};
@@ -29,10 +30,8 @@ use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::c_char;
 
-thread_local! {
-    /// Flights that this session leads, with the nesting level of the (sub)transaction that would undo what it keeps.
-    static LEADS: RefCell<Vec<(i32, u64, Lead)>> = const { RefCell::new(Vec::new()) };
-}
+/// Flights that this session leads, with the nesting level of the (sub)transaction that would undo what it keeps.
+static LEADS: Backend<RefCell<Vec<(i32, u64, Lead)>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// The top transaction ended: others see what it kept, or never will.
 pub fn transaction_ended() {

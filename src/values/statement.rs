@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::Place;
+use crate::backend::Backend;
 use crate::behalf;
 use crate::compat;
 use crate::error::Error;
@@ -194,11 +195,10 @@ struct Plans {
     plans: [pg_sys::SPIPlanPtr; STATEMENTS],
 }
 
-thread_local! {
-    static PLANS: RefCell<Plans> = const {
-        RefCell::new(Plans { place: None, plans: [std::ptr::null_mut(); STATEMENTS] })
-    };
-}
+static PLANS: Backend<RefCell<Plans>> = Backend::new(RefCell::new(Plans {
+    place: None,
+    plans: [std::ptr::null_mut(); STATEMENTS],
+}));
 
 /// The plan of a statement. Inside of SPI.
 fn plan(place: Place, statement: Statement) -> pg_sys::SPIPlanPtr {

@@ -3,13 +3,12 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-thread_local! {
-    /// Start of the transaction and of the statement, while they are set back.
-    static REAL: Cell<Option<(i64, i64)>> = const { Cell::new(None) };
-}
+/// Start of the transaction and of the statement, while they are set back.
+static REAL: Backend<Cell<Option<(i64, i64)>>> = Backend::new(Cell::new(None));
 
 /// Makes `time`, in microseconds since 2000-01-01, the start of the present transaction and statement.
 pub fn set_back(time: i64) {

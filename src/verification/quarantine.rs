@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat;
 use crate::language::function::CachedFunction;
 use crate::store::area::{Area, area};
@@ -17,10 +18,8 @@ use std::cell::RefCell;
 
 const TABLE: &std::ffi::CStr = c"cache_quarantine";
 
-thread_local! {
-    /// Functions that leave the quarantine when the transaction commits, and the level of subtransaction that said so.
-    static LEAVING: RefCell<Vec<(pg_sys::Oid, i32)>> = const { RefCell::new(Vec::new()) };
-}
+/// Functions that leave the quarantine when the transaction commits, and the level of subtransaction that said so.
+static LEAVING: Backend<RefCell<Vec<(pg_sys::Oid, i32)>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// What has been learned of a function, for a session that uses it for the first time.
 pub fn traits_of(function: pg_sys::Oid) -> Option<&'static Traits> {

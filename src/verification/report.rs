@@ -104,9 +104,12 @@ unsafe fn missing(
             // SAFETY: the caller's.
             let slots = unsafe { dependencies::slots_of_relation(area, frame, **relation, fcinfo) };
             slots.is_some_and(|slots| {
-                !slots
-                    .iter()
-                    .any(|slot| suspect.dependencies.iter().any(|known| known.slot() == *slot))
+                !slots.iter().any(|slot| {
+                    suspect
+                        .dependencies
+                        .iter()
+                        .any(|known| known.slot() == *slot)
+                })
             })
         })
         .map(|relation| {

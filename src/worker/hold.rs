@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::backend::Backend;
 use crate::compat;
 use crate::fault::{self, Point};
 use crate::store::area::{Area, area};
@@ -26,10 +27,8 @@ struct Held {
     dropped: bool,
 }
 
-thread_local! {
-    static HELD: Cell<Option<Held>> = const { Cell::new(None) };
-    static WAKE: Cell<bool> = const { Cell::new(false) };
-}
+static HELD: Backend<Cell<Option<Held>>> = Backend::new(Cell::new(None));
+static WAKE: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
 /// Before a command: sends the worker away if the command needs its database; notes if the extension comes or goes.
 ///

@@ -1,11 +1,20 @@
 //! What is measured, a file per section.
 
+mod contention;
+mod crowd;
 mod eviction;
 mod fills;
+mod growth;
 mod inside;
+mod instructions;
+mod memory;
 mod peers;
 mod redis;
+mod scaling;
+mod tags;
+mod unrelated;
 mod unused;
+mod warm;
 mod writers;
 
 use std::time::Instant;
@@ -23,10 +32,19 @@ const ALL: &[Measurement] = &[
     ("peers", peers::measure),
     ("redis", redis::measure),
     ("inside", inside::measure),
+    ("instructions", instructions::measure),
+    ("growth", growth::measure),
+    ("tags", tags::measure),
+    ("unrelated", unrelated::measure),
+    ("contention", contention::measure),
     ("fills", fills::measure),
+    ("crowd", crowd::measure),
     ("writers", writers::measure),
+    ("memory", memory::measure),
+    ("warm", warm::measure),
     ("unused", unused::measure),
     ("eviction", eviction::measure),
+    ("scaling", scaling::measure),
 ];
 
 /// The names of all sections.

@@ -3,7 +3,6 @@
 //! PostgreSQL does more for an answer than Redis whatever is cached: a transaction, a snapshot, a portal. The floor shows how much, and
 //! with that the most that a cache inside PostgreSQL can reach.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -120,7 +119,7 @@ fn targets(cluster: &Cluster, redis: &Redis) -> Result<[Target; 5]> {
     let keys: Vec<String> = values.into_iter().map(|(key, _)| key).collect();
     let answer = ask(&mut client, "SELECT report(1)")?;
     let postgres = |statement: &str, parameters: &[String]| {
-        Target::postgres(&socket(cluster), DATABASE, statement, parameters)
+        Target::postgres(&server::socket(cluster), DATABASE, statement, parameters)
     };
     let constant = format!("SELECT '{}'::jsonb", answer.replace('\'', "''"));
     let targets = [
@@ -134,10 +133,4 @@ fn targets(cluster: &Cluster, redis: &Redis) -> Result<[Target; 5]> {
         ensure!(target.value()? == answer, "{name} does not give the answer");
     }
     Ok(targets)
-}
-
-fn socket(cluster: &Cluster) -> PathBuf {
-    cluster
-        .socket_dir()
-        .join(format!(".s.PGSQL.{}", cluster.port()))
 }

@@ -6,7 +6,7 @@ use crate::figure::{Figure, Goal, Unit};
 use crate::options::Options;
 use crate::report::Section;
 use crate::sample::{Sample, in_turns};
-use crate::server::{self, Load};
+use crate::server::{self, Length, Load};
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     let clusters = [
@@ -14,16 +14,13 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         server::start("bench", true)?,
     ];
     for cluster in &clusters {
-        let status = cluster
-            .program("pgbench")
-            .args(["--initialize", "--quiet", "--scale=5", "postgres"])
-            .stderr(std::process::Stdio::null())
-            .status()?;
-        anyhow::ensure!(status.success(), "pgbench --initialize failed");
+        server::initialize_pgbench(cluster, "postgres", 5)?;
     }
-    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds(), |candidate, _| {
+    // Many short rounds, because little is to be told from nothing.
+    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds_of(81), |candidate, _| {
         Load {
             clients: 2,
+            length: Length::Transactions(15_000),
             ..Load::of(&clusters[candidate], "postgres", "@select-only")
         }
         .tps()

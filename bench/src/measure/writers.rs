@@ -23,12 +23,18 @@ const TABLES: [(&str, &str); 3] = [
 const ROWS: u32 = 1_000_000;
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
-    let cluster = server::start("bench", true)?;
-    for kind in KINDS {
-        create_database(&cluster, kind, &["CREATE EXTENSION pg_query_cache"])?;
-        prepare(&cluster, kind)?;
-    }
-    Ok(vec![tpcb(&cluster, options)?, copy(&cluster, options)?])
+    let mut sections = Vec::new();
+    // Where nothing is waited for, what tracking costs shows most.
+    let hurried = server::start("bench", true)?;
+    prepare(&hurried)?;
+    sections.push(tpcb(&hurried, "nothing waits for the disk", options)?);
+    let copy = copy(&hurried, options)?;
+    drop(hurried);
+    let durable = server::start_durable("bench")?;
+    prepare(&durable)?;
+    sections.push(tpcb(&durable, "commits wait for the disk", options)?);
+    sections.push(copy);
+    Ok(sections)
 }
 
 /// The call that tracks a table the way of a database, if it does.
@@ -40,43 +46,40 @@ fn track(kind: &str, table: &str, key: &str) -> Option<String> {
     }
 }
 
-fn prepare(cluster: &Cluster, kind: &str) -> Result<()> {
-    let status = cluster
-        .program("pgbench")
-        .args(["--initialize", "--quiet", "--scale=10", kind])
-        .stderr(std::process::Stdio::null())
-        .status()?;
-    anyhow::ensure!(status.success(), "pgbench --initialize failed");
-    let mut sql = String::from(
-        "CREATE TABLE loaded (id int NOT NULL, customer int NOT NULL, note text NOT NULL);\n",
-    );
-    let tables = TABLES.iter().chain(&[("loaded", "customer")]);
-    sql.extend(tables.filter_map(|(table, key)| track(kind, table, key)));
-    cluster.psql(kind, &sql)?;
+/// Makes the databases.
+fn prepare(cluster: &Cluster) -> Result<()> {
+    for kind in KINDS {
+        create_database(cluster, kind, &["CREATE EXTENSION pg_query_cache"])?;
+        server::initialize_pgbench(cluster, kind, 10)?;
+        let mut sql = String::from(
+            "CREATE TABLE loaded (id int NOT NULL, customer int NOT NULL, note text NOT NULL);\n",
+        );
+        let tables = TABLES.iter().chain(&[("loaded", "customer")]);
+        sql.extend(tables.filter_map(|(table, key)| track(kind, table, key)));
+        cluster.psql(kind, &sql)?;
+    }
     Ok(())
 }
 
 /// pgbench's own read-write load.
-fn tpcb(cluster: &Cluster, options: &Options) -> Result<Section> {
-    let [untracked, unkeyed, keyed]: [Sample; 3] = in_turns(options.rounds(), |candidate, _| {
-        Load {
-            clients: 2,
-            ..Load::of(cluster, KINDS[candidate], "@tpcb-like")
-        }
-        .tps()
-    })?;
+fn tpcb(cluster: &Cluster, waits: &str, options: &Options) -> Result<Section> {
+    let [untracked, unkeyed, keyed]: [Sample; 3] =
+        in_turns(options.rounds_of(17), |candidate, _| {
+            Load {
+                clients: 2,
+                ..Load::of(cluster, KINDS[candidate], "@tpcb-like")
+            }
+            .tps()
+        })?;
+    let ratio = |what: &str, sample: &Sample, goal: f64| {
+        Figure::new(what, &sample.over(&untracked), Unit::Ratio).goal(Goal::AtLeast(goal))
+    };
     Ok(Section::new(
-        "Writers: pgbench TPC-B, 2 sessions, three tables tracked",
+        format!("Writers: pgbench TPC-B, 2 sessions, three tables tracked, {waits}"),
         vec![
             Figure::new("untracked", &untracked, Unit::Tps),
-            Figure::new(
-                "unkeyed ÷ untracked",
-                &unkeyed.over(&untracked),
-                Unit::Ratio,
-            )
-            .goal(Goal::AtLeast(0.97)),
-            Figure::new("keyed ÷ untracked", &keyed.over(&untracked), Unit::Ratio)
-                .goal(Goal::AtLeast(0.95)),
+            ratio("unkeyed ÷ untracked", &unkeyed, 0.97),
+            ratio("keyed ÷ untracked", &keyed, 0.95),
         ],
     ))
 }

@@ -60,9 +60,8 @@ fn it_agrees_with_plain_marks_after_any_changes() {
                 "blocks {blocks}, from {from}"
             );
             assert!(next.clone().all(|block| !space.is_taken(block)));
-            let whole = next.len() == length as usize
-                || next.end == blocks
-                || space.is_taken(next.end);
+            let whole =
+                next.len() == length as usize || next.end == blocks || space.is_taken(next.end);
             assert!(whole, "{next:?} could be longer");
         }
     }
