@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     Us,
     /// Milliseconds.
     Ms,
+    /// Percentage points.
+    Points,
     /// Seconds.
     S,
     /// Bytes.
@@ -134,6 +136,7 @@ impl Unit {
             Unit::Us if value >= 100.0 => format!("{value:.0}"),
             Unit::Us => format!("{value:.2}"),
             Unit::Ms => format!("{value:.0}"),
+            Unit::Points => format!("{value:.2}"),
             Unit::Ns => format!("{value:.1}"),
             Unit::S => format!("{value:.2}"),
         }
@@ -146,6 +149,7 @@ impl Unit {
             Unit::Ns => "ns",
             Unit::Us => "µs",
             Unit::Ms => "ms",
+            Unit::Points => "points",
             Unit::S => "s",
             Unit::Bytes => "B",
             Unit::Count => "",

@@ -91,6 +91,16 @@ impl Sample {
         self.with(other, |a, b| a - b)
     }
 
+    /// The average of several, round by round.
+    pub(crate) fn average(samples: &[Sample]) -> Sample {
+        let rounds = samples.iter().map(|sample| sample.0.len()).min();
+        let average = |round| {
+            let sum: f64 = samples.iter().map(|sample| sample.0[round]).sum();
+            sum / samples.len() as f64
+        };
+        Sample((0..rounds.unwrap_or(0)).map(average).collect())
+    }
+
     /// All values together.
     pub(crate) fn sum(&self) -> f64 {
         self.0.iter().sum()
@@ -156,5 +166,6 @@ mod tests {
         assert_eq!(order, [0, 1, 1, 0]);
         assert_eq!(b.over(&a).spread().median, 2.0);
         assert_eq!(b.minus(&a).sum(), 3.0);
+        assert_eq!(Sample::average(&[a, b]).0, [1.5, 3.0]);
     }
 }

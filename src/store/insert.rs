@@ -429,15 +429,11 @@ fn read_dependencies(
     }
 }
 
-/// Head blocks of all entries, oldest first. The lock is held until the last one is used.
+/// First blocks of all entries. The lock is held until the last one is used.
 fn live_blocks(partition: Partition) -> Vec<u32> {
-    use pg_query_cache_eviction::Entries;
     // SAFETY: the lock is held.
-    let mut block = unsafe { (*partition.head_mut()).queue.oldest() };
+    let queue = unsafe { &(*partition.head_mut()).queue };
     let mut blocks = Vec::with_capacity(partition.counts().0 as usize);
-    while partition.has(block) {
-        blocks.push(block);
-        block = partition.newer(block);
-    }
+    blocks.extend(queue.ids(&partition));
     blocks
 }

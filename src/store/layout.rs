@@ -23,6 +23,8 @@ pub const MAX_PARTITIONS: usize = 64;
 const PARTITION_MIN_BYTES: usize = 4 * 1024 * 1024;
 /// Blocks for each bucket, before their number is rounded down to a power of two: an entry of 1 KB has nineteen, the smallest two.
 const BLOCKS_OF_BUCKET: usize = 16;
+/// Bits for the ghosts of the eviction queue for each block: five bytes for an entry of 1 KB.
+const GHOST_BITS: usize = 2;
 /// Slots for each set of writers: most slots are written rarely or never.
 const SLOTS_OF_WRITERS: usize = 16;
 
@@ -65,6 +67,10 @@ pub struct Layout {
     pub used_at: usize,
     /// Offset of the map of blocks at which an entry begins in a partition.
     pub heads_at: usize,
+    /// Offset of the ghosts of the eviction queue in a partition.
+    pub ghosts_at: usize,
+    /// Words of ghosts in one partition.
+    pub ghosts: usize,
     /// Offset of the credits in a partition.
     pub credit_at: usize,
     /// Offset of the blocks in a partition.
@@ -92,12 +98,14 @@ impl Layout {
         let buckets = previous_power_of_two(partition_bytes / BLOCK / BLOCKS_OF_BUCKET).max(64);
         let buckets_at = PARTITION_HEAD_BYTES;
         let used_at = align(buckets_at + buckets * size_of::<u64>());
-        // A block, its bits in both maps, its half of a credit; and what aligning may cost.
-        let room = partition_bytes - used_at - 4 * ALIGNMENT;
-        let blocks = room * 8 / (BLOCK * 8 + 2 + 4);
+        // A block, its bits in both maps and for ghosts, its half of a credit; and what aligning may cost.
+        let room = partition_bytes - used_at - 5 * ALIGNMENT;
+        let blocks = room * 8 / (BLOCK * 8 + 2 + GHOST_BITS + 4);
         let map = words_for(blocks as u32) * size_of::<u64>();
         let heads_at = align(used_at + map);
-        let credit_at = align(heads_at + map);
+        let ghosts_at = align(heads_at + map);
+        let ghosts = blocks * GHOST_BITS / u64::BITS as usize;
+        let credit_at = align(ghosts_at + ghosts * size_of::<u64>());
         let blocks_at = align(credit_at + blocks.div_ceil(2));
         Layout {
             total,
@@ -118,6 +126,8 @@ impl Layout {
             buckets_at,
             used_at,
             heads_at,
+            ghosts_at,
+            ghosts,
             credit_at,
             blocks_at,
         }

@@ -9,7 +9,7 @@
 //!
 //! | part | written | read |
 //! |---|---|---|
-//! | head (queue, counts), `used`, `heads` | under the partition's lock | under the lock |
+//! | head (queue, counts), `used`, `heads`, `ghosts` | under the partition's lock | under the lock |
 //! | `buckets` | under the lock, atomically | without a lock |
 //! | `credit` | by anyone, atomically | under the lock |
 //! | blocks of a live entry | never after it went live (its links and hits: under the lock) | without a lock |
@@ -29,7 +29,7 @@
 
 use super::layout::{BLOCK, Layout, PARTITION_HEAD_BYTES};
 use crate::validity::Dependency;
-use pg_query_cache_eviction::{Entries, Id, NIL, Sieve};
+use pg_query_cache_eviction::{Entries, Id, NIL, Queue};
 use pg_query_cache_space::{Space, words_for};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 #[repr(C)]
 pub struct Head {
     /// Entries for eviction.
-    pub queue: Sieve,
+    pub queue: Queue,
     /// Where the search for free blocks begins.
     search_from: u32,
     /// The number that the next entry gets.
@@ -98,8 +98,8 @@ pub struct EntryHead {
     /// Tells the entry from those that had its place before, and will have it.
     serial: u32,
     /// Links of the eviction queue. Under the lock.
-    newer: Id,
-    older: Id,
+    queue_next: Id,
+    queue_previous: Id,
     /// Hits handed over so far. Under the lock.
     pub hits: u32,
     /// The hits that its row in the table tier has. Under the lock.
@@ -110,7 +110,8 @@ pub struct EntryHead {
     pub by_age: u8,
     /// 1 if it has one of the places of its database ([`super::area::Places`]).
     pub placed: u8,
-    reserved: u8,
+    /// 1 if the eviction queue has it among the established ones. Under the lock.
+    established: u8,
 }
 /// Bytes of the fixed fields.
 const ENTRY_HEAD: usize = size_of::<EntryHead>();
@@ -147,14 +148,14 @@ impl EntryHead {
             priority: 0,
             cost_us: 0,
             serial: 0,
-            newer: NIL,
-            older: NIL,
+            queue_next: NIL,
+            queue_previous: NIL,
             hits: 0,
             hits_written: 0,
             persisted: 0,
             by_age: 0,
             placed: 0,
-            reserved: 0,
+            established: 0,
         }
     }
 
@@ -251,7 +252,7 @@ impl Partition {
         // SAFETY: nobody else sees the area yet.
         unsafe {
             let head = self.head_mut();
-            (*head).queue = Sieve::new();
+            (*head).queue = Queue::new();
             (*head)
                 .free_count
                 .store(self.layout.blocks, Ordering::Relaxed);
@@ -674,26 +675,51 @@ impl Cursor {
 
 /// The eviction queue's links, in the entries themselves. Used under the lock.
 impl Entries for Partition {
-    fn newer(&self, id: Id) -> Id {
-        // SAFETY: the head block of a live entry; the lock is held.
-        unsafe { (*self.entry(id)).newer }
+    fn next(&self, id: Id) -> Id {
+        // SAFETY: the first block of a live entry; the lock is held.
+        unsafe { (*self.entry(id)).queue_next }
     }
-    fn older(&self, id: Id) -> Id {
+    fn previous(&self, id: Id) -> Id {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).older }
+        unsafe { (*self.entry(id)).queue_previous }
     }
-    fn set_newer(&mut self, id: Id, newer: Id) {
+    fn set_next(&mut self, id: Id, next: Id) {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).newer = newer }
+        unsafe { (*self.entry(id)).queue_next = next }
     }
-    fn set_older(&mut self, id: Id, older: Id) {
+    fn set_previous(&mut self, id: Id, previous: Id) {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).older = older }
+        unsafe { (*self.entry(id)).queue_previous = previous }
     }
     fn credit(&self, id: Id) -> u8 {
         self.credit_of(id).load(Ordering::Relaxed)
     }
     fn set_credit(&mut self, id: Id, credit: u8) {
         self.credit_of(id).store(credit, Ordering::Relaxed);
+    }
+    fn established(&self, id: Id) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.entry(id)).established == 1 }
+    }
+    fn set_established(&mut self, id: Id, established: bool) {
+        // SAFETY: as above.
+        unsafe { (*self.entry(id)).established = u8::from(established) }
+    }
+    fn weight(&self, id: Id) -> u32 {
+        // SAFETY: as above; the lengths do not change while the entry lives.
+        blocks_for(unsafe { (*self.entry(id)).payload() })
+    }
+    fn hash(&self, id: Id) -> u64 {
+        // SAFETY: as above.
+        unsafe { (*self.entry(id)).hash }
+    }
+    fn ghosts(&mut self) -> &mut [u64] {
+        // SAFETY: the layout reserves the words, which nothing else uses; the lock is held.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.base.add(self.layout.ghosts_at).cast::<u64>(),
+                self.layout.ghosts,
+            )
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod contention;
 mod crowd;
+mod eviction;
 mod fills;
 mod growth;
 mod inside;
@@ -42,6 +43,7 @@ const ALL: &[Measurement] = &[
     ("memory", memory::measure),
     ("warm", warm::measure),
     ("unused", unused::measure),
+    ("eviction", eviction::measure),
     ("scaling", scaling::measure),
 ];
 
