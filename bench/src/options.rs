@@ -13,7 +13,7 @@ Measures what cached calls cost, in a private PostgreSQL cluster, and compares w
 
   --quick        a short run that only looks whether the goals hold within wide margins; writes nothing (implies --check)
   --check        exit status 1 if a goal is clearly missed
-  --only NAME    only the sections whose name begins so: peers, inside, fills, writers, unused (writes nothing)
+  --only NAME    only the sections whose name begins so: peers, inside, fills, breakeven, writers, unused (writes nothing)
   --help         this text
 ";
 

@@ -29,6 +29,12 @@ thread_local! {
     static SENT_FOR: RefCell<Option<(Vec<u8>, bool)>> = const { RefCell::new(None) };
 }
 
+/// Whether this process computes results anew.
+#[inline(always)]
+pub fn is_refresher() -> bool {
+    REFRESHER.load(Ordering::Relaxed)
+}
+
 /// A hit of an entry in the last part of its life.
 #[cold]
 pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
@@ -39,7 +45,7 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     }
     let wanted = stale || found.head.hits >= HITS;
     if !wanted
-        || REFRESHER.load(Ordering::Relaxed)
+        || is_refresher()
         || is_lent(function.oid)
         || function
             .arguments
@@ -100,7 +106,7 @@ pub enum Errand {
 /// What is to be done with a call.
 #[inline(always)]
 pub fn errand(call: &Call<'_>) -> Errand {
-    if !REFRESHER.load(Ordering::Relaxed) || frames::filling() {
+    if !is_refresher() || frames::filling() {
         return Errand::None;
     }
     SENT_FOR.with_borrow_mut(|sent_for| match sent_for {
@@ -115,7 +121,7 @@ pub fn errand(call: &Call<'_>) -> Errand {
 
 /// Whether this is a refresher whose call has not come to its key: a function that cannot use the cache here is not run.
 pub fn on_errand() -> bool {
-    REFRESHER.load(Ordering::Relaxed)
+    is_refresher()
         && !frames::filling()
         && SENT_FOR.with_borrow(|sent_for| !matches!(sent_for, Some((_, true))))
 }

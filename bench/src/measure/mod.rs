@@ -1,5 +1,6 @@
 //! What is measured, a file per section.
 
+mod breakeven;
 mod fills;
 mod inside;
 mod peers;
@@ -19,6 +20,7 @@ const ALL: &[Measurement] = &[
     ("peers", peers::measure),
     ("inside", inside::measure),
     ("fills", fills::measure),
+    ("breakeven", breakeven::measure),
     ("writers", writers::measure),
     ("unused", unused::measure),
 ];
