@@ -90,7 +90,9 @@ CREATE FUNCTION cache_function_counters(
     OUT fill_p50_ms double precision, OUT fill_p95_ms double precision, OUT fill_p99_ms double precision,
     OUT fill_max_ms double precision, OUT saved_seconds double precision, OUT writer_seconds double precision,
     OUT net_benefit_seconds double precision, OUT entries bigint, OUT memory_bytes bigint,
-    OUT verified bigint, OUT differences bigint, OUT quarantined boolean, OUT reasons jsonb)
+    OUT verified bigint, OUT differences bigint, OUT quarantined boolean,
+    OUT storing text, OUT resting_since timestamp with time zone,
+    OUT run_us double precision, OUT hit_us double precision, OUT store_us double precision, OUT reasons jsonb)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_counters_v0_2_wrapper';
 COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, as the view cache_function_stats shows them';
@@ -100,7 +102,7 @@ SELECT c.function::pg_catalog.regprocedure AS function,
        c.calls, c.hits, c.misses, c.bypasses, c.hit_rate, c.fills, c.waits, c.refreshes, c.stale, c.invalidations, c.expirations,
        c.fill_seconds, c.fill_p50_ms, c.fill_p95_ms, c.fill_p99_ms, c.fill_max_ms,
        c.saved_seconds, c.writer_seconds, c.net_benefit_seconds, c.entries, c.memory_bytes,
-       c.verified, c.differences, c.quarantined, c.reasons
+       c.verified, c.differences, c.quarantined, c.storing, c.resting_since, c.run_us, c.hit_us, c.store_us, c.reasons
 FROM cache_function_counters() AS c
 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.function;
 COMMENT ON VIEW cache_function_stats IS 'what became of the calls of each cached function since the server started';
@@ -152,4 +154,9 @@ COMMENT ON COLUMN cache_function_stats.memory_bytes IS 'bytes of these';
 COMMENT ON COLUMN cache_function_stats.verified IS 'hits computed again and compared';
 COMMENT ON COLUMN cache_function_stats.differences IS 'of these, that were wrong';
 COMMENT ON COLUMN cache_function_stats.quarantined IS 'whether it is bypassed because a stored result was wrong';
+COMMENT ON COLUMN cache_function_stats.storing IS 'whether its results are stored: yes, resting and why, or no and the reason';
+COMMENT ON COLUMN cache_function_stats.resting_since IS 'since when it rests because caching it does not pay';
+COMMENT ON COLUMN cache_function_stats.run_us IS 'what running the function takes on average';
+COMMENT ON COLUMN cache_function_stats.hit_us IS 'what a hit takes on average, of those that were measured';
+COMMENT ON COLUMN cache_function_stats.store_us IS 'what storing a result takes on average';
 COMMENT ON COLUMN cache_function_stats.reasons IS 'bypasses, and results not stored, by reason';

@@ -84,17 +84,14 @@ fn unknown(text: &str) -> Error {
 
 /// The name with the signature of its function as the catalog has it. A function that is gone may still be set back to the default.
 fn resolved(name: Name, back: bool) -> Result<Name, Error> {
-    let Name::FunctionEnabled(given) = name else {
+    let Some((given, about)) = name.of_function() else {
         return Ok(name);
     };
-    let name = Name::FunctionEnabled(given.clone());
     if back && lines_by_name().contains_key(&name.text()) {
         return Ok(name);
     }
-    let function = find_cached(&given)?;
-    Ok(Name::FunctionEnabled(compat::regprocedure_qualified(
-        function,
-    )))
+    let function = find_cached(given)?;
+    Ok(about(compat::regprocedure_qualified(function)))
 }
 
 /// The cached function of a signature. Without a schema it is the only one of that signature: the search path of the caller is not
@@ -342,15 +339,20 @@ fn lines_by_name() -> BTreeMap<String, Option<Line>> {
             Name::ClassEnabled((*class).into()),
         ]
     });
-    let functions = compat::cached_functions()
-        .into_iter()
-        .map(|function| Name::FunctionEnabled(compat::regprocedure_qualified(function)));
-    let mut lines: BTreeMap<String, Option<Line>> = [Name::Enabled, Name::MaxEntries]
-        .into_iter()
-        .chain(classes)
-        .chain(functions)
-        .map(|name| (name.text(), None))
-        .collect();
+    let functions = compat::cached_functions().into_iter().flat_map(|function| {
+        let name = compat::regprocedure_qualified(function);
+        [
+            Name::FunctionEnabled(name.clone()),
+            Name::FunctionAdaptive(name),
+        ]
+    });
+    let mut lines: BTreeMap<String, Option<Line>> =
+        [Name::Enabled, Name::Adaptive, Name::MaxEntries]
+            .into_iter()
+            .chain(classes)
+            .chain(functions)
+            .map(|name| (name.text(), None))
+            .collect();
     for line in reader::read().unwrap_or_default() {
         if let Some(Name::ClassTtl(class)) = Name::read(&line.name) {
             lines.entry(Name::ClassEnabled(class).text()).or_default();
@@ -396,8 +398,10 @@ fn cache_config() -> TableIterator<
                     names::shortened(value)
                 ),
             ),
-            (Some(name @ Name::FunctionEnabled(function)), value)
-                if !functions.contains(function) =>
+            (Some(name), value)
+                if name
+                    .of_function()
+                    .is_some_and(|(function, _)| !functions.contains(function)) =>
             {
                 let description = format!("{} There is no such function.", name.description());
                 (value, description)

@@ -2,8 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use super::figures::{Figures, bytes_of, entries_of_database, reasons};
+use super::figures::{Figures, FunctionFigures, bytes_of, entries_of_database, reasons};
+use crate::call::outcome::Reason;
+use crate::compat;
+use crate::configuration;
 use crate::error::{Error, OrRaise};
+use crate::language::body::Body;
+use crate::language::signature::Signature;
 use crate::store::area::{Area, area};
 use crate::store::partition::NEVER_PERSISTED;
 use crate::store::statistics;
@@ -149,12 +154,18 @@ fn cache_function_counters_v0_2() -> TableIterator<
         name!(verified, i64),
         name!(differences, i64),
         name!(quarantined, bool),
+        name!(storing, String),
+        name!(resting_since, Option<TimestampWithTimeZone>),
+        name!(run_us, Option<f64>),
+        name!(hit_us, Option<f64>),
+        name!(store_us, Option<f64>),
         name!(reasons, pgrx::JsonB),
     ),
 > {
     let area = preloaded();
     let database = crate::compat::database();
     let figures = Figures::of_database(area);
+    configuration::refresh(area);
     let rows: Vec<_> = figures
         .functions
         .into_iter()
@@ -162,6 +173,8 @@ fn cache_function_counters_v0_2() -> TableIterator<
             let counts = &own.counts;
             let times = &counts.fill_times;
             let percentile_ms = |share| times.percentile_us(share).map(|us| us / 1e3);
+            let (worth, us) = (counts.worth(), |ns| ns / 1e3);
+            let (storing, resting_since) = storing(area, &own);
             (
                 own.function,
                 counts.calls() as i64,
@@ -190,11 +203,44 @@ fn cache_function_counters_v0_2() -> TableIterator<
                 area.functions()
                     .traits(database, own.function)
                     .has(Trait::Quarantined),
+                storing,
+                resting_since,
+                worth.run_ns().map(us),
+                worth.hit_ns().map(us),
+                worth.storing_one_ns().map(us),
                 reasons(counts),
             )
         })
         .collect();
     TableIterator::new(rows)
+}
+
+/// Whether results of a function are stored, in words: `yes`; `no` and the code of the reason; or `resting` and why, and since when.
+fn storing(area: Area, own: &FunctionFigures) -> (String, Option<TimestampWithTimeZone>) {
+    let database = compat::database();
+    let functions = area.functions();
+    let class = || {
+        let body = Body::parse(&Signature::of(own.function)?.source).ok()?;
+        Some(body.class().to_owned())
+    };
+    let disabled = if functions
+        .traits(database, own.function)
+        .has(Trait::Quarantined)
+    {
+        Some(Reason::Quarantined)
+    } else {
+        class().and_then(|class| configuration::disabled(own.function, &class))
+    };
+    if let Some(reason) = disabled {
+        return (format!("no: {}", reason.code()), None);
+    }
+    match functions.rest(database, own.function) {
+        Some((rest, since)) if configuration::is_adaptive(own.function) => (
+            format!("resting: {}", rest.why.words()),
+            TimestampWithTimeZone::try_from(since as pg_sys::TimestampTz).ok(),
+        ),
+        _ => ("yes".into(), None),
+    }
 }
 
 /// The entries of this database in memory.

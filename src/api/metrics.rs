@@ -4,9 +4,11 @@
 use super::figures::{Figures, FunctionFigures};
 use crate::call::outcome::Reason;
 use crate::compat;
+use crate::configuration;
 use crate::store::area::{Area, area};
 use crate::store::statistics::Counts;
 use crate::store::traits::Trait;
+use pg_query_cache_worth::Why;
 use pgrx::prelude::*;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
@@ -252,6 +254,24 @@ fn by_function(area: Area, functions: &[FunctionFigures], page: &mut Page) {
                 vec![("function", function.clone())],
                 f64::from(u8::from(quarantined)),
             )
+        }),
+    );
+    page.family(
+        "function_resting",
+        "gauge",
+        "Whether the cached function rests because caching it does not pay, by reason.",
+        named.iter().flat_map(|(function, own)| {
+            let rest = area.functions().rest(database, own.function);
+            let why = rest
+                .filter(|_| configuration::is_adaptive(own.function))
+                .map(|(rest, _)| rest.why);
+            Why::ALL.map(|one| {
+                let labels = vec![
+                    ("function", function.clone()),
+                    ("reason", one.words().replace(' ', "_")),
+                ];
+                (labels, f64::from(u8::from(why == Some(one))))
+            })
         }),
     );
     histogram(&named, page);

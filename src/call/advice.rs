@@ -3,6 +3,7 @@
 
 use super::outcome::Reason;
 use crate::error::PRELOAD_HINT;
+use pg_query_cache_worth::{Rest, Why};
 
 /// What a question about a call can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +166,9 @@ impl Reason {
             Reason::ConfigurationLocked => {
                 "somebody has the table cache_configuration locked, so the configuration cannot be read"
             }
+            Reason::NotWorthwhile => {
+                "caching the function does not pay at present, so it rests: its results come to their end before they are hit, or it is as cheap to run"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
             }
@@ -239,11 +243,47 @@ impl Reason {
             Reason::ConfigurationLocked => {
                 "Nothing to do: it is over when the lock is released; pg_locks shows who has it."
             }
+            Reason::NotWorthwhile => {
+                "Nothing to do: it is stored again when that pays. Give key columns in depends_on if writes to other rows invalidate it; SELECT set_cache_config('function.….adaptive', 'off'); stores it all the same."
+            }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."
             }
             Reason::ReadsOutside => "Give \"consistency\": \"ttl\" if age alone decides.",
             Reason::SettingsLearned => "Nothing to do: the next call stores its result.",
         }
+    }
+}
+
+/// The figures because of which a function rests, in sentences.
+pub fn figures(rest: &Rest) -> String {
+    let stored = match rest.why {
+        Why::Invalidated => Some("that writes had invalidated were stored again"),
+        Why::Expired => Some("that had become too old were stored again"),
+        Why::NotAskedAgain => Some("were stored"),
+        Why::CheapToRun => None,
+    };
+    let stored = stored.map_or_else(String::new, |what| {
+        format!(
+            "{} results {what}, with {} hit{} in the same time. ",
+            rest.stored,
+            rest.hits,
+            if rest.hits == 1 { "" } else { "s" }
+        )
+    });
+    let us = |ns: f64| ns / 1000.0;
+    format!(
+        "{stored}Running the function takes {:.1} us, a hit {:.1} us, storing a result {:.1} us.",
+        us(rest.run_ns),
+        us(rest.hit_ns),
+        us(rest.storing_ns)
+    )
+}
+
+/// What would bring a resting function back, in a sentence.
+pub fn return_of(rest: &Rest) -> &'static str {
+    match rest.why {
+        Why::CheapToRun => "Its runs are measured on: it is stored again when they take longer.",
+        _ => "A part of its keys is stored in turns: if they are hit, all are stored again.",
     }
 }

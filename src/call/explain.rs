@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use super::advice::Finding;
+use super::advice::{self, Finding};
 use super::blame::tags;
 use super::frames::Call;
 use super::outcome::{Outcome, Reason, Refusal};
@@ -271,6 +271,15 @@ impl Question {
             told.blame(finding, &attributions, &moved, asker);
             if finding.kind() == "miss" {
                 self.foresee(area, &function, &mut told);
+            }
+            if finding == Finding::Not(Reason::NotWorthwhile)
+                && let Some((rest, _)) = area.functions().rest(compat::database(), function.oid)
+            {
+                let (figures, back) = (advice::figures(&rest), advice::return_of(&rest));
+                told.detail = format!(
+                    "Caching the function does not pay at present ({}), so it rests. {figures} {back}",
+                    rest.why.words()
+                );
             }
         }
         told.entry = entry;

@@ -123,6 +123,8 @@ pub struct Call<'a> {
     pub max_age: i64,
     /// When the call came.
     pub now: i64,
+    /// The same by another clock, if the time that it takes is measured.
+    pub began: Option<Instant>,
 }
 
 /// Begins a fill, or the verification of a stored result.

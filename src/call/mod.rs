@@ -6,6 +6,7 @@
 //!                  ├─ key ─ look up ─ valid? ─ hit ─▶ a copy of the value
 //!                  │                            ├ soon too old? ─ a request to compute it anew, which nobody waits for (`refresh`)
 //!                  │                            └ sampled? ─ the function itself, compared with it (`crate::verification`)
+//!                  ├─ rests? ─ the function itself (`adaptive`)
 //!                  │
 //!                  └─ miss ─ somebody computing it? ─ wait, look up again
 //!                            │
@@ -19,10 +20,12 @@
 //! * `base`: running the base function
 //! * `value`: results as bytes, and bytes as results
 //! * `publish`: from a computed result to an entry
+//! * `adaptive`: functions that are not worth caching, and what is measured to know it
 //! * `refresh`: results that are computed anew before they are too old; `carried`: what a session takes along for that
 
 #![allow(unsafe_code)]
 
+pub mod adaptive;
 pub mod advice;
 pub mod base;
 mod blame;
@@ -48,8 +51,8 @@ use crate::store::area::{Area, area};
 use crate::store::flights::{Lead, Part};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::partition::EntryHead;
-use crate::store::statistics::{count, count_hit};
-use crate::store::traits::Trait;
+use crate::store::statistics::{self, count, count_hit};
+use crate::store::traits::{Learned, Trait};
 use crate::table::row::Row;
 use crate::table::warm;
 use crate::validity::{Invalid, saved};
@@ -64,6 +67,7 @@ use refresh::Errand;
 use scope::Settings;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::time::Instant;
 
 /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
 static KEY: Backend<Cell<Vec<u8>>> = Backend::new(Cell::new(Vec::new()));
@@ -76,6 +80,8 @@ enum Decision {
     Bypass,
     /// The function is run in a frame that records what it reads.
     Fill,
+    /// The function itself answers, and its time is taken.
+    Run,
     /// The function is run and compared with the stored result in the frame.
     Verify,
     /// It was a question only.
@@ -100,6 +106,12 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 datum
             }
             Decision::Bypass | Decision::Told => base::call(fcinfo, None),
+            Decision::Run => {
+                let began = Instant::now();
+                let result = base::call(fcinfo, None);
+                guarded(|| adaptive::ran((*(*fcinfo).flinfo).fn_oid, began));
+                result
+            }
             Decision::Fill => {
                 let result = base::call(fcinfo, Some(frames::collect_rows()));
                 guarded(|| publish::finish(fcinfo, result));
@@ -141,7 +153,8 @@ unsafe fn try_to_decide<T: Traveller>(
             let (datum, is_null) = value::empty(&function, fcinfo);
             return Some(Decision::Answer { datum, is_null });
         }
-        let (area, snapshot) = match admit(&function) {
+        let learned = function.learned();
+        let (area, snapshot) = match admit(&function, learned) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 if reason == Reason::NotPreloaded && !T::ASKS {
@@ -158,11 +171,24 @@ unsafe fn try_to_decide<T: Traveller>(
         if function.scope == Scope::Shared {
             base::check_execute(function.base);
         }
-        let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let max_age = max_age(&function, fcinfo);
+        let rests = learned.has(Trait::Resting) && adaptive::rests(&function);
+        if rests && !learned.has(Trait::OnTrial) {
+            return Some(adaptive::run_by_itself(area, &function, traveller));
+        }
+        // Each call of a key on trial tells, and is measured.
+        let began = match rests {
+            _ if T::ASKS => None,
+            true => Some(Instant::now()),
+            false => statistics::measured(),
+        };
+        let now = server::GetCurrentTimestamp() + settings::clock_offset_us();
         let settings = Settings::of(&function);
         let mut key = KEY.take();
         let decision = match key::build(&function, format, settings, fcinfo, &mut key) {
+            Some(hash) if rests && !learned.tries(hash) => {
+                Some(adaptive::run_by_itself(area, &function, traveller))
+            }
             Some(hash) => decide_by_key(
                 area,
                 fcinfo,
@@ -174,6 +200,7 @@ unsafe fn try_to_decide<T: Traveller>(
                     snapshot,
                     max_age,
                     now,
+                    began,
                 },
                 traveller,
             ),
@@ -228,6 +255,11 @@ unsafe fn decide_by_key<T: Traveller>(
                             _ => (),
                         }
                     }
+                    if call.began.is_some() && adaptive::runs_instead(area, function, &found) {
+                        found.touch();
+                        count_hit(function.oid, found.id(), 0);
+                        return Some(Decision::Run);
+                    }
                     match value::read(&found, function, fcinfo) {
                         Some((datum, is_null)) => {
                             found.touch();
@@ -236,6 +268,9 @@ unsafe fn decide_by_key<T: Traveller>(
                             }
                             frames::inherit(&found, call.settings, call.now);
                             count_hit(function.oid, found.id(), found.head.cost_us);
+                            if let Some(began) = call.began {
+                                adaptive::hit(area, call, began);
+                            }
                             if call.now >= found.head.expires_at - function.refresh_us() {
                                 refresh::hit(area, call, &found);
                             }
@@ -318,8 +353,11 @@ unsafe fn is_null_for_strict(function: &CachedFunction, fcinfo: pg_sys::Function
 
 /// Whether this call may use the cache at all: the area and the caller's snapshot.
 #[inline(always)]
-unsafe fn admit(function: &CachedFunction) -> Result<(Area, pg_sys::Snapshot), Reason> {
-    if area().is_some() && function.has(Trait::Quarantined) {
+unsafe fn admit(
+    function: &CachedFunction,
+    learned: Learned,
+) -> Result<(Area, pg_sys::Snapshot), Reason> {
+    if learned.has(Trait::Quarantined) {
         return Err(Reason::Quarantined);
     }
     // SAFETY: the caller's.

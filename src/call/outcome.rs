@@ -74,10 +74,12 @@ pub enum Reason {
     FunctionDisabled,
     /// The configuration cannot be read right now.
     ConfigurationLocked,
+    /// Caching the function does not pay at present.
+    NotWorthwhile,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 34;
+pub const REASONS: usize = 35;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -116,6 +118,7 @@ impl Reason {
         Reason::ClassDisabled,
         Reason::FunctionDisabled,
         Reason::ConfigurationLocked,
+        Reason::NotWorthwhile,
     ];
 
     /// Stable code of the reason.
@@ -155,6 +158,7 @@ impl Reason {
             Reason::ClassDisabled => "class_disabled",
             Reason::FunctionDisabled => "function_disabled",
             Reason::ConfigurationLocked => "configuration_locked",
+            Reason::NotWorthwhile => "not_worthwhile",
         }
     }
 
@@ -170,6 +174,7 @@ impl Reason {
                     | Reason::ClassDisabled
                     | Reason::FunctionDisabled
                     | Reason::ConfigurationLocked
+                    | Reason::NotWorthwhile
             )
     }
 }
@@ -210,6 +215,23 @@ pub enum Outcome {
     },
     /// The result was stored.
     Stored,
+    /// What a result that was stored on account of a call has cost.
+    Cost {
+        /// Nanoseconds in the function.
+        computing_ns: u64,
+        /// Nanoseconds that storing it took.
+        storing_ns: u64,
+    },
+    /// How long a hit took, of one that was measured.
+    Hit {
+        /// In nanoseconds.
+        ns: u64,
+    },
+    /// How long the function took by itself, of a run that was measured.
+    Ran {
+        /// In nanoseconds.
+        ns: u64,
+    },
     /// A hit of a result past its time to live.
     Stale,
     /// A stored result is computed anew before it is too old.

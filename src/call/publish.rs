@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::adaptive;
 use super::frames::{self, Frame};
 use super::outcome::{Outcome, Reason, Refusal};
 use super::scope::Settings;
@@ -17,7 +18,7 @@ use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::insert::{Limits, NewEntry, NotStored, insert};
 use crate::store::partition::{EntryHead, Kind};
-use crate::store::statistics::count;
+use crate::store::statistics::{count, judge};
 use crate::store::traits::Trait;
 use crate::validity::Dependency;
 use pgrx::pg_sys;
@@ -30,8 +31,9 @@ use std::sync::atomic::Ordering;
 pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
     fault::point(Point::Computed);
     let Some(frame) = frames::end() else { return };
-    let us = frame.began.elapsed().as_micros() as u64;
-    let function = frame.function.oid;
+    let (began, computing) = (frame.began, frame.began.elapsed());
+    let us = computing.as_micros() as u64;
+    let (function, adaptive) = (frame.function.oid, frame.function.adaptive);
     let Some(area) = area() else { return };
     // The frame, and with it the flight, ends in there, whether the result is stored or an ERROR comes between.
     // SAFETY: the caller's.
@@ -46,6 +48,15 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
             Err(refusal) => Outcome::Not(refusal.reason),
         },
     );
+    if stored.is_ok() {
+        let storing = began.elapsed() - computing;
+        adaptive::stored(
+            function,
+            computing.as_nanos() as u64,
+            storing.as_nanos() as u64,
+        );
+    }
+    judge(area, function, adaptive);
 }
 
 /// Whether what the function read besides tables is covered by the key. The owner's word on the scope stands against it.

@@ -28,6 +28,12 @@ static REFRESHER: AtomicBool = AtomicBool::new(false);
 /// The key that this process was sent for, and whether its call came.
 static SENT_FOR: Backend<RefCell<Option<(Vec<u8>, bool)>>> = Backend::new(RefCell::new(None));
 
+/// Whether this process computes results anew.
+#[inline(always)]
+pub fn is_refresher() -> bool {
+    REFRESHER.load(Ordering::Relaxed)
+}
+
 /// A hit of an entry in the last part of its life.
 #[cold]
 pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
@@ -38,7 +44,7 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     }
     let wanted = stale || found.head.hits >= HITS;
     if !wanted
-        || REFRESHER.load(Ordering::Relaxed)
+        || is_refresher()
         || is_lent(function.oid)
         || function
             .arguments
@@ -99,7 +105,7 @@ pub enum Errand {
 /// What is to be done with a call.
 #[inline(always)]
 pub fn errand(call: &Call<'_>) -> Errand {
-    if !REFRESHER.load(Ordering::Relaxed) || frames::filling() {
+    if !is_refresher() || frames::filling() {
         return Errand::None;
     }
     SENT_FOR.with_borrow_mut(|sent_for| match sent_for {
@@ -114,7 +120,7 @@ pub fn errand(call: &Call<'_>) -> Errand {
 
 /// Whether this is a refresher whose call has not come to its key: a function that cannot use the cache here is not run.
 pub fn on_errand() -> bool {
-    REFRESHER.load(Ordering::Relaxed)
+    is_refresher()
         && !frames::filling()
         && SENT_FOR.with_borrow(|sent_for| !matches!(sent_for, Some((_, true))))
 }

@@ -41,6 +41,8 @@ struct Copy {
     ttl: BTreeMap<String, i64>,
     disabled_classes: BTreeSet<String>,
     disabled_functions: BTreeSet<String>,
+    not_adaptive: bool,
+    not_adaptive_functions: BTreeSet<String>,
 }
 
 impl Copy {
@@ -61,6 +63,10 @@ impl Copy {
                 }
                 Some(Name::FunctionEnabled(function)) if off => {
                     copy.disabled_functions.insert(function);
+                }
+                Some(Name::Adaptive) => copy.not_adaptive = off,
+                Some(Name::FunctionAdaptive(function)) if off => {
+                    copy.not_adaptive_functions.insert(function);
                 }
                 _ => (),
             }
@@ -173,6 +179,19 @@ pub fn disabled(function: pg_sys::Oid, class: &str) -> Option<Reason> {
             Some(Reason::FunctionDisabled)
         }
         Some(_) => None,
+    })
+}
+
+/// Whether a cached function may rest when caching it does not pay.
+pub fn is_adaptive(function: pg_sys::Oid) -> bool {
+    COPY.with_borrow(|copy| {
+        copy.as_ref().is_some_and(|copy| {
+            !copy.not_adaptive
+                && (copy.not_adaptive_functions.is_empty()
+                    || !copy
+                        .not_adaptive_functions
+                        .contains(&compat::regprocedure_qualified(function)))
+        })
     })
 }
 

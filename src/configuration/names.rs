@@ -49,15 +49,21 @@ pub enum Name {
     ClassEnabled(String),
     /// `function.….enabled`, by the function's signature with its schema.
     FunctionEnabled(String),
+    /// `adaptive`: functions of the database rest when caching them does not pay.
+    Adaptive,
+    /// `function.….adaptive`
+    FunctionAdaptive(String),
 }
 
 /// How the names are written, for people.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 7] = [
     "enabled",
+    "adaptive",
     "max_entries",
     "class.<name>.ttl",
     "class.<name>.enabled",
     "function.<signature>.enabled",
+    "function.<signature>.adaptive",
 ];
 
 impl Name {
@@ -70,11 +76,13 @@ impl Name {
         let class = |after: &str| between("class.", after).filter(|class| is_class_name(class));
         match text {
             "enabled" => Some(Name::Enabled),
+            "adaptive" => Some(Name::Adaptive),
             "max_entries" => Some(Name::MaxEntries),
             _ => None
                 .or_else(|| class(".ttl").map(Name::ClassTtl))
                 .or_else(|| class(".enabled").map(Name::ClassEnabled))
-                .or_else(|| between("function.", ".enabled").map(Name::FunctionEnabled)),
+                .or_else(|| between("function.", ".enabled").map(Name::FunctionEnabled))
+                .or_else(|| between("function.", ".adaptive").map(Name::FunctionAdaptive)),
         }
     }
 
@@ -86,6 +94,17 @@ impl Name {
             Name::ClassTtl(class) => format!("class.{class}.ttl"),
             Name::ClassEnabled(class) => format!("class.{class}.enabled"),
             Name::FunctionEnabled(function) => format!("function.{function}.enabled"),
+            Name::Adaptive => "adaptive".into(),
+            Name::FunctionAdaptive(function) => format!("function.{function}.adaptive"),
+        }
+    }
+
+    /// The cached function that it is about, and the same name about another one.
+    pub fn of_function(&self) -> Option<(&str, fn(String) -> Name)> {
+        match self {
+            Name::FunctionEnabled(function) => Some((function, Name::FunctionEnabled)),
+            Name::FunctionAdaptive(function) => Some((function, Name::FunctionAdaptive)),
+            _ => None,
         }
     }
 
@@ -94,7 +113,7 @@ impl Name {
         match self {
             Name::MaxEntries => "integer",
             Name::ClassTtl(_) => "interval",
-            Name::Enabled | Name::ClassEnabled(_) | Name::FunctionEnabled(_) => "boolean",
+            _ => "boolean",
         }
     }
 
@@ -103,7 +122,7 @@ impl Name {
         match self {
             Name::MaxEntries => Some("0".into()),
             Name::ClassTtl(class) => default_ttl_us(class).map(duration),
-            Name::Enabled | Name::ClassEnabled(_) | Name::FunctionEnabled(_) => Some("on".into()),
+            _ => Some("on".into()),
         }
     }
 
@@ -117,6 +136,10 @@ impl Name {
             }
             Name::ClassEnabled(_) => "Uses the cache for functions of this class.",
             Name::FunctionEnabled(_) => "Uses the cache for this function.",
+            Name::Adaptive => {
+                "Lets functions of this database rest while caching them does not pay."
+            }
+            Name::FunctionAdaptive(_) => "Lets this function rest while caching it does not pay.",
         }
     }
 

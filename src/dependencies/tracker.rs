@@ -292,12 +292,13 @@ impl Marker {
         if self.plan.incomplete {
             self.everything(Effect::Rows);
         }
+        let mut marked = Marked::NOTHING;
         for column in &self.plan.keys {
             let mut is_null = false;
             // SAFETY: the caller's.
             unsafe {
                 let value = pg_sys::heap_getattr(row, column.number, description, &mut is_null);
-                self.value(column, value, is_null, &mut Marked::NOTHING);
+                self.value(column, value, is_null, &mut marked);
             }
         }
     }

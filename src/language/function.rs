@@ -11,7 +11,7 @@ use crate::configuration;
 use crate::dependencies::declared;
 use crate::error::{Error, OrRaise};
 use crate::numbers::{NumberMap, number_map};
-use crate::store::traits::{Trait, Traits};
+use crate::store::traits::{Learned, Trait, Traits};
 use crate::verification::quarantine;
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -70,6 +70,8 @@ pub struct CachedFunction {
     pub ttl_us: i64,
     /// Why it does not use the cache, if the configuration says so.
     pub disabled: Option<Reason>,
+    /// Whether it may rest when caching it does not pay.
+    pub adaptive: bool,
     ahead: Ahead,
     /// For how long after its time to live an entry is still served, in microseconds. 0 unless age alone decides and the owner has said so.
     pub stale_us: i64,
@@ -100,6 +102,12 @@ impl CachedFunction {
             Ahead::Share(share) => self.stale_us + self.ttl_us / 100 * share,
             Ahead::Fixed(us) => self.stale_us + us.min(self.ttl_us / 100 * MOST_AHEAD),
         }
+    }
+
+    /// All that has been learned of it.
+    #[inline(always)]
+    pub fn learned(&self) -> Learned {
+        self.traits.map_or_else(Learned::default, Traits::all)
     }
 
     /// Whether it has a trait.
@@ -224,6 +232,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         },
         ttl_us,
         disabled,
+        adaptive: configuration::is_adaptive(oid),
         ahead,
         stale_us,
         scope: body.scope,

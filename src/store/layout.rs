@@ -133,6 +133,11 @@ impl Layout {
         }
     }
 
+    /// How many results fit into memory: a small one takes two blocks.
+    pub fn room(&self) -> u64 {
+        u64::from(self.partitions) * u64::from(self.blocks) / 2
+    }
+
     /// Bytes in which entries live, all partitions together.
     pub fn entry_bytes(&self) -> usize {
         self.partitions as usize * self.blocks as usize * BLOCK

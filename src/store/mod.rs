@@ -17,6 +17,7 @@
 //! * `refreshes`: results that are to be computed anew before they are too old
 //! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it; `fill_times`: how long its
 //!   computations took
+//! * `worth`: whether caching a function pays
 //! * `charges`: the time that tracking costs writers, per relation
 
 pub mod area;
@@ -33,3 +34,4 @@ pub mod progress;
 pub mod refreshes;
 pub mod statistics;
 pub mod traits;
+pub mod worth;

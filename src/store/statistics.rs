@@ -15,18 +15,25 @@ use super::insert::add_hits;
 use super::locks::lock_functions;
 use super::lookup::EntryId;
 use super::traits::{Trait, Traits};
+use super::worth::WorthRow;
 use crate::backend::Backend;
 use crate::call::outcome::{Outcome, REASONS, Reason, Refusal, Verdict};
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
+use crate::settings;
+use pg_query_cache_worth::{Counted, Rest};
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Counts are handed over at most this often, in microseconds.
 const BATCH_US: i64 = 10_000;
 /// … unless so many calls have come together.
 const BATCH_CALLS: u64 = 10_000;
+
+/// After a call of this backend whose number this divides, the next one is measured. A power of two.
+const MEASURED: u64 = 256;
 
 /// Hits are counted for so many different entries between two times, 1 MB of memory; one statement can hit any number of them.
 /// More count for their function only.
@@ -63,6 +70,20 @@ pub struct Counts {
     pub refreshes: u64,
     /// Hits of results past their time to live.
     pub stale: u64,
+    /// Results stored on account of a call, and not because somebody warms or refreshes.
+    pub stored: u64,
+    /// Nanoseconds that the function took for these.
+    pub computing_ns: u64,
+    /// Nanoseconds that storing these took.
+    pub storing_ns: u64,
+    /// Hits that were measured.
+    pub measured_hits: u64,
+    /// Nanoseconds that these took.
+    pub hits_ns: u64,
+    /// Runs of the function with nothing recorded that were measured.
+    pub runs: u64,
+    /// Nanoseconds that these took.
+    pub runs_ns: u64,
     /// Calls answered by the function on purpose, and misses not stored, by reason.
     pub reasons: [u64; REASONS],
     /// How long the function took, computation by computation.
@@ -70,7 +91,7 @@ pub struct Counts {
 }
 
 /// Counters besides the reasons and the fill times.
-const PLAIN: usize = 14;
+const PLAIN: usize = 21;
 const FIELDS: usize = PLAIN + REASONS + BUCKETS;
 
 impl Default for Counts {
@@ -97,6 +118,13 @@ impl Counts {
             self.nondeterministic,
             self.refreshes,
             self.stale,
+            self.stored,
+            self.computing_ns,
+            self.storing_ns,
+            self.measured_hits,
+            self.hits_ns,
+            self.runs,
+            self.runs_ns,
         ]);
         fields[PLAIN..PLAIN + REASONS].copy_from_slice(&self.reasons);
         fields[PLAIN + REASONS..].copy_from_slice(&self.fill_times.buckets);
@@ -126,6 +154,13 @@ impl Counts {
             nondeterministic: fields[11],
             refreshes: fields[12],
             stale: fields[13],
+            stored: fields[14],
+            computing_ns: fields[15],
+            storing_ns: fields[16],
+            measured_hits: fields[17],
+            hits_ns: fields[18],
+            runs: fields[19],
+            runs_ns: fields[20],
             reasons,
             fill_times,
         }
@@ -144,6 +179,22 @@ impl Counts {
     /// All calls: each was a hit, a miss or a bypass.
     pub fn calls(&self) -> u64 {
         self.hits + self.misses + self.bypasses()
+    }
+
+    /// What of it says whether caching pays.
+    pub fn worth(&self) -> Counted {
+        Counted {
+            hits: self.hits,
+            stored: self.stored,
+            invalidated: self.invalidations,
+            expired: self.expirations,
+            computing_ns: self.computing_ns,
+            storing_ns: self.storing_ns,
+            measured_hits: self.measured_hits,
+            hits_ns: self.hits_ns,
+            runs: self.runs,
+            runs_ns: self.runs_ns,
+        }
     }
 
     /// Hits of the calls that looked, if there were any.
@@ -178,6 +229,8 @@ pub struct FunctionRow {
     counters: [AtomicU64; FIELDS],
     /// Microseconds of the longest computation.
     longest_us: AtomicU64,
+    /// Whether caching it pays.
+    worth: WorthRow,
 }
 
 /// Bytes of a row.
@@ -257,6 +310,12 @@ impl Functions {
     /// What has been learned of a function.
     pub fn traits(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> &'static Traits {
         &self.row_or_new(database.to_u32(), function.to_u32()).traits
+    }
+
+    /// Why a function rests and since when; `None` if its results are stored.
+    pub fn rest(&self, database: pg_sys::Oid, function: pg_sys::Oid) -> Option<(Rest, i64)> {
+        let row = self.row_of(database.to_u32(), function.to_u32())?;
+        row.worth.rest()
     }
 
     /// The functions of a database that have a trait, and all of their traits.
@@ -367,6 +426,7 @@ impl Functions {
             for counter in row.counters.iter().chain([&row.longest_us]) {
                 counter.store(0, Ordering::Relaxed);
             }
+            row.worth.forget(&row.traits);
         }
     }
 
@@ -406,10 +466,25 @@ impl FunctionRow {
     }
 }
 
+impl FunctionRow {
+    /// Judges whether caching it pays. Row 0 belongs to no function.
+    fn consider(&self, adaptive: bool, room: u64, now: i64) {
+        if self.function.load(Ordering::Relaxed) != 0 {
+            self.worth
+                .consider(&self.traits, &self.read().worth(), adaptive, room, now);
+        }
+    }
+}
+
 /// What this backend has counted and not handed over yet.
 struct Pending {
+    /// All calls of this backend.
     calls: u64,
+    /// Of which these are handed over.
+    handed_over: u64,
     functions: Vec<(u32, Counts)>,
+    /// Functions to be judged, and whether they may rest.
+    judged: Vec<(u32, bool)>,
     entries: NumberMap<EntryId, u32>,
     charges: NumberMap<u32, Charge>,
     handed_over_at: i64,
@@ -417,17 +492,38 @@ struct Pending {
 
 static PENDING: Backend<RefCell<Pending>> = Backend::new(RefCell::new(Pending {
     calls: 0,
+    handed_over: 0,
     functions: Vec::new(),
+    judged: Vec::new(),
     entries: number_map(),
     charges: number_map(),
     handed_over_at: 0,
 }));
+
+/// The next call is measured.
+static MEASURES: AtomicBool = AtomicBool::new(false);
+
+/// The time at which a call begins, if it is one whose time is taken.
+#[inline(always)]
+pub fn measured() -> Option<Instant> {
+    MEASURES.load(Ordering::Relaxed).then(begin_measuring)
+}
+
+#[cold]
+#[inline(never)]
+fn begin_measuring() -> Instant {
+    MEASURES.store(false, Ordering::Relaxed);
+    Instant::now()
+}
 
 /// Counts a hit of an entry.
 #[inline(always)]
 pub fn count_hit(function: pg_sys::Oid, entry: EntryId, cost_us: u32) {
     PENDING.with_borrow_mut(|pending| {
         pending.calls += 1;
+        if pending.calls.is_multiple_of(MEASURED) {
+            MEASURES.store(true, Ordering::Relaxed);
+        }
         let counts = pending.of(function);
         counts.hits += 1;
         counts.saved_us += u64::from(cost_us);
@@ -462,6 +558,22 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
                 counts.fill_times.count(us);
             }
             Outcome::Stored => counts.fills += 1,
+            Outcome::Cost {
+                computing_ns,
+                storing_ns,
+            } => {
+                counts.stored += 1;
+                counts.computing_ns += computing_ns;
+                counts.storing_ns += storing_ns;
+            }
+            Outcome::Hit { ns } => {
+                counts.measured_hits += 1;
+                counts.hits_ns += ns;
+            }
+            Outcome::Ran { ns } => {
+                counts.runs += 1;
+                counts.runs_ns += ns;
+            }
             Outcome::Verified(verdict) => {
                 counts.verified += 1;
                 match verdict {
@@ -474,6 +586,20 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
             Outcome::Not(reason) => counts.reasons[reason as usize] += 1,
         }
     });
+}
+
+/// What was counted of a function is judged when it is handed over; at once if much has come together, in a long statement.
+pub fn judge(area: Area, function: pg_sys::Oid, adaptive: bool) {
+    let much = PENDING.with_borrow_mut(|pending| {
+        let function = function.to_u32();
+        if !pending.judged.iter().any(|(known, _)| *known == function) {
+            pending.judged.push((function, adaptive));
+        }
+        pending.calls - pending.handed_over >= BATCH_CALLS
+    });
+    if much {
+        hand_over(area);
+    }
 }
 
 /// Counts time that a tracking trigger took of a statement that writes to a relation.
@@ -506,9 +632,10 @@ impl Pending {
 /// Hands the counts over if it is time to.
 pub fn hand_over_if_due(area: Area) {
     let due = PENDING.with_borrow(|pending| {
+        let calls = pending.calls - pending.handed_over;
         // SAFETY: a variable of the backend, set when the statement arrived.
-        pending.calls > 0
-            && (pending.calls >= BATCH_CALLS
+        calls > 0
+            && (calls >= BATCH_CALLS
                 || unsafe { pg_sys::GetCurrentStatementStartTimestamp() } - pending.handed_over_at
                     >= BATCH_US)
     });
@@ -519,12 +646,13 @@ pub fn hand_over_if_due(area: Area) {
 
 /// Hands the counts over now.
 pub fn hand_over(area: Area) {
-    let (functions, entries, charges) = PENDING.with_borrow_mut(|pending| {
-        pending.calls = 0;
+    let (functions, judged, entries, charges) = PENDING.with_borrow_mut(|pending| {
+        pending.handed_over = pending.calls;
         // SAFETY: a variable of the backend.
         pending.handed_over_at = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
         (
             std::mem::take(&mut pending.functions),
+            std::mem::take(&mut pending.judged),
             std::mem::take(&mut pending.entries),
             std::mem::take(&mut pending.charges),
         )
@@ -537,6 +665,15 @@ pub fn hand_over(area: Area) {
         area.functions()
             .row_or_new(database.to_u32(), function)
             .add(&counts);
+    }
+    if !judged.is_empty() {
+        // SAFETY: the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() } + settings::clock_offset_us();
+        for (function, adaptive) in judged {
+            if let Some(row) = area.functions().row_of(database.to_u32(), function) {
+                row.consider(adaptive, area.layout.room(), now);
+            }
+        }
     }
     fault::fenced(Point::HandingOver);
     add_hits(area, entries.into_iter().collect());

@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod refresher;
 pub mod runner;
 
+use crate::call::adaptive::AskedFor;
 use crate::call::advice::Finding;
 use crate::call::explain::Node;
 use crate::call::outcome::Reason;
@@ -43,6 +44,7 @@ impl Warmed {
 
 /// Makes a call, written as SQL by [`arguments::Target::call`], unless its result is in the cache or cannot come there.
 pub fn warm(function: pg_sys::Oid, call: &str) -> Warmed {
+    let _asked_for = AskedFor::begin();
     let before = ask(function, call);
     if before.kind() != "miss" {
         return Warmed {

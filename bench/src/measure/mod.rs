@@ -1,5 +1,6 @@
 //! What is measured, a file per section.
 
+mod breakeven;
 mod contention;
 mod crowd;
 mod eviction;
@@ -39,6 +40,7 @@ const ALL: &[Measurement] = &[
     ("contention", contention::measure),
     ("fills", fills::measure),
     ("crowd", crowd::measure),
+    ("breakeven", breakeven::measure),
     ("writers", writers::measure),
     ("memory", memory::measure),
     ("warm", warm::measure),

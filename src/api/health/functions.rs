@@ -3,13 +3,16 @@
 use super::remedies::{call, row_of};
 use super::{ENOUGH_CALLS, Finding, Status, per_cent};
 use crate::api::figures::{Figures, FunctionFigures, exists};
+use crate::call::advice as words;
 use crate::call::outcome::Reason;
 use crate::compat;
+use crate::configuration;
 use crate::dependencies::relations::{self, Tracking};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::layout::BLOCK;
 use crate::store::traits::Trait;
+use pg_query_cache_worth::Why;
 use pgrx::pg_sys;
 
 /// A computation is slow from this many seconds on.
@@ -47,6 +50,7 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
     each("slow computation", "5 s", &slow);
     each("high invalidation", "25 % of the calls", &invalidated);
     each(COSTS, "0 s", &costs);
+    each(RESTING, "none", &|own| resting(area, own));
     each(
         "reads an untracked relation",
         "10 % of the results stored",
@@ -86,6 +90,7 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
 }
 
 const COSTS: &str = "costs more than it saves";
+const RESTING: &str = "resting function";
 const IN_VAIN_TABLE: &str = "table tracked for nothing";
 
 /// What `optimize_cache()` recommends but does not do by itself.
@@ -195,6 +200,39 @@ fn costs(own: &FunctionFigures) -> Option<Finding> {
             call("uncache_function", &name(own)),
         )
     })
+}
+
+fn resting(area: Area, own: &FunctionFigures) -> Option<Finding> {
+    let (rest, _) = area.functions().rest(compat::database(), own.function)?;
+    if !configuration::is_adaptive(own.function) {
+        return None;
+    }
+    let what = match rest.why {
+        Why::Invalidated => {
+            "Writes invalidate its results before they are hit. If a call needs some rows only, create the cached function anew with the key \
+             columns of its tables in depends_on; else do not cache it."
+        }
+        Why::Expired => {
+            "Its results become too old before they are hit. If they may be kept for longer, give it a longer ttl; else do not cache it."
+        }
+        Why::NotAskedAgain => {
+            "It is asked with ever new arguments, so there is nothing to hit. Do not cache it."
+        }
+        Why::CheapToRun => "Looking for its result takes longer than running it. Do not cache it.",
+    };
+    let back = words::return_of(&rest);
+    Some(
+        Finding::new(
+            about(RESTING, own),
+            Status::Warning,
+            format!("{}. {}", rest.why.words(), words::figures(&rest)),
+            "none",
+        )
+        .advise(
+            format!("{what} {back} With \"adaptive\" off in its configuration it is stored all the same."),
+            call("uncache_function", &name(own)),
+        ),
+    )
 }
 
 /// A reason for which many results are not stored.

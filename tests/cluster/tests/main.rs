@@ -1,5 +1,6 @@
 //! What happens to whole servers. A cluster for each test, and one program for all: they wait most of the time, and can wait together.
 
+mod adaptive;
 mod clients;
 mod configuration;
 mod contacts;
