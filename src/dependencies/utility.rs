@@ -11,7 +11,7 @@
 
 use super::commands::{self, Change};
 use super::session::Reads;
-use super::{declared, held, relations, temporary, trees};
+use super::{declared, held, relations, rows, temporary, trees};
 use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -66,13 +66,14 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        let change = guarded(|| {
+        let (change, left_out) = guarded(|| {
+            let left_out = rows::copy_begins(statement);
             let change = before(statement);
             crate::worker::hold::before(statement);
             if change == Change::Definitions || commands::commits_prepared(statement) {
                 configuration::touched();
             }
-            change
+            (change, left_out)
         });
         match PREVIOUS {
             Some(previous) => {
@@ -88,6 +89,9 @@ unsafe extern "C-unwind" fn process_utility(
                 dest,
                 qc,
             ),
+        }
+        if let Some(left_out) = left_out {
+            guarded(|| rows::copy_ended(left_out));
         }
         if change != Change::Nothing {
             guarded(|| after(change, statement));
