@@ -75,7 +75,10 @@ pub(super) fn run_by_itself<T: Traveller>(
         return decision;
     }
     judge(area, function.oid, function.adaptive);
-    if CALLS.fetch_add(1, Ordering::Relaxed) % MEASURED_RUNS == 0 {
+    if CALLS
+        .fetch_add(1, Ordering::Relaxed)
+        .is_multiple_of(MEASURED_RUNS)
+    {
         Decision::Run
     } else {
         decision

@@ -91,8 +91,7 @@ impl SnapshotIdentity {
 
 static FRAMES: Backend<RefCell<Vec<Frame>>> = Backend::new(RefCell::new(Vec::new()));
 
-/// Whether `FRAMES` holds any. Asked on each hit and for each query of every session, hence without the detour to the thread's
-/// own memory.
+/// Whether `FRAMES` holds any. Asked on each hit and for each query of every session.
 static FILLING: AtomicBool = AtomicBool::new(false);
 
 /// Whether this backend is filling an entry.

@@ -22,11 +22,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Of the hits that an entry must have had: one that nobody asks for is not kept young.
 const HITS: u32 = 1;
 
-/// Whether this process refreshes. Asked on each call, hence without the detour to the thread's own memory.
+/// Whether this process refreshes. Asked on each call.
 static REFRESHER: AtomicBool = AtomicBool::new(false);
 
-/// The key that this process was sent for, and whether its call came.
-static SENT_FOR: Backend<RefCell<Option<(Vec<u8>, bool)>>> = Backend::new(RefCell::new(None));
+/// A key, and whether its call came.
+type SentFor = (Vec<u8>, bool);
+
+/// What this process was sent for.
+static SENT_FOR: Backend<RefCell<Option<SentFor>>> = Backend::new(RefCell::new(None));
 
 /// Whether this process computes results anew.
 #[inline(always)]

@@ -66,6 +66,9 @@ pub const NAMES: [&str; 7] = [
     "function.<signature>.adaptive",
 ];
 
+/// Makes a name that is about a cached function.
+type AboutFunction = fn(String) -> Name;
+
 impl Name {
     /// Reads a name; of a class or function it need not exist.
     pub fn read(text: &str) -> Option<Name> {
@@ -100,7 +103,7 @@ impl Name {
     }
 
     /// The cached function that it is about, and the same name about another one.
-    pub fn of_function(&self) -> Option<(&str, fn(String) -> Name)> {
+    pub fn of_function(&self) -> Option<(&str, AboutFunction)> {
         match self {
             Name::FunctionEnabled(function) => Some((function, Name::FunctionEnabled)),
             Name::FunctionAdaptive(function) => Some((function, Name::FunctionAdaptive)),

@@ -137,12 +137,24 @@ fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
     }
 }
 
-/// Hash of a value that is not NULL, equal for equal values of the types of one hash operator family. May raise an ERROR that passes by:
-/// no value with a destructor may be alive in the caller's frames.
+/// Hash of a value that is not NULL, equal for equal values of the types of one hash operator family.
 ///
 /// # Safety
 /// `value` is a value of the type.
 pub unsafe fn hash(
+    type_id: pg_sys::Oid,
+    collation: pg_sys::Oid,
+    value: pg_sys::Datum,
+) -> Option<u64> {
+    // SAFETY: the caller's; the closure has nothing to drop.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| hash_unguarded(type_id, collation, value)) }
+}
+
+/// The same for those who hash by the thousand. An ERROR passes by: no value with a destructor may be alive in the caller's frames.
+///
+/// # Safety
+/// As [`hash`].
+pub unsafe fn hash_unguarded(
     type_id: pg_sys::Oid,
     collation: pg_sys::Oid,
     value: pg_sys::Datum,
@@ -190,9 +202,7 @@ pub unsafe fn keys<'a>(
                 {
                     return None;
                 }
-                let hash = pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    hash(declared.type_id, collation, value.value)
-                });
+                let hash = hash(declared.type_id, collation, value.value);
                 Some((column.as_str(), hash?))
             }
         })

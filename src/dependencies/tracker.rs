@@ -355,7 +355,7 @@ impl Marker {
             return;
         }
         // SAFETY: the caller's.
-        let hash = unsafe { declared::hash(column.type_id, column.collation, value) };
+        let hash = unsafe { declared::hash_unguarded(column.type_id, column.collation, value) };
         let Some(value) = hash.filter(|_| own::count() <= MANY) else {
             return self.everything(Effect::Rows);
         };

@@ -22,7 +22,7 @@ struct Mark {
 
 static MARKS: Backend<RefCell<NumberMap<u32, Mark>>> = Backend::new(RefCell::new(number_map()));
 
-/// Whether `MARKS` holds any. Asked for each dependency of each hit, hence without the detour to the thread's own memory.
+/// Whether `MARKS` holds any. Asked for each dependency of each hit.
 static MARKED: AtomicBool = AtomicBool::new(false);
 
 /// Notes an own write under `slot` for this backend alone: other sessions learn of it by other slots.

@@ -182,10 +182,11 @@ impl Slots {
         if own::wrote(index) {
             return Err(Invalid::OwnWrites);
         }
-        // SAFETY: the caller's snapshot, here and below.
+        // SAFETY: the caller's snapshot.
         let seen = |newest| unsafe { surely_before(newest, snapshot) };
         match Rules::quiet(&self.words(index).0) {
             Some((generation, newest)) if generation == 0 || seen(newest) => Ok(generation),
+            // SAFETY: the caller's snapshot.
             _ => unsafe { self.generation_slowly(index, snapshot) },
         }
     }

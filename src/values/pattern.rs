@@ -11,8 +11,11 @@ use std::cell::RefCell;
 /// Longest pattern in bytes: room for a key with each character escaped.
 const MAX_PATTERN_BYTES: usize = 2048;
 
+/// A pattern as it was given, and as it was read.
+type Read = (Vec<u8>, Pattern);
+
 /// The pattern that was read last: a statement asks for the same one for each key.
-static LAST: Backend<RefCell<Option<(Vec<u8>, Pattern)>>> = Backend::new(RefCell::new(None));
+static LAST: Backend<RefCell<Option<Read>>> = Backend::new(RefCell::new(None));
 
 /// Length of the character at the start of some bytes. The server's own function looks further than they reach if one is cut short.
 fn length(bytes: &[u8]) -> usize {

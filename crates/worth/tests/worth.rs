@@ -1,5 +1,7 @@
 //! What sends a function to rest, what does not, and what brings it back.
 
+#![allow(clippy::panic)]
+
 use pg_query_cache_worth::{
     Counted, ENOUGH_HITS, ENOUGH_REPLACED, ENOUGH_STORED, Judgement, Rest, TRIAL_HITS,
     TRIAL_STORED, Trial, Why, has_become_dear, is_clearly_dear, try_again,
