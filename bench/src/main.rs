@@ -6,6 +6,7 @@
 mod callgrind;
 mod environment;
 mod figure;
+mod flame;
 mod lines;
 mod measure;
 mod model;
@@ -20,6 +21,7 @@ mod service;
 mod wire;
 
 use std::env;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
             println!("{}{}", options::HELP, measure::names());
             Ok(true)
         }
+        Ok(Command::Flame(name)) => flame(&name),
         Ok(Command::Run(options)) => run(&options),
         Err(error) => Err(error),
     };
@@ -44,6 +47,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes a flame graph for the page.
+fn flame(name: &str) -> Result<bool> {
+    let file = flame::record(name, Path::new(report::PLOTS))?;
+    println!(
+        "written to docs/benchmarks/{}",
+        file.file_name().unwrap_or_default().display()
+    );
+    Ok(true)
 }
 
 /// Measures and shows; false if a goal was to be met and is clearly missed.

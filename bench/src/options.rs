@@ -14,6 +14,8 @@ Measures what cached calls cost, in a private PostgreSQL cluster, and compares w
   --quick        a short run that only looks whether the goals hold within wide margins; writes nothing (implies --check)
   --check        exit status 1 if a goal is clearly missed
   --only NAME    only the sections whose name begins so (leaves plots in target/benchmarks, and the page as it is)
+  --flame NAME   measures nothing, but draws where the time of hits goes: docs/benchmarks/flame-NAME.svg (build with
+                 CARGO_PROFILE_RELEASE_DEBUG=line-tables-only)
   --help         this text
 
 Sections: ";
@@ -23,6 +25,8 @@ Sections: ";
 pub(crate) enum Command {
     /// The text above.
     Help,
+    /// A flame graph of this name.
+    Flame(String),
     /// A run.
     Run(Options),
 }
@@ -71,6 +75,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("quick") => (options.quick, options.check) = (true, true),
             Long("check") => options.check = true,
+            Long("flame") => return Ok(Command::Flame(parser.value()?.string()?)),
             Long("only") => options.only = Some(parser.value()?.string()?),
             Value(value) => bail!("what is \"{}\"? See --help", value.display()),
             Long(_) | Short(_) => return Err(argument.unexpected().into()),

@@ -55,7 +55,7 @@ pub(crate) struct Report {
 const HEADINGS: [&str; 6] = ["", "median", "middle half", "rounds", "goal", ""];
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
 /// The folder of the plots, beside the page; and where a run that does not write the page leaves them.
-const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks");
+pub(crate) const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks");
 const OTHER_PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/benchmarks");
 const BEGIN: &str = "<!-- written by make bench: from here -->\n";
 const END: &str = "<!-- written by make bench: to here -->\n";
@@ -132,6 +132,7 @@ impl Report {
                 let _ = write!(text, "\n{note}\n");
             }
         }
+        text.push_str(&flame_graphs(Path::new(PLOTS)));
         text
     }
 
@@ -190,6 +191,26 @@ impl Report {
     }
 }
 
+/// The flame graphs that there are: a run does not make them, but the page shows them.
+fn flame_graphs(folder: &Path) -> String {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter(|name| name.starts_with("flame-") && name.ends_with(".svg"))
+        .collect();
+    // What was before, before what is after.
+    names.sort_by(|a, b| b.cmp(a));
+    if names.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\n### Where the time of a session goes that answers hits\n");
+    for name in names {
+        let title = name.trim_start_matches("flame-").trim_end_matches(".svg");
+        let _ = write!(text, "\n![flame graph: {title}](benchmarks/{name})\n");
+    }
+    text
+}
+
 /// The page with another generated part.
 fn replaced(page: &str, generated: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
@@ -237,6 +258,26 @@ mod tests {
             [row]
         );
         assert!(report.markdown().contains("\na note\n") && report.text().contains("a note"));
+    }
+
+    #[test]
+    fn flame_graphs_are_shown_if_there_are_any() {
+        let folder = std::env::temp_dir().join(format!("pgqc-flames-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(flame_graphs(&folder), "");
+        for name in ["flame-after.svg", "peers.svg", "flame-before.svg"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        let text = flame_graphs(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        let shown: Vec<&str> = text.lines().filter(|line| line.starts_with('!')).collect();
+        assert_eq!(
+            shown,
+            [
+                "![flame graph: before](benchmarks/flame-before.svg)",
+                "![flame graph: after](benchmarks/flame-after.svg)"
+            ]
+        );
     }
 
     #[test]

@@ -121,6 +121,22 @@ impl Target {
         Ok(session.process)
     }
 
+    /// Asks in one session as long as `work` takes, which gets the process that answers; how often it asked.
+    pub(crate) fn ask_during(&self, work: impl FnOnce(u32) -> Result<()>) -> Result<u64> {
+        let session = Session::open(self)?.warm_up(&self.requests)?;
+        let process = session
+            .process
+            .context("the server does not say its process")?;
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| session.ask_until(&stop, &self.requests, 0));
+            let worked = work(process);
+            stop.store(true, Ordering::Relaxed);
+            let asked = asking.join().ok().context("the client failed")??;
+            worked.map(|()| asked)
+        })
+    }
+
     /// The value of the first request's answer.
     pub(crate) fn value(&self) -> Result<String> {
         let mut session = Session::open(self)?;

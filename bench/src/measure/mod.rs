@@ -75,7 +75,7 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Section>> {
 }
 
 /// A figure about cached calls means nothing unless they were what it says.
-fn expect_at_least(counter: &str, counted: f64, expected: f64) -> Result<()> {
+pub(crate) fn expect_at_least(counter: &str, counted: f64, expected: f64) -> Result<()> {
     if counted < expected {
         bail!("{counter}: {counted} counted, at least {expected} expected");
     }
