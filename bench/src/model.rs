@@ -62,8 +62,10 @@ pub(crate) struct Counted {
     pub(crate) hits: f64,
     /// Entries, each hit equally often.
     pub(crate) entries: f64,
-    /// Locks under which that is done, one to a partition; 0 if it is done without.
+    /// Locks under which that is done, one to a partition.
     pub(crate) locks: usize,
+    /// Whether a lock is taken once for all entries that it guards, or once for each.
+    pub(crate) together: bool,
 }
 
 impl Operation {
@@ -112,22 +114,21 @@ impl Counted {
         let batch = (HAND_OVER * rate).max(1.0);
         let hits = batch * self.hits;
         let different = self.entries * (1.0 - (1.0 - 1.0 / self.entries).powf(hits));
-        // A hand-over adds to the row of the function, and for each entry takes its partition's lock, changes its head and lets go.
+        // A hand-over adds to the row of the function, takes the lock of each partition, changes the heads of its entries and lets go.
         servers.push(Server {
             visits: 1.0 / batch,
             takes: change,
         });
-        let mut besides = 0.0;
-        match self.locks {
-            0 => besides += different / batch * change,
-            locks => {
-                let lock = Server {
-                    visits: different / batch / locks as f64,
-                    takes: 3.0 * change,
-                };
-                servers.resize(servers.len() + locks, lock);
-            }
-        }
+        let of_each = different / self.locks as f64;
+        let (times, heads) = match self.together {
+            true => (of_each.min(1.0), of_each.max(1.0)),
+            false => (of_each, 1.0),
+        };
+        let lock = Server {
+            visits: times / batch,
+            takes: (2.0 + heads) * change,
+        };
+        servers.resize(servers.len() + self.locks, lock);
         // A hit has to fetch the head if another core has written it since its last hit of this entry. Those who fetch the same one are
         // served one by one here; a processor that lets several read at once does better. Of those who fetch others nobody waits.
         let written = (cores - 1) as f64 * different / hits;
@@ -136,7 +137,7 @@ impl Counted {
             visits: fetched / self.entries,
             takes: change,
         });
-        besides + fetched * (1.0 - 1.0 / self.entries) * change
+        fetched * (1.0 - 1.0 / self.entries) * change
     }
 }
 
@@ -235,23 +236,17 @@ mod tests {
             hits: 1.0,
             entries: 1.0,
             locks: 1,
+            together: true,
         };
-        let without_locks = Counted {
+        let many = |together| Counted {
             entries: 10_000.0,
-            locks: 0,
+            locks: 8,
+            together,
             ..counted
         };
-        assert!(
-            hit(&[], Some(without_locks)).gain(MACHINE, 256)
-                > hit(
-                    &[],
-                    Some(Counted {
-                        locks: 1,
-                        ..without_locks
-                    })
-                )
-                .gain(MACHINE, 256)
-        );
+        let [together, each] =
+            [true, false].map(|together| hit(&[], Some(many(together))).gain(MACHINE, 256));
+        assert!(together > 1.5 * each, "{together} and {each}");
         let batches = hit(&[], Some(counted)).gain(MACHINE, 256);
         let each = hit(&[1.0], None).gain(MACHINE, 256);
         assert!(batches > 10.0 * each, "{batches} and {each}");

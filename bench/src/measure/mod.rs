@@ -74,9 +74,12 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Section>> {
     Ok(sections)
 }
 
+/// The few calls that are no hits because the function is run instead, to learn what it costs, as a share.
+pub(crate) const MEASURED: f64 = 0.001;
+
 /// A figure about cached calls means nothing unless they were what it says.
 pub(crate) fn expect_at_least(counter: &str, counted: f64, expected: f64) -> Result<()> {
-    if counted < expected {
+    if counted < expected * (1.0 - MEASURED) {
         bail!("{counter}: {counted} counted, at least {expected} expected");
     }
     Ok(())

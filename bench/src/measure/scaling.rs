@@ -48,11 +48,13 @@ const ONE_KEY: Counted = Counted {
     hits: 1.0,
     entries: 1.0,
     locks: 1,
+    together: true,
 };
 const MANY_KEYS: Counted = Counted {
     hits: 1.0,
     entries: 10_000.0,
     locks: 8,
+    together: true,
 };
 
 const FLOOR: &str = "floor: the same bytes as a constant";
@@ -326,11 +328,11 @@ impl Asked {
             (HIT, hit(&[], Some(ONE_KEY))),
             ("hit, 10,000 keys", hit(&[], Some(MANY_KEYS))),
             (
-                "hit, 10,000 keys, counts handed over without locks",
+                "hit, 10,000 keys, a lock for each entry handed over",
                 hit(
                     &[],
                     Some(Counted {
-                        locks: 0,
+                        together: false,
                         ..MANY_KEYS
                     }),
                 ),

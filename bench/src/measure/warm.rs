@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode};
 
+use super::MEASURED;
 use crate::figure::{Figure, Goal, Unit};
 use crate::options::Options;
 use crate::report::Section;
@@ -105,7 +106,10 @@ fn restart(cluster: &Cluster) -> Result<Times> {
         "SELECT count(counted_cached(k)) FROM generate_series(1, {ENTRIES}) k"
     ))?;
     let missing = computed(&mut client)? - before;
-    ensure!(missing == 0.0, "{missing} of the entries were not hit");
+    ensure!(
+        missing <= f64::from(ENTRIES) * MEASURED,
+        "{missing} of the entries were not hit"
+    );
     Ok(Times {
         accepts,
         first_hit,
