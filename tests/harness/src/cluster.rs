@@ -21,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::builder::Builder;
 use crate::installation::Installation;
 use crate::place::ServerUser;
+use crate::process::Process;
 use crate::wait::wait_until;
 
 /// The database superuser that `initdb` makes.
@@ -297,6 +298,26 @@ impl Cluster {
             .context("the server does not run")
     }
 
+    /// Processor time that the server has used since it was started: all of its processes, those that have ended included, in steps of
+    /// the system's clock tick (10 ms) for each.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let pid = self.postmaster_pid()?;
+        let postmaster = || Process::read(pid).context("the server does not run");
+        let mut before = postmaster()?;
+        loop {
+            let children: Duration = Process::all()
+                .filter(|process| process.parent == pid)
+                .map(|process| process.own)
+                .sum();
+            let after = postmaster()?;
+            // One that ended while the children were looked at may have been seen twice, or not at all.
+            if after.ended_children == before.ended_children {
+                return Ok(after.own + after.ended_children + children);
+            }
+            before = after;
+        }
+    }
+
     /// Sends a signal to a process of this cluster, the postmaster or one of its children; an error for any other.
     pub fn kill(&self, pid: i32, signal: Signal) -> Result<()> {
         self.owns(pid)?;
@@ -307,7 +328,9 @@ impl Cluster {
     /// An error for a process that is neither the postmaster nor one of its children.
     fn owns(&self, pid: i32) -> Result<()> {
         let postmaster = self.postmaster_pid()?;
-        if pid != postmaster && parent_of(pid) != Some(postmaster) {
+        if pid != postmaster
+            && Process::read(pid).is_none_or(|process| process.parent != postmaster)
+        {
             bail!("process {pid} does not belong to cluster \"{}\"", self.name);
         }
         Ok(())
@@ -504,17 +527,6 @@ fn forget_connection(command: &mut Command) {
     ] {
         command.env_remove(name);
     }
-}
-
-/// The parent of a process; the fourth field of its `stat`, counted behind the parenthesised name.
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
 }
 
 /// A value as a settings file wants it.

@@ -32,6 +32,7 @@ mod builder;
 mod cluster;
 mod installation;
 mod place;
+mod process;
 mod wait;
 
 pub use builder::Builder;

@@ -217,3 +217,30 @@ fn a_standby_follows_its_primary() {
     })
     .unwrap();
 }
+
+#[test]
+fn processor_time_counts_sessions_that_have_ended() {
+    let cluster = plain("harness-processor-time");
+    let before = cluster.processor_time().unwrap();
+    let mut client = cluster.connect("postgres").unwrap();
+    client
+        .batch_execute("SELECT count(*) FROM generate_series(1, 2000000)")
+        .unwrap();
+    let during = cluster.processor_time().unwrap();
+    assert!(during >= before + Duration::from_millis(50));
+
+    client.close().unwrap();
+    let mut other = cluster.connect("postgres").unwrap();
+    wait_until("the session ends", Duration::from_secs(10), || {
+        let sessions: i64 = other
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+                &[],
+            )
+            .unwrap()
+            .get(0);
+        sessions == 1
+    })
+    .unwrap();
+    assert!(cluster.processor_time().unwrap() >= during);
+}
