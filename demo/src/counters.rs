@@ -4,11 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
-use pg_query_cache_harness::postgres::Client;
+use pg_query_cache_harness::postgres::{Client, Row};
 use pg_query_cache_harness::wait_until;
 
 /// How long figures of other sessions may take to arrive; sessions hand them over in batches.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The columns, of all functions or of one.
+const COLUMNS: &str = "hits::bigint, misses::bigint, bypasses::bigint, fills::bigint";
 
 /// The part of `cache_stats()` that tells how calls were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,16 +25,17 @@ pub(crate) struct Counters {
 impl Counters {
     /// The figures of now.
     pub(crate) fn read(client: &mut Client) -> Result<Self> {
-        let row = client.query_one(
-            "SELECT hits::bigint, misses::bigint, bypasses::bigint, fills::bigint FROM cache_stats()",
-            &[],
-        )?;
-        Ok(Self {
-            hits: row.get(0),
-            misses: row.get(1),
-            bypasses: row.get(2),
-            fills: row.get(3),
-        })
+        let sql = format!("SELECT {COLUMNS} FROM cache_stats()");
+        Ok(Self::from(client.query_one(&sql, &[])?))
+    }
+
+    /// The figures of one cached function.
+    pub(crate) fn of(client: &mut Client, function: &str) -> Result<Self> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM cache_function_stats WHERE function::oid = $1::text::regproc"
+        );
+        let row = client.query_opt(&sql, &[&function])?;
+        Ok(row.map_or_else(Self::default, Self::from))
     }
 
     /// What was added since, as soon as it satisfies `arrived`; what there is, if it does not in time.
@@ -55,12 +59,34 @@ impl Counters {
         self.hits + self.misses + self.bypasses
     }
 
-    fn minus(self, earlier: Self) -> Self {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            bypasses: self.bypasses + other.bypasses,
+            fills: self.fills + other.fills,
+        }
+    }
+
+    /// What was added since.
+    pub(crate) fn minus(self, earlier: Self) -> Self {
         Self {
             hits: self.hits - earlier.hits,
             misses: self.misses - earlier.misses,
             bypasses: self.bypasses - earlier.bypasses,
             fills: self.fills - earlier.fills,
+        }
+    }
+}
+
+impl From<Row> for Counters {
+    fn from(row: Row) -> Self {
+        Self {
+            hits: row.get(0),
+            misses: row.get(1),
+            bypasses: row.get(2),
+            fills: row.get(3),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod counters;
 mod data;
+mod load;
 mod options;
 mod screen;
 mod steps;

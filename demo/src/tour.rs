@@ -218,7 +218,7 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)
 }
 
 /// A statement's header and rows as text.
-fn rows(client: &mut Client, sql: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+pub(crate) fn rows(client: &mut Client, sql: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let mut header = Vec::new();
     let mut rows = Vec::new();
     for message in client.simple_query(sql).with_context(|| sql.to_owned())? {

@@ -52,6 +52,10 @@ COMMENT ON SCHEMA marketplace IS 'pg_query_cache sample: experts, sessions, book
 
 ---------------------------------------------------------------------------
 -- Tables
+--
+-- Bookings and reviews carry the expert whose they are, and the foreign keys
+-- keep that right: so each row says by itself whose report it is in, and that
+-- is what a keyed dependency needs.
 ---------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS marketplace.experts (
@@ -72,27 +76,35 @@ CREATE TABLE IF NOT EXISTS marketplace.sessions (
     scheduled_at timestamptz NOT NULL,
     minutes      smallint NOT NULL CHECK (minutes BETWEEN 15 AND 480),
     capacity     smallint NOT NULL DEFAULT 1 CHECK (capacity BETWEEN 1 AND 100),
-    price        numeric(10, 2) NOT NULL CHECK (price >= 0)
+    price        numeric(10, 2) NOT NULL CHECK (price >= 0),
+    UNIQUE (expert_id, id)
 );
 CREATE INDEX IF NOT EXISTS sessions_expert_idx ON marketplace.sessions (expert_id, scheduled_at);
 
 CREATE TABLE IF NOT EXISTS marketplace.bookings (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    session_id uuid NOT NULL REFERENCES marketplace.sessions ON DELETE CASCADE,
+    expert_id  uuid NOT NULL,
+    session_id uuid NOT NULL,
     client_id  uuid NOT NULL,
     status     text NOT NULL DEFAULT 'confirmed'
                CHECK (status IN ('confirmed', 'attended', 'cancelled', 'no_show', 'refunded')),
     amount     numeric(10, 2) NOT NULL CHECK (amount >= 0),
-    booked_at  timestamptz NOT NULL DEFAULT now()
+    booked_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (expert_id, id),
+    FOREIGN KEY (expert_id, session_id) REFERENCES marketplace.sessions (expert_id, id)
+        ON UPDATE CASCADE ON DELETE CASCADE
 );
 CREATE INDEX IF NOT EXISTS bookings_session_idx ON marketplace.bookings (session_id);
 
 CREATE TABLE IF NOT EXISTS marketplace.reviews (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    booking_id uuid NOT NULL UNIQUE REFERENCES marketplace.bookings ON DELETE CASCADE,
+    expert_id  uuid NOT NULL,
+    booking_id uuid NOT NULL UNIQUE,
     rating     smallint NOT NULL CHECK (rating BETWEEN 1 AND 5),
     body       text,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (expert_id, booking_id) REFERENCES marketplace.bookings (expert_id, id)
+        ON UPDATE CASCADE ON DELETE CASCADE
 );
 
 CREATE TABLE IF NOT EXISTS marketplace.products (
@@ -128,6 +140,12 @@ CREATE INDEX IF NOT EXISTS orders_product_idx ON marketplace.orders (product_id,
 --
 -- Every list is ordered by something unique and bounded, so that an answer
 -- stays a few kilobytes however large the tables grow.
+--
+-- pg_query_cache.depends_on is what the two functions say of themselves to the
+-- cache: of this table the answer depends only on rows whose column equals the
+-- argument, or on all if that is null. It has to be true of the queries below;
+-- where it says nothing, every write to the table counts. Without the extension
+-- it is a setting that nobody reads.
 ---------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION marketplace.expert_report(target uuid)
@@ -375,6 +393,7 @@ COMMENT ON FUNCTION marketplace.products_report() IS 'all sales by month and cat
 
 CREATE OR REPLACE FUNCTION public.get_expert_sessions_with_stats(expert_id uuid DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
+SET pg_query_cache.depends_on = '{"marketplace.experts": {"id": "$1"}, "marketplace.sessions": {"expert_id": "$1"}, "marketplace.bookings": {"expert_id": "$1"}, "marketplace.reviews": {"expert_id": "$1"}}'
 BEGIN ATOMIC
     SELECT CASE WHEN expert_id IS NULL THEN marketplace.experts_report()
                 ELSE marketplace.expert_report(expert_id) END;
@@ -384,6 +403,7 @@ COMMENT ON FUNCTION public.get_expert_sessions_with_stats(uuid) IS
 
 CREATE OR REPLACE FUNCTION public.get_product_performance(product_id uuid DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
+SET pg_query_cache.depends_on = '{"marketplace.products": {"id": "$1"}, "marketplace.orders": {"product_id": "$1"}}'
 BEGIN ATOMIC
     SELECT CASE WHEN product_id IS NULL THEN marketplace.products_report()
                 ELSE marketplace.product_report(product_id) END;
@@ -577,8 +597,8 @@ BEGIN
     -- bookings: most single sessions are booked, groups about half; row number
     -- 100 * session + seat
     started := clock_timestamp();
-    INSERT INTO bookings (id, session_id, client_id, status, amount, booked_at)
-    SELECT row_id('booking', b, seed), row_id('session', i, seed),
+    INSERT INTO bookings (id, expert_id, session_id, client_id, status, amount, booked_at)
+    SELECT row_id('booking', b, seed), row_id('expert', e, seed), row_id('session', i, seed),
            row_id('client', zipf(uniform(b, salt + 20), n_clients, 2000), seed),
            CASE WHEN status = 'scheduled' THEN 'confirmed'
                 WHEN status = 'cancelled' THEN CASE WHEN u < 0.7 THEN 'refunded' ELSE 'cancelled' END
@@ -598,11 +618,11 @@ BEGIN
 
     -- reviews: of a third of what was attended; each expert has a level
     started := clock_timestamp();
-    INSERT INTO reviews (id, booking_id, rating, body, created_at)
-    SELECT row_id('review', b, seed), row_id('booking', b, seed), rating,
+    INSERT INTO reviews (id, expert_id, booking_id, rating, body, created_at)
+    SELECT row_id('review', b, seed), row_id('expert', e, seed), row_id('booking', b, seed), rating,
            CASE WHEN uniform(b, salt + 32) < 0.4 THEN remarks[rating] END,
            at + interval '1 hour' * (2 + floor(200 * uniform(b, salt + 33)))
-    FROM (SELECT i, at, b,
+    FROM (SELECT e, at, b,
                  least(5, greatest(1, round(3.1 + 1.5 * uniform(e, salt + 34)
                                             + 2.4 * (uniform(b, salt + 35) + uniform(b, salt + 36) - 1))))::smallint AS rating
           FROM (SELECT s.*, 100 * i + seat AS b

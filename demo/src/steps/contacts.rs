@@ -57,6 +57,11 @@ fn number(tour: &mut Tour<'_>, sql: &str) -> Result<i64> {
         .with_context(|| sql.to_owned())
 }
 
+/// Whether the samples have their full size; what is claimed of speed is claimed of that.
+pub(crate) fn is_full_size(tour: &mut Tour<'_>) -> Result<bool> {
+    Ok(number(tour, "SELECT count(*) FROM contacts.contacts")? >= FULL)
+}
+
 /// All summaries are computed, and kept in the memory that there is.
 pub(crate) fn keep_all(tour: &mut Tour<'_>) -> Result<()> {
     for (table, columns) in [
@@ -247,7 +252,7 @@ pub(crate) fn largest(tour: &mut Tour<'_>) -> Result<()> {
         text::time(warm),
         text::number(own.len())
     );
-    if number(tour, "SELECT count(*) FROM contacts.contacts")? < FULL {
+    if !is_full_size(tour)? {
         tour.screen.say(told);
         tour.screen
             .note("The sample is a small one, and so is its largest enterprise.");

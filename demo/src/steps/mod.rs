@@ -3,6 +3,7 @@
 mod contacts;
 mod crowd;
 mod exact;
+mod mixed;
 mod overview;
 mod restart;
 mod speed;
@@ -54,6 +55,10 @@ pub(crate) const ALL: &[(&str, Step)] = &[
     (
         "The largest enterprise: one computation for 50 clients, and what a hit saves",
         contacts::largest,
+    ),
+    (
+        "A mixed load with 5 % writes: the same operations without the cache and with it",
+        mixed::load,
     ),
     (
         "The server restarts: the cache is still warm",

@@ -13,13 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The flights by hand, the marketplace by itself.
 pub(crate) fn track(tour: &mut Tour<'_>) -> Result<()> {
-    for table in [
-        "flights.flights",
-        "flights.weather",
-        "flights.airlines",
-        "flights.planes",
+    for arguments in [
+        "'flights.flights', '{carrier,dest,flight_date}'",
+        "'flights.weather'",
+        "'flights.airlines'",
+        "'flights.planes'",
     ] {
-        tour.shown(&format!("SELECT cache_track_table('{table}')"))?;
+        tour.shown(&format!("SELECT cache_track_table({arguments})"))?;
     }
     let tracked = "SELECT count(DISTINCT tgrelid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid \
                    WHERE relnamespace = '{}'::regnamespace AND NOT tgisinternal";
