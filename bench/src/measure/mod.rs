@@ -9,6 +9,7 @@ mod instructions;
 mod memory;
 mod peers;
 mod redis;
+mod scaling;
 mod tags;
 mod unrelated;
 mod unused;
@@ -41,6 +42,7 @@ const ALL: &[Measurement] = &[
     ("memory", memory::measure),
     ("warm", warm::measure),
     ("unused", unused::measure),
+    ("scaling", scaling::measure),
 ];
 
 /// The names of all sections.
