@@ -128,6 +128,14 @@ impl Figure {
 }
 
 impl Unit {
+    /// Whether it depends on how fast the machine is.
+    pub(crate) fn is_time(self) -> bool {
+        match self {
+            Unit::Tps | Unit::Ns | Unit::Us | Unit::Ms | Unit::S => true,
+            Unit::Ratio | Unit::Points | Unit::Bytes | Unit::Count => false,
+        }
+    }
+
     fn number(self, value: f64) -> String {
         match self {
             Unit::Tps | Unit::Bytes | Unit::Count => grouped(value),

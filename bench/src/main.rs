@@ -23,11 +23,12 @@ mod wire;
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::options::{Command, Options};
-use crate::report::Report;
+use crate::report::{Report, Section};
 
 fn main() -> ExitCode {
     let done = match options::parse(env::args_os().skip(1)) {
@@ -61,9 +62,17 @@ fn flame(name: &str) -> Result<bool> {
 
 /// Measures and shows; false if a goal was to be met and is clearly missed.
 fn run(options: &Options) -> Result<bool> {
+    let begin = Instant::now();
+    let mut environment = environment::describe()?;
+    let mut sections = measure::all(options)?;
+    if options.quick {
+        sections.iter_mut().for_each(Section::forget_times);
+    }
+    let minutes = begin.elapsed().as_secs_f64() / 60.0;
+    environment.push(("took", format!("{minutes:.1} minutes")));
     let report = Report {
-        environment: environment::describe()?,
-        sections: measure::all(options)?,
+        environment,
+        sections,
         margin: options.margin(),
     };
     print!("{}", report.text());

@@ -117,7 +117,7 @@ fn mixed(client: &mut Client, options: &Options, turns: usize) -> Result<Section
         )? / 500.0)
     })?;
     figures.push(Figure::new("the function", &run, Unit::Us));
-    let statements = if options.quick { 10 } else { 40 };
+    let statements = if options.quick { 5 } else { 15 };
     for hits in HITS {
         let call = |what: usize| format!("CALL mixed({what}, {turns}, {hits}, {CYCLES})");
         let [none, bare, stored, adapted]: [Sample; 4] = in_turns(
@@ -125,7 +125,7 @@ fn mixed(client: &mut Client, options: &Options, turns: usize) -> Result<Section
             |candidate, _| {
                 let what = candidate.min(2);
                 adaptive(client, if candidate == 3 { "on" } else { "off" })?;
-                for _ in 0..SETTLED {
+                for _ in 0..if candidate == 3 { SETTLED } else { 1 } {
                     client.batch_execute(&call(what))?;
                 }
                 let mut us = 0.0;

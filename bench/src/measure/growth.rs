@@ -174,7 +174,7 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
         format!("{random}SELECT '{answer}'::jsonb;"),
         format!("{random}SELECT page_cached(:k, 1024);"),
     ];
-    let [floor, hit]: [Sample; 2] = in_turns(options.rounds_of(7), |candidate, _| {
+    let [floor, hit]: [Sample; 2] = in_turns(options.rounds_of(5), |candidate, _| {
         Load::of(cluster, DATABASE, &scripts[candidate]).tps()
     })?;
     Ok(Level {
@@ -234,7 +234,9 @@ fn section(sizes: &[u32], levels: &[Level], options: &Options) -> Section {
     };
     let goal = |figure: Figure| figure.goal(Goal::AtMost(1.2));
     figures.push(goal(flat("a hit, the same 1,000 keys", &few)));
-    figures.push(goal(flat("a hit, all keys at random", &all)));
+    let random = flat("a hit, all keys at random", &all);
+    // A machine's caches decide it, which differ.
+    figures.push(if options.quick { random } else { goal(random) });
     figures.push(goal(flat("hit ÷ floor through a client", &client)));
     if !options.quick {
         figures.push(flat("a row by primary key, the same 1,000 rows", &few_rows));

@@ -49,6 +49,9 @@ const ALL: &[Measurement] = &[
     ("scaling", scaling::measure),
 ];
 
+/// Left out of a quick run unless asked for by name: they have no ratio that is to be kept to, or take long.
+const NOT_QUICK: &[&str] = &["instructions", "contention", "warm", "scaling"];
+
 /// The names of all sections.
 pub(crate) fn names() -> String {
     let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
@@ -57,7 +60,11 @@ pub(crate) fn names() -> String {
 
 /// Measures what was asked for.
 pub(crate) fn all(options: &Options) -> Result<Vec<Section>> {
-    let wanted = || ALL.iter().filter(|(name, _)| options.wants(name));
+    let left_out = |name| options.quick && options.only.is_none() && NOT_QUICK.contains(name);
+    let wanted = || {
+        ALL.iter()
+            .filter(|(name, _)| options.wants(name) && !left_out(name))
+    };
     ensure!(
         wanted().next().is_some(),
         "there is no such section, only {}",

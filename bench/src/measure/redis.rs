@@ -74,8 +74,14 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             let what = format!("{what}, {sessions} session{s}");
             Figure::new(what, &samples[of].over(&samples[over]), Unit::Ratio)
         };
+        let beside_redis = ratio("hit ÷ Redis GET, one key", HIT, GET);
         figures.extend([
-            ratio("hit ÷ Redis GET, one key", HIT, GET).goal(Goal::AtLeast(1.0)),
+            // How two servers compare depends on the machine; what we can do about it, the ratio to the floor shows.
+            if options.quick {
+                beside_redis
+            } else {
+                beside_redis.goal(Goal::AtLeast(1.0))
+            },
             ratio("floor ÷ Redis GET: the most that is possible", FLOOR, GET),
             ratio("hit ÷ Redis GET, 10,000 keys", HITS, GETS),
             ratio("hit ÷ floor, one key", HIT, FLOOR),
