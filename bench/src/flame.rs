@@ -34,7 +34,7 @@ pub(crate) fn record(name: &str, folder: &Path) -> Result<PathBuf> {
         "the name of a flame graph consists of letters, digits and hyphens"
     );
     let program =
-        service::program("perf").context("perf is not installed; make setup-bench does that")?;
+        service::program("perf").context("perf is not installed; make bench installs it")?;
     let cluster = server::start("bench", true)?;
     server::create_database(&cluster, DATABASE, &[include_str!("../sql/subject.sql")])?;
     let mut client = cluster.connect(DATABASE)?;

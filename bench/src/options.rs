@@ -14,8 +14,8 @@ Measures what cached calls cost, in a private PostgreSQL cluster, and compares w
   --quick        a short run that only looks whether the goals hold within wide margins; writes nothing (implies --check)
   --check        exit status 1 if a goal is clearly missed
   --only NAME    only the sections whose name begins so (leaves plots in target/benchmarks, and the page as it is)
-  --flame NAME   measures nothing, but draws where the time of hits goes: docs/benchmarks/flame-NAME.svg (build with
-                 CARGO_PROFILE_RELEASE_DEBUG=line-tables-only)
+  --flame NAME   measures nothing, but draws where the time of hits goes: docs/benchmarks/flame-NAME.svg (build
+                 with CARGO_PROFILE_RELEASE_DEBUG=line-tables-only for the names of functions)
   --help         this text
 
 Sections: ";
