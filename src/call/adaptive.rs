@@ -3,9 +3,9 @@
 //! Whether a function rests is judged where counts are handed over (`crate::store::worth`). Here is what a call does about it, and what it
 //! measures for that:
 //!
-//! * one call in some hundred that are hits takes the time that a hit takes, from where a resting function would be run;
+//! * of the hits a few take their own time, from where a resting function would be run;
 //! * every other of these runs the function instead, and takes its time, until that is known to be clearly longer than a hit's;
-//! * of the calls of a resting function one in some runs under the clock too.
+//! * of the calls of a resting function a few run under the clock too.
 //!
 //! Inside the computation of another cached function nothing rests: what the inner one depends on, its tags too, has to be handed up. Nor
 //! does a call that is made to warm or to refresh: somebody has asked for its result to be stored.
@@ -24,7 +24,7 @@ use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-/// Of the calls of a resting function every so manieth is measured.
+/// Of the calls of a resting function one in so many is measured.
 const MEASURED_RUNS: u32 = 16;
 /// What took longer than this many microseconds to compute is not run to be measured: caching it pays, or it was the first call of a
 /// session, and others will tell.

@@ -232,7 +232,9 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         },
         ttl_us,
         disabled,
-        adaptive: configuration::is_adaptive(oid),
+        // The callers of one that is volatile may count on its result to stay the same for a while.
+        adaptive: base.volatility != pg_sys::PROVOLATILE_VOLATILE
+            && configuration::is_adaptive(oid),
         ahead,
         stale_us,
         scope: body.scope,

@@ -446,6 +446,12 @@ impl Functions {
 }
 
 impl FunctionRow {
+    /// Judges whether caching it pays.
+    fn consider(&self, adaptive: bool, room: u64, now: i64) {
+        self.worth
+            .consider(&self.traits, &self.read().worth(), adaptive, room, now);
+    }
+
     fn read(&self) -> Counts {
         Counts::from_fields(
             std::array::from_fn(|i| self.counters[i].load(Ordering::Relaxed)),
@@ -462,16 +468,6 @@ impl FunctionRow {
         let longest = counts.fill_times.longest_us;
         if longest > self.longest_us.load(Ordering::Relaxed) {
             self.longest_us.fetch_max(longest, Ordering::Relaxed);
-        }
-    }
-}
-
-impl FunctionRow {
-    /// Judges whether caching it pays. Row 0 belongs to no function.
-    fn consider(&self, adaptive: bool, room: u64, now: i64) {
-        if self.function.load(Ordering::Relaxed) != 0 {
-            self.worth
-                .consider(&self.traits, &self.read().worth(), adaptive, room, now);
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     let mut measured: Vec<Vec<Sample>> = Vec::new();
     for sessions in counts {
         let before = total(&mut client, "hits")?;
-        let samples = each_in_turns(&targets, options.rounds_of(7), |target, _| {
+        let samples = each_in_turns(&targets, options.rounds_of(5), |target, _| {
             target.rate(*sessions, ROUND)
         })?;
         let asked = ROUND.as_secs_f64() * (samples[1].sum() + samples[2].sum());

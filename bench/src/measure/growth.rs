@@ -152,7 +152,7 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
         .into_iter()
         .filter(|ask| !options.quick || ask.what != What::Row)
         .collect();
-    let rounds = options.rounds_of(9);
+    let rounds = options.rounds_of(5);
     let before = total(client, "hits")?;
     let samples = each_in_turns(&asked, rounds, |ask, round| {
         Ok(timed(client, &ask.statement(size, round))? / f64::from(CALLS))

@@ -14,13 +14,13 @@ use crate::server::{self, DATABASE, timed, total};
 
 /// What is called in the loop, how often, what it is called here, and its goal.
 const CALLS: [(&str, u32, &str, f64); 5] = [
-    ("pg_backend_pid()", 500_000, "", 0.0),
-    ("page_cached(1, 100)", 500_000, "a hit, 100 B", 0.35),
-    ("page_cached(1, 1024)", 500_000, "a hit, 1 KB", 0.45),
-    ("page_cached(1, 102400)", 50_000, "a hit, 100 KB", 15.0),
+    ("pg_backend_pid()", 100_000, "", 0.0),
+    ("page_cached(1, 100)", 100_000, "a hit, 100 B", 0.35),
+    ("page_cached(1, 1024)", 100_000, "a hit, 1 KB", 0.45),
+    ("page_cached(1, 102400)", 20_000, "a hit, 100 KB", 15.0),
     (
         "page_cached(i % 1000, 1024)",
-        500_000,
+        100_000,
         "a hit, 1 KB, 1,000 keys in turn",
         0.45,
     ),
@@ -37,7 +37,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         client.batch_execute(&statement(call, 1000))?;
     }
     let before = total(&mut client, "hits")?;
-    let samples: [Sample; 5] = in_turns(options.rounds(), |candidate, _| {
+    let samples: [Sample; 5] = in_turns(options.rounds_of(41), |candidate, _| {
         let (call, calls, ..) = CALLS[candidate];
         Ok(timed(&mut client, &statement(call, calls))? / f64::from(calls))
     })?;
@@ -45,7 +45,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     expect_at_least(
         "hits",
         total(&mut client, "hits")? - before,
-        f64::from(calls) * options.rounds() as f64,
+        f64::from(calls) * options.rounds_of(41) as f64,
     )?;
     let figures = samples[1..]
         .iter()

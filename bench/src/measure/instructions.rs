@@ -16,11 +16,15 @@ use crate::sample::Sample;
 use crate::server::{self, DATABASE, ask};
 use crate::wire::Target;
 
-/// Calls in the sessions of a pair.
-const CALLS: [u32; 2] = [500, 2_500];
+/// Calls in the sessions of a pair. Where there are many keys, each session has had all of them before what is compared: what it
+/// learns at the first sight of a key is in both.
+const CALLS: [u32; 2] = [200, 1_200];
+const CALLS_OF_MANY: [u32; 2] = [KEYS, KEYS + 4_000];
+const CALLS_OF_SOME: [u32; 2] = [SOME_KEYS, 2 * SOME_KEYS];
 
-/// Keys, when there are many.
+/// Keys, when there are many; fewer where each takes a transaction, which callgrind makes slow.
 const KEYS: u32 = 10_000;
+const SOME_KEYS: u32 = 1_000;
 
 /// Where a cached call begins.
 const HANDLER: &str = "cached_call_handler";
@@ -53,17 +57,21 @@ pub(super) fn measure(_: &Options) -> Result<Vec<Section>> {
         observed: &observed,
     };
 
-    let nothing = counting.inside("pg_backend_pid()")?.each().total();
+    let nothing = counting.inside("pg_backend_pid()", CALLS)?.each().total();
     let mut figures = Vec::new();
     let mut add = |what: &str, value: f64| {
         figures.push(Figure::new(what, &Sample::of(vec![value]), Unit::Count));
     };
-    for (call, what) in [
-        ("page_cached(1, 100)", "100 B"),
-        ("page_cached(1, 1024)", "1 KB"),
-        ("page_cached(i % 10000, 1024)", "1 KB, 10,000 keys"),
+    for (call, what, calls) in [
+        ("page_cached(1, 100)", "100 B", CALLS),
+        ("page_cached(1, 1024)", "1 KB", CALLS),
+        (
+            "page_cached(i % 10000, 1024)",
+            "1 KB, 10,000 keys",
+            CALLS_OF_MANY,
+        ),
     ] {
-        let pair = counting.inside(call)?;
+        let pair = counting.inside(call, calls)?;
         add(
             &format!("a hit, {what}, more than a call that returns a constant"),
             pair.each().total() - nothing,
@@ -74,7 +82,7 @@ pub(super) fn measure(_: &Options) -> Result<Vec<Section>> {
         );
     }
     let [one, most] = TAGS.map(|tags| {
-        let pair = counting.inside(&format!("tagged{tags}_cached(1)"));
+        let pair = counting.inside(&format!("tagged{tags}_cached(1)"), CALLS);
         pair.map(|pair| pair.each().inclusive(HANDLER))
     });
     add(
@@ -82,22 +90,22 @@ pub(super) fn measure(_: &Options) -> Result<Vec<Section>> {
         (most? - one?) / f64::from(TAGS[1] - TAGS[0]),
     );
     let one = ["1".to_owned()];
-    let keys: Vec<String> = (1..=KEYS).map(|key| key.to_string()).collect();
+    let keys: Vec<String> = (1..=SOME_KEYS).map(|key| key.to_string()).collect();
     let constant = format!("SELECT '{answer}'::jsonb");
     let hit = "SELECT page_cached($1, 1024)";
-    let floor = counting.through(&constant, &[])?;
+    let floor = counting.through(&constant, &[], CALLS)?;
     let bound = format!("SELECT CASE WHEN $1::int > 0 THEN '{answer}'::jsonb END");
-    let through = counting.through(hit, &one)?;
+    let through = counting.through(hit, &one, CALLS)?;
     let (floor, through) = (floor.each(), through.each());
     add("a client's transaction: the floor", floor.total());
     add(
         "the floor that is sent a parameter",
-        counting.through(&bound, &one)?.each().total(),
+        counting.through(&bound, &one, CALLS)?.each().total(),
     );
     add("a hit, 1 KB, with its transaction", through.total());
     add(
-        "the same, 10,000 keys",
-        counting.through(hit, &keys)?.each().total(),
+        "the same, 1,000 keys",
+        counting.through(hit, &keys, CALLS_OF_SOME)?.each().total(),
     );
     let ratio = Sample::of(vec![floor.total() / through.total()]);
     figures.push(Figure::new("floor ÷ hit, 1 KB", &ratio, Unit::Ratio));
@@ -154,15 +162,27 @@ fn warm(cluster: &Cluster) -> Result<()> {
 }
 
 /// The sessions of a pair.
-struct Pair([Profile; 2]);
+struct Pair {
+    fewer: Profile,
+    more: Profile,
+    times: f64,
+}
 
 impl Pair {
+    /// Runs a session for each number of calls.
+    fn of(calls: [u32; 2], session: impl Fn(u32) -> Result<Profile>) -> Result<Self> {
+        Ok(Pair {
+            fewer: session(calls[0])?,
+            more: session(calls[1])?,
+            times: f64::from(calls[1] - calls[0]),
+        })
+    }
+
     fn each(&self) -> Each<'_> {
-        let [fewer, more] = &self.0;
         Each {
-            fewer,
-            more,
-            times: f64::from(CALLS[1] - CALLS[0]),
+            fewer: &self.fewer,
+            more: &self.more,
+            times: self.times,
         }
     }
 }
@@ -174,8 +194,8 @@ struct Counting<'a> {
 
 impl Counting<'_> {
     /// Calls in a loop of one statement.
-    fn inside(&self, call: &str) -> Result<Pair> {
-        let session = |calls: u32| -> Result<Profile> {
+    fn inside(&self, call: &str, calls: [u32; 2]) -> Result<Pair> {
+        Pair::of(calls, |calls| {
             let mut client = self.cluster.connect(DATABASE)?;
             let pid = ask(&mut client, "SELECT pg_backend_pid()")?.parse()?;
             client.simple_query(&format!(
@@ -183,21 +203,17 @@ impl Counting<'_> {
             ))?;
             drop(client);
             self.observed.profile(pid)
-        };
-        let pair = [session(CALLS[0])?, session(CALLS[1])?];
-        Ok(Pair(pair))
+        })
     }
 
     /// Transactions of a client.
-    fn through(&self, statement: &str, parameters: &[String]) -> Result<Pair> {
+    fn through(&self, statement: &str, parameters: &[String], calls: [u32; 2]) -> Result<Pair> {
         let socket = server::socket(self.cluster);
         let target = Target::postgres(&socket, DATABASE, statement, parameters);
-        let session = |calls: u32| -> Result<Profile> {
+        Pair::of(calls, |calls| {
             let pid = target.ask_in_one_session(calls)?;
             self.observed
                 .profile(pid.context("the server does not say its process")?)
-        };
-        let pair = [session(CALLS[0])?, session(CALLS[1])?];
-        Ok(Pair(pair))
+        })
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     let mut rates = Vec::new();
     for sessions in [1, 4] {
         let before = total(&mut client, "hits")?;
-        let samples = each_in_turns(&targets, options.rounds_of(21), |target, _| {
+        let samples = each_in_turns(&targets, options.rounds_of(15), |target, _| {
             target.rate(sessions, ROUND)
         })?;
         expect_at_least(

@@ -17,7 +17,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
         server::initialize_pgbench(cluster, "postgres", 5)?;
     }
     // Many short rounds, because little is to be told from nothing.
-    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds_of(81), |candidate, _| {
+    let [without, preloaded]: [Sample; 2] = in_turns(options.rounds_of(61), |candidate, _| {
         Load {
             clients: 2,
             length: Length::Transactions(15_000),

@@ -66,7 +66,7 @@ fn prepare(cluster: &Cluster) -> Result<()> {
 /// pgbench's own read-write load.
 fn tpcb(cluster: &Cluster, waits: &str, options: &Options) -> Result<Section> {
     let [untracked, unkeyed, keyed]: [Sample; 3] =
-        in_turns(options.rounds_of(17), |candidate, _| {
+        in_turns(options.rounds_of(13), |candidate, _| {
             Load {
                 clients: 2,
                 ..Load::of(cluster, KINDS[candidate], "@tpcb-like")

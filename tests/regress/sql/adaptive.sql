@@ -148,6 +148,12 @@ SELECT count(next_number_cached(1)) FROM generate_series(1, 2000);
 SELECT storing('next_number_cached(int,interval)');
 SELECT next_number_cached(1);
 
+-- What is volatile stays the same for as long as it is kept, whatever it costs.
+CREATE FUNCTION token() RETURNS text LANGUAGE sql VOLATILE AS 'SELECT random()::text';
+SELECT cache_function('token()', consistency => 'ttl');
+SELECT count(DISTINCT token_cached()) FROM generate_series(1, 100000);
+SELECT storing('token_cached(interval)');
+
 -- Who is nobody in particular sees nothing of it, and changes nothing.
 CREATE ROLE regress_adaptive;
 GRANT USAGE ON SCHEMA adaptive_test TO regress_adaptive;
