@@ -23,8 +23,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const FILE: &str = "pg_stat/pg_query_cache.slots";
 /// Files that make a server replay WAL that it has not written, whatever the control file says.
 const REPLAY: [&str; 3] = ["standby.signal", "recovery.signal", "backup_label"];
-/// First bytes of the file: a name and the version of its format.
-const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo2");
+/// First bytes of the file: a name and the version of its format, of which the slot of each tag is a part.
+const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo3");
 /// Words before the slots: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
 const HEAD: usize = 6;
 

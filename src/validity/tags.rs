@@ -2,10 +2,14 @@
 //! one slot invalidate too much, never too little.
 //!
 //! Slot 0 stands for what the whole cluster shares (roles, memberships), the next `DATABASES` slots for the definitions of one
-//! database each, the rest for everything else, so that a busy table never shares a slot with the definitions.
-//! The hash has to be the same after a restart: slots are saved at a clean shutdown.
+//! database each. The others are divided by how many results a tag of a kind concerns and how often it is written: functions and
+//! tables as a whole, which all entries of a function share and hardly anybody writes; the rows of a table, which every writer of it
+//! writes; names; keys, the largest part. So writers of many keys, each of which meets a slot by chance, never empty a function.
+//! Kinds and hash have to be the same after a restart: slots are saved at a clean shutdown (whoever changes them changes the magic of
+//! the file in `saved.rs`).
 
 use pgrx::pg_sys::Oid;
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The slot of roles and memberships.
@@ -70,6 +74,20 @@ impl Name {
     }
 }
 
+/// The part of the slots, `slots` in all, that tags of the kind of `tag` are hashed to.
+fn part(tag: Tag<'_>, slots: u32) -> Range<u32> {
+    let hashed = slots - RESERVED;
+    let tables = RESERVED + hashed / 32;
+    let names = tables + hashed / 8;
+    let keys = names + hashed / 8;
+    match tag {
+        Tag::Function(_) | Tag::WholeRelation(_) => RESERVED..tables,
+        Tag::Relation(_) => tables..names,
+        Tag::Named(_) => names..keys,
+        Tag::Key { .. } => keys..slots,
+    }
+}
+
 /// The slot of `tag` in `database`, given the number of slots in use.
 pub fn slot_of(database: Oid, tag: Tag<'_>, slots: u32) -> u32 {
     let hash = match tag {
@@ -91,5 +109,6 @@ pub fn slot_of(database: Oid, tag: Tag<'_>, slots: u32) -> u32 {
             xxh3_64(&[&start.bytes[..start.length], name.as_bytes()].concat())
         }
     };
-    RESERVED + (hash % u64::from(slots - RESERVED)) as u32
+    let part = part(tag, slots);
+    part.start + (hash % part.len() as u64) as u32
 }

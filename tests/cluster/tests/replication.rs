@@ -321,6 +321,16 @@ fn sales(client: &mut Client) -> Result<Vec<i64>> {
     Ok(sums)
 }
 
+/// Whether the subscriber has applied and committed all that was written. The sums alone do not tell: they may be right while a
+/// change that leaves them as they are is still on its way, or read in part before and in part after it.
+fn applied(publisher: &mut Client) -> Result<bool> {
+    holds(
+        publisher,
+        "SELECT COALESCE(bool_and(state = 'streaming' AND replay_lsn >= pg_current_wal_lsn()), false) FROM pg_stat_replication
+         WHERE application_name = 'sold'",
+    )
+}
+
 #[test]
 fn keys_partitions_and_filters_are_applied() -> Result<()> {
     for via_root in ["false", "true"] {
@@ -402,8 +412,10 @@ fn keys_partitions_and_filters_are_applied() -> Result<()> {
                 ),
             )?;
             soon("the change to be applied", || {
-                let sums = sales(&mut here)?;
-                Ok(sums[0] == expected && sums[2] == twos)
+                Ok(applied(&mut there)? && {
+                    let sums = sales(&mut here)?;
+                    sums[0] == expected && sums[2] == twos
+                })
             })
             .with_context(|| statement.to_owned())?;
             let fills = counters(&mut here, "of_region_cached")?.fills - before.fills;

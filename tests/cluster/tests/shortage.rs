@@ -39,6 +39,40 @@ fn more_computations_than_flights() -> Result<()> {
     )
 }
 
+/// Twenty times as many keys are written as there are slots. What shares no key with them stays: results that depend on another table
+/// as a whole, and those under names, though names of other results are invalidated all the time.
+#[test]
+fn more_keys_and_names_than_slots() -> Result<()> {
+    let cluster = with_extension(quiet("shortage-slots").setting("pg_query_cache.memory", "4MB"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE TABLE orders (customer integer, amount integer);
+         CREATE TABLE rates (currency integer PRIMARY KEY, rate integer);
+         INSERT INTO rates SELECT i, i FROM generate_series(1, 20) AS i;
+         CREATE FUNCTION rate(n integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT rate FROM rates WHERE currency = n';
+         CREATE FUNCTION constant(n integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT n + 0';
+         SELECT cache_track_table('orders', '{customer}'), cache_track_table('rates'),
+                cache_function('rate(integer)'), cache_function('constant(integer)')",
+    )?;
+    let ask = "SELECT sum(rate_cached(i) + constant_cached(i)) FROM generate_series(1, 20) AS i";
+    let fills = "SELECT fills FROM cache_stats()";
+    let expected = number(&mut client, ask)?;
+    let before = number(&mut client, fills)?;
+    assert_eq!(before, 40);
+    client.batch_execute("INSERT INTO orders SELECT i, i FROM generate_series(1, 20000) AS i")?;
+    assert_eq!(number(&mut client, ask)?, expected);
+    client.batch_execute(
+        "DO $$ BEGIN FOR i IN 1..2000 LOOP PERFORM invalidate_cache(ARRAY['other:' || i]); END LOOP; END $$",
+    )?;
+    assert_eq!(number(&mut client, ask)?, expected);
+    assert_eq!(number(&mut client, fills)?, before);
+    // What was written is noticed all the same.
+    client.batch_execute("UPDATE rates SET rate = rate + 1 WHERE currency = 1")?;
+    assert_eq!(number(&mut client, ask)?, expected + 1);
+    assert_eq!(number(&mut client, fills)?, before + 20);
+    Ok(())
+}
+
 /// More functions than have rows of statistics, and more relations than can be asked for at once.
 #[test]
 fn more_functions_and_requests_than_places() -> Result<()> {
