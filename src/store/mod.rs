@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! area      = header, validity slots, function statistics, times of writers, flights, partitions
-//! partition = head, buckets, next[], state[], credit[], blocks[]
-//! entry     = head block (fixed fields), then a chain of blocks: dependencies, key, value
+//! partition = head, buckets, maps of taken blocks and of heads, ghosts, credits, blocks
+//! entry     = a chain of extents, mostly one: fixed fields, dependencies, rest of the key, value
 //! ```
 //!
 //! * `layout`: sizes and offsets, computed once from `pg_query_cache.memory`
 //! * `area`: attaching to it, at start and after a crash; `hooks`: when that happens
 //! * `locks`: what there is to be locked
-//! * `partition`: blocks, chains, buckets; what is guarded by what
+//! * `partition`: entries, buckets, blocks and the bytes in them; what is guarded by what
 //! * `lookup`: reading an entry without a lock
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait

@@ -75,48 +75,35 @@ pub struct Counted {
 pub const FIELDS: usize = 10;
 
 impl Counted {
+    /// The fields, each in its place.
+    fn places(&mut self) -> [&mut u64; FIELDS] {
+        [
+            &mut self.hits,
+            &mut self.stored,
+            &mut self.invalidated,
+            &mut self.expired,
+            &mut self.computing_ns,
+            &mut self.storing_ns,
+            &mut self.measured_hits,
+            &mut self.hits_ns,
+            &mut self.runs,
+            &mut self.runs_ns,
+        ]
+    }
+
     /// The fields, in their order.
     pub fn fields(&self) -> [u64; FIELDS] {
-        [
-            self.hits,
-            self.stored,
-            self.invalidated,
-            self.expired,
-            self.computing_ns,
-            self.storing_ns,
-            self.measured_hits,
-            self.hits_ns,
-            self.runs,
-            self.runs_ns,
-        ]
+        let mut copy = *self;
+        copy.places().map(|field| *field)
     }
 
     /// What [`Counted::fields`] returns, as it was.
     pub fn from_fields(fields: [u64; FIELDS]) -> Self {
-        let [
-            hits,
-            stored,
-            invalidated,
-            expired,
-            computing_ns,
-            storing_ns,
-            measured_hits,
-            hits_ns,
-            runs,
-            runs_ns,
-        ] = fields;
-        Counted {
-            hits,
-            stored,
-            invalidated,
-            expired,
-            computing_ns,
-            storing_ns,
-            measured_hits,
-            hits_ns,
-            runs,
-            runs_ns,
+        let mut counted = Counted::default();
+        for (place, field) in counted.places().into_iter().zip(fields) {
+            *place = field;
         }
+        counted
     }
 
     /// What has been counted since. Counters that were set back have counted nothing.

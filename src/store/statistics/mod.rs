@@ -1,0 +1,19 @@
+//! Counters: one row per cached function in shared memory, collected per backend and handed over in batches.
+//!
+//! * `counts`: the counters of a function as plain numbers, and what is calculated from them
+//! * `functions`: the rows in shared memory; beside the counters, what was learned and noted of a function
+//! * `pending`: what a backend has counted, and when it hands it over
+//!
+//! ```text
+//! call ── count ─▶ pending (this backend) ── hand_over ─▶ functions (shared memory) ── read_all ─▶ Counts
+//! ```
+//!
+//! Locks: counting takes none. Counters in shared memory are atomic; a function gets its row under the functions' lock.
+
+mod counts;
+mod functions;
+mod pending;
+
+pub use counts::Counts;
+pub use functions::{FUNCTION_BYTES, Functions};
+pub use pending::{charge, count, count_hit, hand_over, hand_over_if_due, judge, measured};
