@@ -393,6 +393,10 @@ pub fn amend(area: Area, id: EntryId, change: impl FnOnce(&mut EntryHead)) -> bo
     alive
 }
 
+/// So many hits of an entry handed over at once make it the first of its bucket. One alone says little, and where all keys are asked at
+/// random nothing is gained by an order.
+const OFTEN: u32 = 2;
+
 /// Adds hits to entries, those that are gone left out. The lock of each partition is taken once.
 pub fn add_hits(area: Area, mut hits: Vec<(EntryId, u32)>) {
     hits.sort_unstable_by_key(|(entry, _)| (entry.partition, entry.block));
@@ -404,6 +408,9 @@ pub fn add_hits(area: Area, mut hits: Vec<(EntryId, u32)>) {
                 // SAFETY: the lock is held; the entry lives.
                 let hits = unsafe { &mut (*partition.entry(entry.block)).hits };
                 *hits = hits.saturating_add(*more);
+                if *more >= OFTEN {
+                    partition.put_first(entry.block);
+                }
             }
         }
     }

@@ -48,11 +48,13 @@ pub fn find(area: Area, hash: u64, key: &[u8]) -> Option<Found> {
             if !partition.has(block) {
                 break;
             }
-            let head = partition.copy_entry(block);
-            if head.may_have(hash, key) {
-                let mut cursor = partition.payload(block);
-                cursor.skip(head.dependency_bytes());
-                let same = cursor.equals(&key[key.len() - head.key_rest()..]);
+            if partition.hash_of(block) == hash {
+                let head = partition.copy_entry(block);
+                let same = head.may_have(hash, key) && {
+                    let mut cursor = partition.payload(block);
+                    cursor.skip(head.dependency_bytes());
+                    cursor.equals(&key[key.len() - head.key_rest()..])
+                };
                 if !partition.unchanged(hash, bucket) {
                     continue 'attempts;
                 }

@@ -2,6 +2,9 @@
 //!
 //! All at random is bound by the processor's caches, not by what is computed: each hit touches memory that nobody has touched for long.
 //! A table's rows by primary key, all in shared buffers, are asked in the same two ways beside it.
+//!
+//! The sizes are measured minutes apart, in which a machine of many tenants becomes faster and slower. So at each size another server
+//! takes part in the turns whose cache has a thousand entries throughout, and what is compared is how many times as long a hit takes.
 
 use anyhow::{Result, ensure};
 use pg_query_cache_harness::Cluster;
@@ -45,10 +48,16 @@ enum What {
     /// A call that returns its argument: what a loop costs.
     Nothing,
     Entry,
+    /// An entry of the server that has a thousand of them throughout.
+    Reference,
     Row,
 }
 
-const ASKED: [Ask; 6] = [
+const ASKED: [Ask; 7] = [
+    Ask {
+        what: What::Reference,
+        all: false,
+    },
     Ask {
         what: What::Nothing,
         all: false,
@@ -85,7 +94,7 @@ impl Ask {
         };
         let call = match self.what {
             What::Nothing => format!("abs({key})"),
-            What::Entry => format!("page_cached({key}, 1024)"),
+            What::Entry | What::Reference => format!("page_cached({key}, 1024)"),
             What::Row => format!("(SELECT answer FROM million WHERE id = {key})"),
         };
         // Another part of the keys in each round, or the few that are asked stay in the processor's caches.
@@ -99,6 +108,9 @@ impl Ask {
 struct Level {
     few: Sample,
     all: Sample,
+    /// Divided by what a hit takes where there are a thousand entries, in the same round.
+    few_relative: Sample,
+    all_relative: Sample,
     few_rows: Sample,
     all_rows: Sample,
     client: Sample,
@@ -122,8 +134,14 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
             ("pg_query_cache.flush_interval", "0"),
         ],
     )?;
-    server::create_database(&cluster, DATABASE, &[include_str!("../../sql/subject.sql")])?;
+    let reference =
+        server::start_with("bench-reference", &[("pg_query_cache.flush_interval", "0")])?;
+    for cluster in [&cluster, &reference] {
+        server::create_database(cluster, DATABASE, &[include_str!("../../sql/subject.sql")])?;
+    }
     let mut client = cluster.connect(DATABASE)?;
+    let mut thousand = reference.connect(DATABASE)?;
+    thousand.batch_execute(&fill(SIZES[0]))?;
     if !options.quick {
         cluster.psql(DATABASE, TABLE)?;
         client.batch_execute(
@@ -132,10 +150,13 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     }
     let mut levels = Vec::new();
     for size in sizes {
-        client.batch_execute(&format!(
-            "SELECT count(page_cached(k, 1024)) FROM generate_series(0, {size} - 1) k"
-        ))?;
-        levels.push(level(&cluster, &mut client, *size, options)?);
+        client.batch_execute(&fill(*size))?;
+        levels.push(level(
+            &cluster,
+            [&mut client, &mut thousand],
+            *size,
+            options,
+        )?);
     }
     let evicted = total(&mut client, "evictions")? + total(&mut client, "no_room")?;
     let entries = total(&mut client, "entries")?;
@@ -147,7 +168,17 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Section>> {
     Ok(vec![section(sizes, &levels, options)])
 }
 
-fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -> Result<Level> {
+/// Has so many entries stored.
+fn fill(size: u32) -> String {
+    format!("SELECT count(page_cached(k, 1024)) FROM generate_series(0, {size} - 1) k")
+}
+
+fn level(
+    cluster: &Cluster,
+    [client, thousand]: [&mut Client; 2],
+    size: u32,
+    options: &Options,
+) -> Result<Level> {
     let asked: Vec<Ask> = ASKED
         .into_iter()
         .filter(|ask| !options.quick || ask.what != What::Row)
@@ -155,6 +186,10 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
     let rounds = options.rounds_of(5);
     let before = total(client, "hits")?;
     let samples = each_in_turns(&asked, rounds, |ask, round| {
+        let client = match ask.what {
+            What::Reference => &mut *thousand,
+            _ => &mut *client,
+        };
         Ok(timed(client, &ask.statement(size, round))? / f64::from(CALLS))
     })?;
     expect_at_least(
@@ -167,6 +202,7 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
         place.map_or(Sample::of(vec![f64::NAN]), |place| samples[place].clone())
     };
     let net = |what, all| of(what, all).minus(&of(What::Nothing, all));
+    let reference = of(What::Reference, false).minus(&of(What::Nothing, false));
 
     let answer = ask(client, "SELECT page(1, 1024)")?.replace('\'', "''");
     let random = format!("\\set k random(0, {size} - 1)\n");
@@ -177,9 +213,12 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
     let [floor, hit]: [Sample; 2] = in_turns(options.rounds_of(5), |candidate, _| {
         Load::of(cluster, DATABASE, &scripts[candidate]).tps()
     })?;
+    let (few, all) = (net(What::Entry, false), net(What::Entry, true));
     Ok(Level {
-        few: net(What::Entry, false),
-        all: net(What::Entry, true),
+        few_relative: few.over(&reference),
+        all_relative: all.over(&reference),
+        few,
+        all,
         few_rows: net(What::Row, false),
         all_rows: net(What::Row, true),
         client: hit.over(&floor),
@@ -189,11 +228,22 @@ fn level(cluster: &Cluster, client: &mut Client, size: u32, options: &Options) -
 fn section(sizes: &[u32], levels: &[Level], options: &Options) -> Section {
     let grown = |of: fn(&Level) -> &Sample| levels.iter().map(of).cloned().collect::<Vec<_>>();
     let (few, all, client) = (grown(|l| &l.few), grown(|l| &l.all), grown(|l| &l.client));
+    let (few_relative, all_relative) = (grown(|l| &l.few_relative), grown(|l| &l.all_relative));
     let (few_rows, all_rows) = (grown(|l| &l.few_rows), grown(|l| &l.all_rows));
     let mut figures = Vec::new();
     for (name, samples, unit) in [
         ("a hit, the same 1,000 keys", &few, Unit::Us),
         ("a hit, all keys at random", &all, Unit::Us),
+        (
+            "a hit, the same 1,000 keys ÷ where there are 1,000",
+            &few_relative,
+            Unit::Ratio,
+        ),
+        (
+            "a hit, all keys at random ÷ where there are 1,000",
+            &all_relative,
+            Unit::Ratio,
+        ),
         (
             "hit ÷ floor through a client, all keys at random",
             &client,
@@ -233,8 +283,8 @@ fn section(sizes: &[u32], levels: &[Level], options: &Options) -> Section {
         )
     };
     let goal = |figure: Figure| figure.goal(Goal::AtMost(1.2));
-    figures.push(goal(flat("a hit, the same 1,000 keys", &few)));
-    let random = flat("a hit, all keys at random", &all);
+    figures.push(goal(flat("a hit, the same 1,000 keys", &few_relative)));
+    let random = flat("a hit, all keys at random", &all_relative);
     // A machine's caches decide it, which differ.
     figures.push(if options.quick { random } else { goal(random) });
     figures.push(goal(flat("hit ÷ floor through a client", &client)));
