@@ -15,7 +15,7 @@ pub(super) enum Course {
     Steady,
     /// In the time in which several times as many keys are asked for as there is room for.
     Shifting,
-    /// Before a policy could know what is asked for more than once: shown, without a goal.
+    /// Before a policy could know what is asked for more than once.
     Hasty,
 }
 
