@@ -4,7 +4,7 @@
 //! Slot 0 stands for what the whole cluster shares (roles, memberships), the next `DATABASES` slots for the definitions of one
 //! database each. The others are divided by how many results a tag of a kind concerns and how often it is written: functions and
 //! tables as a whole, which all entries of a function share and hardly anybody writes; the rows of a table, which every writer of it
-//! writes; names; keys, the largest part. So writers of many keys, each of which meets a slot by chance, never empty a function.
+//! writes; names; keys, half of them. So writers of many keys, each of which meets a slot by chance, never empty a function.
 //! Kinds and hash have to be the same after a restart: slots are saved at a clean shutdown (whoever changes them changes the magic of
 //! the file in `saved.rs`).
 
@@ -77,7 +77,7 @@ impl Name {
 /// The part of the slots, `slots` in all, that tags of the kind of `tag` are hashed to.
 fn part(tag: Tag<'_>, slots: u32) -> Range<u32> {
     let hashed = slots - RESERVED;
-    let tables = RESERVED + hashed / 32;
+    let tables = RESERVED + hashed / 4;
     let names = tables + hashed / 8;
     let keys = names + hashed / 8;
     match tag {

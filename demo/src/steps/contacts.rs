@@ -16,7 +16,7 @@ const LIMIT: f64 = 100.0 * 1024.0 * 1024.0;
 /// Computing the summary of the largest enterprise takes at least so many times as long as a hit.
 const TARGET: f64 = 500.0;
 
-/// Tags of keys share the slots that writes are noted in, 24,489 of them in 100 MB: a write may concern so many summaries by chance, which are
+/// Tags of keys share the slots that writes are noted in, 17,036 of them in 100 MB: a write may concern so many summaries by chance, which are
 /// then computed anew without need.
 const CHANCE: f64 = 0.005;
 
