@@ -62,16 +62,19 @@ impl Functions {
         unsafe { std::slice::from_raw_parts(self.base, self.count as usize) }
     }
 
-    pub(super) fn row_of(&self, database: u32, function: u32) -> Option<&'static FunctionRow> {
+    /// The rows in the order in which that of a function is looked for, from where its number points to. Row 0 is not among them.
+    fn probe(&self, database: u32, function: u32) -> impl Iterator<Item = &'static FunctionRow> {
         let rows = self.rows();
         let start = 1
             + (function as usize)
                 .wrapping_mul(31)
                 .wrapping_add(database as usize)
                 % (rows.len() - 1);
-        let probe = (start..rows.len()).chain(1..start);
-        for index in probe {
-            let row = &rows[index];
+        rows[start..].iter().chain(&rows[1..start])
+    }
+
+    pub(super) fn row_of(&self, database: u32, function: u32) -> Option<&'static FunctionRow> {
+        for row in self.probe(database, function) {
             match row.function.load(Ordering::Acquire) {
                 0 => return None,
                 present
@@ -90,14 +93,7 @@ impl Functions {
             return row;
         }
         let _guard = lock_functions();
-        let rows = self.rows();
-        let start = 1
-            + (function as usize)
-                .wrapping_mul(31)
-                .wrapping_add(database as usize)
-                % (rows.len() - 1);
-        for index in (start..rows.len()).chain(1..start) {
-            let row = &rows[index];
+        for row in self.probe(database, function) {
             let present = row.function.load(Ordering::Relaxed);
             if present == function && row.database.load(Ordering::Relaxed) == database {
                 return row;
@@ -108,7 +104,7 @@ impl Functions {
                 return row;
             }
         }
-        &rows[0]
+        &self.rows()[0]
     }
 
     /// What has been learned of a function.
