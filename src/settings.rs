@@ -28,6 +28,8 @@ static VALUE_NAMESPACE: GucSetting<ValueNamespace> =
     GucSetting::<ValueNamespace>::new(ValueNamespace::Shared);
 static MAX_VALUES: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static CLOCK_OFFSET_S: GucSetting<i32> = GucSetting::<i32>::new(0);
+static ASSUMED_HIT_NS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static ASSUMED_RUN_NS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Smallest memory tier in MB: one partition with room for the slots, the statistics and a few thousand entries.
 pub const MEMORY_MIN_MB: i32 = 4;
@@ -96,6 +98,20 @@ pub fn max_values() -> i64 {
 #[inline(always)]
 pub fn clock_offset_us() -> i64 {
     i64::from(CLOCK_OFFSET_S.get()) * 1_000_000
+}
+
+/// What a hit that took `ns` nanoseconds is said to have taken. For tests, which must not depend on how fast the machine is.
+pub fn hit_ns(ns: u64) -> u64 {
+    assumed(&ASSUMED_HIT_NS).unwrap_or(ns)
+}
+
+/// The same of a run of the function.
+pub fn run_ns(ns: u64) -> u64 {
+    assumed(&ASSUMED_RUN_NS).unwrap_or(ns)
+}
+
+fn assumed(setting: &GucSetting<i32>) -> Option<u64> {
+    u64::try_from(setting.get()).ok().filter(|ns| *ns != 0)
 }
 
 /// Defines the settings. Those that size shared memory exist only when the library is preloaded.
@@ -229,6 +245,21 @@ pub fn define(preloading: bool) {
         GucContext::Suset,
         GucFlags::UNIT_S | GucFlags::NO_SHOW_ALL,
     );
+    for (name, setting) in [
+        (c"pg_query_cache.assumed_hit", &ASSUMED_HIT_NS),
+        (c"pg_query_cache.assumed_run", &ASSUMED_RUN_NS),
+    ] {
+        GucRegistry::define_int_guc(
+            name,
+            c"Takes the place of measured times when it is judged whether caching a function pays, in nanoseconds.",
+            c"For tests of that judgement; 0 measures.",
+            setting,
+            0,
+            1_000_000_000,
+            GucContext::Suset,
+            GucFlags::NO_SHOW_ALL,
+        );
+    }
     #[cfg(feature = "fault_injection")]
     crate::fault::define();
     if preloading {

@@ -16,6 +16,7 @@ use super::outcome::{Outcome, Reason};
 use super::{Decision, bypass, refresh};
 use crate::compat;
 use crate::language::function::CachedFunction;
+use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::lookup::Found;
 use crate::store::statistics::{count, hand_over, judge};
@@ -106,14 +107,14 @@ pub(super) fn runs_instead(area: Area, function: &CachedFunction, found: &Found)
 #[cold]
 #[inline(never)]
 pub(super) fn hit(area: Area, call: &Call<'_>, began: Instant) {
-    let ns = began.elapsed().as_nanos() as u64;
+    let ns = settings::hit_ns(began.elapsed().as_nanos() as u64);
     count(call.function.oid, Outcome::Hit { ns });
     judge(area, call.function.oid, call.function.adaptive);
 }
 
 /// A run of the function whose time was taken. Of one that is stored it is judged at once, so that no more are run than are needed.
 pub(super) fn ran(function: pg_sys::Oid, began: Instant) {
-    let ns = began.elapsed().as_nanos() as u64;
+    let ns = settings::run_ns(began.elapsed().as_nanos() as u64);
     let Some(area) = area() else { return };
     count(function, Outcome::Ran { ns });
     let traits = area.functions().traits(compat::database(), function);

@@ -38,11 +38,15 @@ const ASSUMED_HIT_NS: f64 = 500.0;
 const MARGIN: f64 = 2.0;
 /// Running so many times as long as a hit makes one come back that was cheap to run.
 const DEARER: f64 = 1.5;
-/// From so many times a hit on, running a function is not worth measuring any further …
+/// From so many times a hit on, running a function is not worth measuring any further, if enough runs say so that a few which the machine
+/// held up cannot be the reason …
 const CLEARLY_DEAR: f64 = 2.0;
-/// … and from so many times on, the first few runs say so. The very first one looks things up that later ones know.
+const ENOUGH_TO_BE_CLEAR: u64 = 128;
+/// … from so many times on, if some do …
+const DEAR: f64 = 16.0;
+/// … and from so many times on, the first few runs say so.
 const VERY_DEAR: f64 = 50.0;
-const FIRST_FEW: u64 = 4;
+const FIRST_FEW: u64 = 3;
 /// Storing what is not asked for again is worth a rest only if it takes more than this part of running the function.
 const NOTICEABLE: f64 = 0.05;
 
@@ -259,7 +263,11 @@ pub fn is_clearly_dear(counted: &Counted) -> bool {
     let hit_ns = counted.hit_ns().unwrap_or(ASSUMED_HIT_NS);
     let very = counted.runs >= FIRST_FEW
         && mean(counted.runs_ns, counted.runs).is_some_and(|run_ns| run_ns > VERY_DEAR * hit_ns);
-    very || measured_run(counted).is_some_and(|run_ns| run_ns > CLEARLY_DEAR * hit_ns)
+    let times = match counted.runs {
+        ENOUGH_TO_BE_CLEAR.. => CLEARLY_DEAR,
+        _ => DEAR,
+    };
+    very || measured_run(counted).is_some_and(|run_ns| run_ns > times * hit_ns)
 }
 
 /// What a trial of a resting function says.

@@ -3,6 +3,7 @@
 //! * `counts`: the counters of a function as plain numbers, and what is calculated from them
 //! * `functions`: the rows in shared memory; beside the counters, what was learned and noted of a function
 //! * `pending`: what a backend has counted, and when it hands it over
+//! * `samples`: what of the times measured counts
 //!
 //! ```text
 //! call ── count ─▶ pending (this backend) ── hand_over ─▶ functions (shared memory) ── read_all ─▶ Counts
@@ -13,6 +14,7 @@
 mod counts;
 mod functions;
 mod pending;
+mod samples;
 
 pub use counts::Counts;
 pub use functions::{FUNCTION_BYTES, Functions};

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use super::counts::Counts;
+use super::samples::Samples;
 use crate::backend::Backend;
 use crate::call::outcome::{Outcome, Verdict};
 use crate::fault::{self, Point};
@@ -38,6 +39,9 @@ const MEASURED: u64 = 256;
 /// More count for their function only.
 const BATCH_ENTRIES: usize = 1 << 15;
 
+/// So many functions can be between two samples at the same time.
+const MEASURED_FUNCTIONS: usize = 1024;
+
 /// What this backend has counted and not handed over yet.
 struct Pending {
     /// All calls of this backend.
@@ -45,6 +49,8 @@ struct Pending {
     /// Of which these are handed over.
     handed_over: u64,
     functions: Vec<(u32, Counts)>,
+    /// Times of hits and of runs that do not count yet, of functions that were measured in this session.
+    times: NumberMap<u32, (Samples, Samples)>,
     /// Functions to be judged, and whether they may rest.
     judged: Vec<(u32, bool)>,
     entries: NumberMap<EntryId, u32>,
@@ -56,6 +62,7 @@ static PENDING: Backend<RefCell<Pending>> = Backend::new(RefCell::new(Pending {
     calls: 0,
     handed_over: 0,
     functions: Vec::new(),
+    times: number_map(),
     judged: Vec::new(),
     entries: number_map(),
     charges: number_map(),
@@ -74,6 +81,14 @@ impl Pending {
             }
         };
         &mut self.functions[index].1
+    }
+
+    /// Times of hits and of runs. If a session measures too many functions all begin anew.
+    fn times(&mut self, function: pg_sys::Oid) -> &mut (Samples, Samples) {
+        if self.times.len() >= MEASURED_FUNCTIONS {
+            self.times.clear();
+        }
+        self.times.entry(function.to_u32()).or_default()
     }
 }
 
@@ -144,12 +159,18 @@ pub fn count(function: pg_sys::Oid, outcome: Outcome) {
                 counts.storing_ns += storing_ns;
             }
             Outcome::Hit { ns } => {
-                counts.measured_hits += 1;
-                counts.hits_ns += ns;
+                if let Some(said) = pending.times(function).0.take(ns) {
+                    let counts = pending.of(function);
+                    counts.measured_hits += said.samples;
+                    counts.hits_ns += said.ns;
+                }
             }
             Outcome::Ran { ns } => {
-                counts.runs += 1;
-                counts.runs_ns += ns;
+                if let Some(said) = pending.times(function).1.take(ns) {
+                    let counts = pending.of(function);
+                    counts.runs += said.samples;
+                    counts.runs_ns += said.ns;
+                }
             }
             Outcome::Verified(verdict) => {
                 counts.verified += 1;
