@@ -31,7 +31,7 @@ const SUPERUSER: &str = "postgres";
 const SETTINGS_FILE: &str = "harness.conf";
 
 /// How long a start, a stop or a recovery may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How much of the server's log an error message shows.
 const LOG_TAIL_LINES: usize = 30;
