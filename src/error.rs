@@ -38,6 +38,8 @@ pub enum Error {
     NotTrackable(String, String),
     /// The library is not preloaded.
     NotPreloaded,
+    /// A transaction that has created the extension is to be prepared.
+    CreatedHere,
     /// Something is NULL that must not be: message.
     NullValue(String),
     /// Larger than what is allowed: message, detail.
@@ -153,6 +155,12 @@ impl Error {
                 "pg_query_cache must be loaded via shared_preload_libraries".into(),
                 None,
                 Some(PRELOAD_HINT.into()),
+            ),
+            Error::CreatedHere => (
+                ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot PREPARE a transaction that has created extension pg_query_cache".into(),
+                None,
+                None,
             ),
             Error::NullValue(message) => (ERRCODE_NULL_VALUE_NOT_ALLOWED, message, None, None),
             Error::TooLarge(message, detail) => {

@@ -4,6 +4,11 @@
 //! `table → store`. Start reading at `call`. Values of the application (`values`) are rows with the same memory in front of them;
 //! `warming` makes calls for those who would make them.
 
+#![deny(ffi_unwind_calls)]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("the fences between Rust and the server need panic = \"unwind\"");
+
 mod api;
 mod backend;
 mod behalf;
@@ -13,6 +18,7 @@ mod configuration;
 mod dependencies;
 mod error;
 mod fault;
+mod gate;
 mod language;
 mod numbers;
 mod server;
@@ -102,6 +108,7 @@ extern "C-unwind" fn _PG_init() {
     if !preloading {
         return;
     }
+    gate::watch_catalog();
     dependencies::relations::watch_catalog();
     transaction::watch();
     dependencies::executor::install();

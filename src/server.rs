@@ -7,10 +7,17 @@
 //! * Calls that pass control to the user's code (`standard_…`, a base function) use the declarations below. An ERROR jumps
 //!   straight over our frames, so **no value with a destructor may be alive in a frame across such a call**; whatever has to be
 //!   undone is undone by the transaction callbacks (`crate::transaction`).
-//! * Everything else of ours runs inside [`guarded`], which turns Rust panics and pgrx errors into ordinary ERRORs.
+//! * Everything else of ours runs behind a fence: [`guarded`] turns Rust panics and pgrx errors into ordinary ERRORs; [`fenced`] is for
+//!   callbacks in which nothing may be raised (after the commit record, at the end of a process, while messages of invalidation are
+//!   processed), says in the log what went wrong and goes on. `scripts/lint-fences` finds a function for C that has neither.
+//!
+//! An ERROR is no unwinding: it restores the stack where somebody waits for it. The declarations say `extern "C"`, since no panic comes
+//! out of the server: whatever of ours it calls is fenced.
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_void};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `body`; a panic in it, or an error raised through pgrx, becomes a PostgreSQL ERROR raised from this frame.
 ///
@@ -23,14 +30,61 @@ pub unsafe fn guarded<R>(body: impl FnOnce() -> R) -> R {
     unsafe { pg_sys::submodules::panic::pgrx_extern_c_guard(body) }
 }
 
+/// Runs `body` where nothing may be raised. If it panics, or the server raised an ERROR in it, the log says so.
+///
+/// # Safety
+/// The caller's frames up to the server hold no value with a destructor.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub unsafe fn fenced(place: &'static str, body: impl FnOnce()) {
+    // SAFETY: variables of the backend. An ERROR resets them, and whoever called us counts on them.
+    let held = unsafe {
+        (
+            pg_sys::InterruptHoldoffCount,
+            pg_sys::QueryCancelHoldoffCount,
+            pg_sys::CurrentMemoryContext,
+        )
+    };
+    if let Err(problem) = catch_unwind(AssertUnwindSafe(body)) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::InterruptHoldoffCount = held.0;
+            pg_sys::QueryCancelHoldoffCount = held.1;
+            pg_sys::CurrentMemoryContext = held.2;
+        }
+        swallow(place, problem);
+    }
+}
+
+#[cold]
+fn swallow(place: &'static str, problem: Box<dyn std::any::Any + Send>) {
+    use pg_sys::panic::CaughtError;
+    let message = match problem.downcast_ref::<CaughtError>() {
+        Some(error) => crate::error::message_of(error),
+        None => match (
+            problem.downcast_ref::<&str>(),
+            problem.downcast_ref::<String>(),
+        ) {
+            (Some(message), _) => (*message).to_owned(),
+            (_, Some(message)) => message.clone(),
+            _ => "unknown panic".to_owned(),
+        },
+    };
+    // Not through the server, which could raise another.
+    let _ = writeln!(
+        std::io::stderr(),
+        "pg_query_cache: {place} failed: {message}"
+    );
+}
+
 #[allow(unsafe_code, missing_docs)]
 mod declared {
     use super::*;
-    unsafe extern "C-unwind" {
+    unsafe extern "C" {
+        pub fn check_stack_depth();
         pub fn palloc(size: usize) -> *mut c_void;
         pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;
         pub fn pfree(pointer: *mut c_void);
-        pub fn die(signal: c_int);
         pub fn enable_timeout_after(timeout: c_int, delay_ms: c_int);
         pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
@@ -129,6 +183,10 @@ mod declared {
         pub static locale_monetary: *const c_char;
         pub static locale_numeric: *const c_char;
         pub static locale_time: *const c_char;
+    }
+    // Given to the server as the handler of a signal, never called by us.
+    unsafe extern "C-unwind" {
+        pub fn die(signal: c_int);
     }
 }
 pub use declared::*;

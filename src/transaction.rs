@@ -1,13 +1,14 @@
 //! What happens when a transaction or a backend ends: own writes are forgotten or taken back, fills that an ERROR cut short are
-//! cleared, counts are handed over.
+//! cleared, counts are handed over. Behind a closed gate ([`crate::gate`]) nothing of that has happened.
 
 #![allow(unsafe_code)]
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{session, temporary};
+use crate::dependencies::{session, temporary, utility};
 use crate::fault::{self, Point};
-use crate::server::guarded;
+use crate::gate;
+use crate::server::{fenced, guarded};
 use crate::store::area::{Area, area};
 use crate::store::{progress, statistics};
 use crate::table::write_behind;
@@ -32,6 +33,7 @@ pub fn watch() {
 pub fn prepare(_area: Area) {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     if !PREPARED.load(Ordering::Relaxed) {
+        gate::concerns();
         PREPARED.store(true, Ordering::Relaxed);
         // SAFETY: a function with the signature that the server wants; runs while shared memory is still attached.
         unsafe { pg_sys::before_shmem_exit(Some(backend_exit), pg_sys::Datum::from(0)) };
@@ -41,7 +43,7 @@ pub fn prepare(_area: Area) {
 unsafe extern "C-unwind" fn backend_exit(_code: i32, _argument: pg_sys::Datum) {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
-        guarded(|| {
+        fenced("end of a process", || {
             if let Some(area) = area() {
                 statistics::hand_over(area);
                 progress::process_exits(area);
@@ -54,16 +56,40 @@ unsafe extern "C-unwind" fn transaction_event(
     event: pg_sys::XactEvent::Type,
     _: *mut std::ffi::c_void,
 ) {
+    if !gate::is_concerned() {
+        return;
+    }
+    let may_raise = matches!(
+        event,
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE
+    );
     // SAFETY: no value with a destructor is alive in this frame.
-    unsafe { guarded(|| on_transaction_event(event)) }
+    unsafe {
+        match may_raise {
+            true => guarded(|| before_end(event)),
+            false => fenced("end of a transaction", || on_transaction_event(event)),
+        }
+    }
+}
+
+/// The transaction is about to commit or to be prepared.
+fn before_end(event: pg_sys::XactEvent::Type) {
+    let Some(area) = area() else { return };
+    let preparing = event == pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE;
+    utility::mark_owed(area, gate::before_commit(area, preparing));
+    if preparing {
+        own::keep_registered();
+    } else {
+        fault::point(Point::Committing);
+    }
 }
 
 fn on_transaction_event(event: pg_sys::XactEvent::Type) {
     let Some(area) = area() else { return };
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => fault::point(Point::Committing),
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             fault::fenced(Point::Committed);
+            gate::transaction_ended(area);
             configuration::committed(area);
             own::forget();
             temporary::transaction_ended();
@@ -73,8 +99,8 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             remember::transaction_ended();
             statistics::hand_over_if_due(area);
         }
-        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => own::keep_registered(),
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            gate::transaction_ended(area);
             configuration::forget();
             own::forget();
             temporary::transaction_ended();
@@ -83,6 +109,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             remember::transaction_ended();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            gate::transaction_ended(area);
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(area, unsafe { view::own_xid() });
             configuration::forget();
@@ -105,9 +132,12 @@ unsafe extern "C-unwind" fn subtransaction_event(
     _parent: pg_sys::SubTransactionId,
     _: *mut std::ffi::c_void,
 ) {
+    if !gate::is_concerned() {
+        return;
+    }
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
-        guarded(|| {
+        fenced("end of a savepoint", || {
             let level = pg_sys::GetCurrentTransactionNestLevel();
             match event {
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {

@@ -280,6 +280,7 @@ pub extern "C" fn pg_finfo_pgqc_cache_remember() -> &'static pg_sys::Pg_finfo_re
 pub unsafe extern "C-unwind" fn pgqc_cache_remember(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> pg_sys::Datum {
+    // Fence: parts of `remember`, since the query runs outside of any.
     // SAFETY: the server's call; no value with a destructor is alive in this frame.
     unsafe { remember::remember(fcinfo) }
 }

@@ -98,6 +98,10 @@ pub unsafe fn call(
 #[inline(always)]
 pub unsafe fn invoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fmgr_info filled the pointer.
+    #[allow(
+        ffi_unwind_calls,
+        reason = "a function of the server's or of a library raises ERRORs"
+    )]
     unsafe {
         match (*(*fcinfo).flinfo).fn_addr {
             Some(address) => address(fcinfo),

@@ -43,6 +43,7 @@ mod watched;
 use crate::backend::Backend;
 use crate::dependencies::{definitions, temporary};
 use crate::fault::{self, Point};
+use crate::gate;
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
 use crate::language::signature::interval_us;
@@ -72,6 +73,9 @@ use std::time::Instant;
 /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
 static KEY: Backend<Cell<Vec<u8>>> = Backend::new(Cell::new(Vec::new()));
 
+/// By how much, in microseconds, the clocks of two processes may differ.
+const CLOCK_JITTER_US: i64 = 10_000_000;
+
 /// What the first part of a call decided.
 enum Decision {
     /// The result, ready to be returned.
@@ -96,6 +100,8 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: no value with a destructor is alive in this frame or in its caller's. The base function runs outside of `guarded`,
     // so its errors reach the user as they are; what a fill leaves behind then is cleared by `transaction`.
     unsafe {
+        // A cached function can call itself by way of others, and none of them need be one that the server looks at.
+        server::check_stack_depth();
         if let Some(node) = explain::question(fcinfo) {
             guarded(|| explain::answer(fcinfo, node));
             return pg_sys::Datum::null();
@@ -404,10 +410,13 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
         if (*snapshot).takenDuringRecovery {
             return Err(Reason::Recovery);
         }
+        if !gate::admits() {
+            return Err(Reason::UnknownWriters);
+        }
         if temporary::present() {
             return Err(Reason::TemporaryObjects);
         }
-        if !saved::knows_all_writers(area, snapshot) {
+        if !area.bounds().are_passed(snapshot) || !saved::knows_all_writers(area, snapshot) {
             return Err(Reason::UnknownWriters);
         }
         transaction::prepare(area);
@@ -469,6 +478,8 @@ unsafe fn look_up(area: Area, call: &Call<'_>) -> Result<Found, Miss> {
 #[inline(always)]
 fn is_too_old(call: &Call<'_>, head: &EntryHead) -> bool {
     call.now >= head.expires_at
+        // The clock was ahead when it was made: nobody knows how old it is.
+        || head.created_at > call.now + CLOCK_JITTER_US
         || call.now - head.created_at >= call.max_age
         || head.function != call.function.oid.to_u32()
 }

@@ -22,7 +22,8 @@ pub enum Reason {
     TemporaryObjects,
     /// `session_replication_role` is `replica`: rows that this session applies are marked only after they can be read by it.
     ReplicaRole,
-    /// A transaction that was prepared before the last start is not finished; it may have written anything.
+    /// A transaction that nobody marks is not finished, and may have written anything: one prepared before the last start, or one from
+    /// before the extension was created ([`crate::gate`]).
     UnknownWriters,
     /// The transaction has written what the result depends on.
     OwnWrites,

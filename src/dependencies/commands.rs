@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::gate::Owed;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -23,6 +24,46 @@ pub enum Change {
     Names,
     /// The contents of one materialized view.
     Contents(pg_sys::Oid),
+}
+
+/// What a command changes, by its kind alone: nothing is looked up, and in doubt it is more. For a command behind a closed gate.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn owed(statement: *mut pg_sys::Node) -> Owed {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the caller's; the kinds that a lookup would tell apart are dealt with here.
+    unsafe {
+        match (*statement).type_ {
+            T_RefreshMatViewStmt | T_AlterTableStmt | T_IndexStmt | T_DropStmt => Owed::DEFINITIONS,
+            T_RenameStmt => owed_for((*statement.cast::<pg_sys::RenameStmt>()).renameType),
+            T_AlterOwnerStmt => owed_for((*statement.cast::<pg_sys::AlterOwnerStmt>()).objectType),
+            _ => match change(statement) {
+                Change::Nothing | Change::Temporary => Owed::NOTHING,
+                Change::Definitions | Change::Contents(_) => Owed::DEFINITIONS,
+                Change::Roles => Owed::CLUSTER,
+                Change::Names => Owed::BOTH,
+            },
+        }
+    }
+}
+
+/// What a new name or owner of an object changes: what the cluster shares for objects that it shares.
+fn owed_for(kind: pg_sys::ObjectType::Type) -> Owed {
+    use pg_sys::ObjectType::*;
+    match kind {
+        OBJECT_ROLE | OBJECT_DATABASE | OBJECT_TABLESPACE | OBJECT_SUBSCRIPTION => Owed::BOTH,
+        _ => Owed::DEFINITIONS,
+    }
+}
+
+/// Whether a command makes extensions, this one perhaps.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn creates_extension(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: every node has a tag.
+    unsafe { (*statement).type_ == pg_sys::NodeTag::T_CreateExtensionStmt }
 }
 
 /// Whether a command does nothing but look, so that a function that runs it can be cached.

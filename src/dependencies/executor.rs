@@ -10,6 +10,7 @@ use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
+use crate::gate::{self, Owed};
 use crate::server::{self, guarded};
 use crate::store::area::area;
 use pgrx::pg_sys;
@@ -34,6 +35,12 @@ pub fn install() {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags: i32) {
     // SAFETY: the server's query; no value with a destructor is alive in this frame.
     unsafe {
+        if !guarded(gate::is_open) {
+            if (*query).operation != pg_sys::CmdType::CMD_SELECT {
+                gate::owes(written_catalogs(&*(*query).plannedstmt));
+            }
+            return start(query, eflags);
+        }
         guarded(|| {
             definitions::query_begins((*query).snapshot);
             plans::query_begins(query);
@@ -42,18 +49,31 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
             guarded(|| record(query, eflags));
         }
         if (*query).operation != pg_sys::CmdType::CMD_SELECT
-            && writes_catalog(&*(*query).plannedstmt)
+            && written_catalogs(&*(*query).plannedstmt) != Owed::NOTHING
         {
             guarded(utility::catalog_written);
         }
         session::query_starts();
-        match PREVIOUS_START {
-            Some(previous) => previous(query, eflags),
-            None => server::standard_ExecutorStart(query, eflags),
-        }
+        start(query, eflags);
         session::query_started();
         if (*query).operation != pg_sys::CmdType::CMD_SELECT {
             rows::leave_out(query);
+        }
+    }
+}
+
+/// Whoever was there before us, or the server.
+#[allow(
+    ffi_unwind_calls,
+    reason = "another library's hook raises ERRORs, as the server does"
+)]
+#[inline(always)]
+unsafe fn start(query: *mut pg_sys::QueryDesc, eflags: i32) {
+    // SAFETY: the server's arguments, passed on as they are.
+    unsafe {
+        match PREVIOUS_START {
+            Some(previous) => previous(query, eflags),
+            None => server::standard_ExecutorStart(query, eflags),
         }
     }
 }
@@ -69,6 +89,10 @@ unsafe extern "C-unwind" fn executor_run(
         if frames::filling() {
             guarded(|| frames::query_runs(query.addr()));
         }
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
         match PREVIOUS_RUN {
             Some(previous) => previous(query, direction, count, execute_once),
             None => server::standard_ExecutorRun(query, direction, count, execute_once),
@@ -76,29 +100,23 @@ unsafe extern "C-unwind" fn executor_run(
     }
 }
 
-/// Whether the statement changes rows of a system catalog: DDL by hand.
-unsafe fn writes_catalog(plan: &pg_sys::PlannedStmt) -> bool {
-    // SAFETY: the plan's list of relations that are written, as numbers of range table entries.
+/// What the statement changes by writing rows of system catalogs: DDL by hand.
+unsafe fn written_catalogs(plan: &pg_sys::PlannedStmt) -> Owed {
+    // SAFETY: the plan's list of relations that are written, as numbers of range table entries. IsSharedRelation knows the shared
+    // catalogs by their oids and looks nothing up.
     unsafe {
-        if plan.resultRelations.is_null() || plan.rtable.is_null() {
-            return false;
-        }
-        let written = std::slice::from_raw_parts(
-            (*plan.resultRelations).elements,
-            (*plan.resultRelations).length as usize,
-        );
-        let entries =
-            std::slice::from_raw_parts((*plan.rtable).elements, (*plan.rtable).length as usize);
-        written.iter().any(|number| {
-            entries
-                .get(number.int_value as usize - 1)
-                .is_some_and(|cell| {
-                    (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>())
-                        .relid
-                        .to_u32()
-                        < pg_sys::FirstNormalObjectId
+        let entries = compat::cells(plan.rtable);
+        compat::cells(plan.resultRelations)
+            .iter()
+            .filter_map(|number| entries.get((number.int_value as usize).wrapping_sub(1)))
+            .map(|cell| (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>()).relid)
+            .filter(|relation| relation.to_u32() < pg_sys::FirstNormalObjectId)
+            .fold(Owed::NOTHING, |owed, relation| {
+                owed.and(match pg_sys::IsSharedRelation(relation) {
+                    true => Owed::CLUSTER,
+                    false => Owed::DEFINITIONS,
                 })
-        })
+            })
     }
 }
 

@@ -26,6 +26,10 @@ pub unsafe fn before(statement: *mut pg_sys::Node) {
         if declare.options & pg_sys::CURSOR_OPT_HOLD as i32 != 0
             && let Ok(name) = CString::new(compat::text(declare.portalname))
         {
+            // Nobody may ever ask, so the closed ones are forgotten each time that there are twice as many.
+            if DECLARED.with_borrow(|declared| declared.len() == declared.capacity()) {
+                any_open();
+            }
             DECLARED.with_borrow_mut(|declared| declared.push(name));
         }
     }

@@ -22,6 +22,8 @@ use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::compat;
+use crate::gate;
+use crate::server::guarded;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -77,14 +79,22 @@ unsafe extern "C-unwind" fn object_accessed(
 ) {
     // SAFETY: the server's arguments, passed on as they are.
     unsafe {
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
         if let Some(previous) = PREVIOUS {
             previous(access, class, object, part, argument);
         }
-    }
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
-        let reads = reads_of(object.to_u32());
-        if reads != Reads::NONE {
-            note(reads);
+        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+            let reads = reads_of(object.to_u32());
+            if reads != Reads::NONE {
+                guarded(|| {
+                    if gate::is_open() {
+                        note(reads);
+                    }
+                });
+            }
         }
     }
 }

@@ -90,14 +90,7 @@ pub unsafe fn keep_writers_away(statement: *mut pg_sys::Node) {
         if !concerned {
             return;
         }
-        let table = pg_sys::RangeVarGetRelidExtended(
-            alter.relation,
-            pg_sys::AccessExclusiveLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            Some(must_own),
-            std::ptr::null_mut(),
-        );
-        if table != pg_sys::InvalidOid {
+        if let Some(table) = lock_own(alter.relation) {
             server::find_all_inheritors(
                 table,
                 pg_sys::ShareRowExclusiveLock as i32,
@@ -107,21 +100,25 @@ pub unsafe fn keep_writers_away(statement: *mut pg_sys::Node) {
     }
 }
 
-/// Refuses to lock somebody else's table, in the server's words.
-unsafe extern "C-unwind" fn must_own(
-    range: *const pg_sys::RangeVar,
-    table: pg_sys::Oid,
-    _before: pg_sys::Oid,
-    _argument: *mut std::ffi::c_void,
-) {
-    // SAFETY: called by the server while it looks the name up; aclcheck_error raises.
+/// Locks the table that a name means as the command itself will, if it is the caller's. If it is not, or is one of the server's own, the
+/// command says so itself, before it locks anything.
+unsafe fn lock_own(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: the caller's name of a parse tree; catalog lookups.
     unsafe {
-        if table != pg_sys::InvalidOid && !pg_sys::pg_class_ownercheck(table, server::GetUserId()) {
-            pg_sys::aclcheck_error(
-                pg_sys::AclResult::ACLCHECK_NOT_OWNER,
-                pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(table)),
-                (*range).relname,
-            );
+        loop {
+            let table = range_var(name)?;
+            if table.to_u32() < pg_sys::FirstNormalObjectId
+                || !pg_sys::pg_class_ownercheck(table, server::GetUserId())
+            {
+                return None;
+            }
+            pg_sys::LockRelationOid(table, LOCK);
+            // The name may have come to mean another table while the lock was waited for.
+            if range_var(name) == Some(table) {
+                return Some(table);
+            }
+            pg_sys::UnlockRelationOid(table, LOCK);
         }
     }
 }

@@ -5,7 +5,8 @@
 //! on (a policy of a table under a view, an operator of a type, a schema in the search path …) is a long list, and an entry served
 //! after one of them changed would be a wrong answer. DDL is rare and a cache refills.
 //!
-//! `commands` says which command changes what.
+//! `commands` says which command changes what. Behind a closed gate ([`crate::gate`]) nothing is marked, and the transaction looks once
+//! more before it commits.
 
 #![allow(unsafe_code)]
 
@@ -16,6 +17,7 @@ use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::configuration;
+use crate::gate::{self, Owed};
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::validity::own;
@@ -66,15 +68,26 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        let (change, left_out) = guarded(|| {
+        let (change, left_out, owed) = guarded(|| {
+            if !gate::is_open() {
+                return (Change::Nothing, None, behind_closed_gate(statement));
+            }
+            if commands::creates_extension(statement) {
+                // What we know of the gate may be of before a DROP EXTENSION.
+                gate::owes(Owed::DEFINITIONS);
+            }
             let left_out = rows::copy_begins(statement);
             let change = before(statement);
             crate::worker::hold::before(statement);
             if change == Change::Definitions || commands::commits_prepared(statement) {
                 configuration::touched();
             }
-            (change, left_out)
+            (change, left_out, Owed::NOTHING)
         });
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
         match PREVIOUS {
             Some(previous) => {
                 previous(pstmt, query, read_only_tree, context, params, env, dest, qc)
@@ -93,9 +106,23 @@ unsafe extern "C-unwind" fn process_utility(
         if let Some(left_out) = left_out {
             guarded(|| rows::copy_ended(left_out));
         }
+        // Once more: it may have ended transactions on its way.
+        gate::owes(owed);
         if change != Change::Nothing {
             guarded(|| after(change, statement));
         }
+    }
+}
+
+/// The extension is not here: nothing is done but what has to be known if it comes. What the command changes of that.
+unsafe fn behind_closed_gate(statement: *mut pg_sys::Node) -> Owed {
+    // SAFETY: the parse tree of the command.
+    unsafe {
+        held::before(statement);
+        crate::worker::hold::before(statement);
+        let owed = commands::owed(statement);
+        gate::owes(owed);
+        owed
     }
 }
 
@@ -195,6 +222,17 @@ fn mark(area: Area, slots: &[u32], act: Act) {
     crate::transaction::prepare(area);
     for slot in slots {
         own::register(area, *slot, xid, Effect::AtCommit, act);
+    }
+}
+
+/// Marks what commands behind a closed gate have changed, now that the transaction is about to end with the gate open.
+pub fn mark_owed(area: Area, owed: Owed) {
+    let act = Act::new(Operation::CatalogChange);
+    if owed.has(Owed::DEFINITIONS) {
+        mark(area, &[definitions_slot(crate::compat::database())], act);
+    }
+    if owed.has(Owed::CLUSTER) {
+        mark(area, &[CLUSTER_SLOT], act);
     }
 }
 

@@ -68,6 +68,10 @@ impl Expression {
         unsafe {
             (*self.fcinfo).context = context;
             if let Some(function) = (*(*self.fcinfo).flinfo).fn_addr {
+                #[allow(
+                    ffi_unwind_calls,
+                    reason = "the handler of cached functions, whose fence lets no panic out"
+                )]
                 pg_sys::ffi::pg_guard_ffi_boundary(|| function(self.fcinfo));
             }
         }

@@ -20,6 +20,7 @@ pub extern "C" fn pg_finfo_cached_call_handler() -> &'static pg_sys::Pg_finfo_re
 pub unsafe extern "C-unwind" fn cached_call_handler(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> pg_sys::Datum {
+    // Fence: parts of `cached_call`, since the base function runs outside of any.
     // SAFETY: the server's fcinfo; no value with a destructor is alive in this frame.
     unsafe { call::cached_call(fcinfo) }
 }

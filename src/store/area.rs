@@ -13,6 +13,7 @@ use super::partition::Partition;
 use super::progress::{PROGRESS_BYTES, Progress};
 use super::refreshes::{REFRESHES_BYTES, Refreshes};
 use super::statistics::Functions;
+use crate::gate::Bounds;
 use crate::settings;
 use crate::table::trends::Recorded;
 use crate::validity::slots::Slots;
@@ -193,6 +194,8 @@ pub struct Header {
     pub started_at: AtomicU64,
     /// State of the databases.
     pub databases: [DatabaseState; DATABASES],
+    /// Who has to be finished before the cache is used; see [`crate::gate`].
+    bounds: Bounds,
     /// Guarded by the requests lock.
     pub request_count: AtomicU32,
     /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
@@ -285,6 +288,12 @@ impl Area {
     pub fn header(&self) -> &'static Header {
         // SAFETY: the area starts with the header, zeroed at creation, and lives as long as the process; all fields are atomic.
         unsafe { &*self.base.cast::<Header>() }
+    }
+
+    /// Who has to be finished before the cache is used.
+    #[inline(always)]
+    pub fn bounds(&self) -> &'static Bounds {
+        &self.header().bounds
     }
 
     /// The validity slots.

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::area;
-use crate::server::guarded;
+use crate::server::{fenced, guarded};
 use crate::validity::saved;
 use pgrx::pg_sys;
 
@@ -24,6 +24,10 @@ pub fn install() {
 unsafe extern "C-unwind" fn request() {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
         if let Some(previous) = PREVIOUS_REQUEST {
             previous();
         }
@@ -34,6 +38,10 @@ unsafe extern "C-unwind" fn request() {
 unsafe extern "C-unwind" fn startup() {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
         if let Some(previous) = PREVIOUS_STARTUP {
             previous();
         }
@@ -54,7 +62,7 @@ unsafe extern "C-unwind" fn startup() {
 unsafe extern "C-unwind" fn shutdown(code: i32, _: pg_sys::Datum) {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
-        guarded(|| {
+        fenced("end of the postmaster", || {
             if code == 0
                 && let Some(area) = area::area()
             {

@@ -14,8 +14,9 @@
 use crate::fault::{self, Point};
 use crate::store::area::Area;
 use pgrx::{pg_sys, warning};
+use std::ffi::CString;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -91,6 +92,10 @@ fn last_shutdown() -> Option<(u64, u64)> {
 
 /// At the end of a clean shutdown, in the postmaster.
 pub fn save(area: Area) {
+    // Nobody has used the cache: there is nothing that the slots could tell.
+    if !area.bounds().is_used_somewhere() {
+        return;
+    }
     let Some((system, checkpoint)) = last_shutdown() else {
         return;
     };
@@ -113,13 +118,25 @@ pub fn save(area: Area) {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fault::fenced(Point::SlotsSaving);
-        std::fs::rename(temporary, path())
+        rename(&temporary, &path())
     };
     if let Err(problem) = write() {
         let _ = std::fs::remove_file(path().with_extension("tmp"));
         warning!("could not write file \"{FILE}\": {problem}");
     }
     fault::fenced(Point::SlotsSaved);
+}
+
+/// Renames a file as the server renames its own: after a failure of the machine the folder has the new name or the old one, never a new
+/// name of bytes that are not there.
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    let name = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes());
+    let (from, to) = (name(from)?, name(to)?);
+    // SAFETY: C strings. Failures are told by a message of that level.
+    match unsafe { pg_sys::durable_rename(from.as_ptr(), to.as_ptr(), pg_sys::LOG as i32) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// At the start, in the postmaster, with fresh slots.
@@ -140,6 +157,7 @@ pub fn restore(area: Area) {
         header.incarnation.store(incarnation, Ordering::Relaxed);
         header.known_from.store(known_from, Ordering::Relaxed);
         header.restored.store(1, Ordering::Relaxed);
+        area.bounds().restore();
         return;
     }
     header

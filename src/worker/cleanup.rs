@@ -73,16 +73,17 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     removed
 }
 
-/// Once every running transaction began after the last start, there are no unknown writers left.
+/// Once every running transaction began after the last start, there are no unknown writers left. The same of the bounds of the gate.
 pub fn forget_unknown_writers(area: Area) {
     let known_from = area.header().known_from.load(Ordering::Acquire);
-    if known_from == 0 || known_from == crate::validity::saved::NOT_KNOWN_YET {
+    let from_start = known_from != 0 && known_from != crate::validity::saved::NOT_KNOWN_YET;
+    if !from_start && !area.bounds().are_any() {
         return;
     }
     // SAFETY: asks the server for the oldest transaction that anybody can still see as running.
-    let oldest =
-        u32::from(unsafe { pg_sys::GetOldestNonRemovableTransactionId(std::ptr::null_mut()) });
-    if (oldest.wrapping_sub(known_from as u32) as i32) >= 0 {
+    let oldest = unsafe { pg_sys::GetOldestNonRemovableTransactionId(std::ptr::null_mut()) };
+    area.bounds().forget_before(oldest);
+    if from_start && (u32::from(oldest).wrapping_sub(known_from as u32) as i32) >= 0 {
         let _ = area.header().known_from.compare_exchange(
             known_from,
             0,

@@ -10,6 +10,7 @@ use super::refreshing::Refreshing;
 use super::{cleanup, tracking};
 use crate::compat;
 use crate::configuration;
+use crate::server::fenced;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
 use crate::store::insert::{Verdict, remove_uncounted, shrink, sweep};
@@ -50,13 +51,20 @@ pub fn start(database: pg_sys::Oid) {
 
 /// Clears the worker's number when it ends, however that happens; the server then wakes the launcher.
 unsafe extern "C-unwind" fn worker_exit(_code: i32, database: pg_sys::Datum) {
-    let Some(area) = area() else { return };
-    if let Some(state) = area.database(pg_sys::Oid::from(database.value() as u32)) {
-        // SAFETY: a variable of the process.
-        let own = unsafe { pg_sys::MyProcPid };
-        let _ = state
-            .worker_pid
-            .compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
+    // SAFETY: no value with a destructor is alive in this frame; a variable of the process.
+    unsafe {
+        fenced("end of a worker", || {
+            let state =
+                area().and_then(|area| area.database(pg_sys::Oid::from(database.value() as u32)));
+            if let Some(state) = state {
+                let _ = state.worker_pid.compare_exchange(
+                    pg_sys::MyProcPid,
+                    0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+        })
     }
 }
 

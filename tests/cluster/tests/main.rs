@@ -9,6 +9,7 @@ mod crash;
 mod documents;
 mod dump;
 mod explain;
+mod gate;
 mod health;
 mod identity;
 mod looking;

@@ -1,0 +1,385 @@
+//! The gate: is the extension in this database? Every hook asks it first, and does nothing of its own behind a closed one: no
+//! transaction id, no word of shared memory, no look at the statement's query.
+//!
+//! **The answer** is a static of the process; asking costs one load. It comes from a look at `pg_extension` and is forgotten when a row
+//! of `pg_language` changes. `pg_extension` itself has no system cache, so nobody is told when it changes; but the extension owns a
+//! language, which comes with CREATE EXTENSION, goes with DROP EXTENSION, and has a system cache. The server tells of that change this
+//! session (at the next command, and again when a savepoint or the transaction is rolled back) and all others (at commit). The row of
+//! the extension is there before the language is made, so whoever looks after the message finds it. The name of the language would not
+//! do for an answer: a superuser can rename it. Outside of a transaction that may look (aborted, no database, logical decoding) an
+//! unknown gate counts as closed, and nothing is kept of that.
+//!
+//! **A message can be late**: the other session's transaction is over a moment before its messages are out, and a session reads them
+//! only when it locks something. So a closed gate is not the last word on a command that changes definitions. The transaction notes
+//! what it [`owes`], and [`before_commit`] looks at the catalog itself. If the extension is there by now, the transaction registers as
+//! a writer, before anybody can see what it wrote.
+//!
+//! **And if it is not there yet?** Then the transaction that creates the extension commits later, when ours has its id already. It
+//! leaves a *bound* in shared memory: the next id to be assigned, taken right after its commit ([`Bounds`]). Nothing is stored for, or
+//! served to, a snapshot that does not see all transactions before the bound finished. The same bound covers the calls of a transaction
+//! that wrote behind a closed gate. It can not cover a transaction that is prepared, so one that has created the extension is not.
+//!
+//! **A gate that opens within a transaction** has not seen how it began: what was planned, which settings expressions read, which
+//! temporary objects there are. Such a transaction does not use the cache ([`admits`]).
+//!
+//! **Roles belong to all databases.** A command on them behind a closed gate marks the cluster's slot if some database of the cluster
+//! uses the cache, and only then. The first use sets the cluster's word, with a bound of its own.
+//!
+//! **An extension that was dropped and created again**: DROP EXTENSION marks the definitions of the database, so every result from
+//! before is dead for whoever sees it dropped, in both tiers; generations only grow. What happens until it is created again cannot
+//! make a later result wrong: nothing is stored meanwhile.
+//!
+//! Triggers of tracked tables do not ask: one that fires is there, so somebody wants to know. Callbacks of invalidation do not ask
+//! either, as they must not look at catalogs: they set marks in this process and nothing else.
+//!
+//! Locks: none. The words are atomic; see [`Bounds`] for their order.
+
+#![allow(unsafe_code)]
+
+use crate::backend::Backend;
+use crate::compat;
+use crate::error::Error;
+use crate::store::area::Area;
+use crate::validity::tags::{CLUSTER_SLOT, RESERVED, definitions_slot};
+use crate::validity::view::{own_xid, sees_all_before};
+use pgrx::pg_sys;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+
+/// It has to be looked for.
+const UNKNOWN: u8 = 0;
+/// It is not here.
+const CLOSED: u8 = 1;
+/// It is here.
+const OPEN: u8 = 2;
+/// It is here, but was not at the beginning of the transaction [`LATE_IN`].
+const LATE: u8 = 3;
+
+static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+/// How often the answer was forgotten: one that was found meanwhile is not kept.
+static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
+/// The last transaction, by its local number, that was told that the gate is closed.
+static CLOSED_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// The transaction in which it opened too late.
+static LATE_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// Whether there may be something to do at the end of a transaction.
+static CONCERNED: AtomicBool = AtomicBool::new(false);
+/// What the present transaction has changed behind a closed gate.
+static OWED: Backend<Cell<Owed>> = Backend::new(Cell::new(Owed::NOTHING));
+/// The present transaction creates the extension, and has said so in shared memory.
+static CREATING: Backend<Cell<bool>> = Backend::new(Cell::new(false));
+
+/// What a command changes, as a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed(u8);
+
+impl Owed {
+    /// Nothing that a result could rest on.
+    pub const NOTHING: Owed = Owed(0);
+    /// Definitions of the database.
+    pub const DEFINITIONS: Owed = Owed(1);
+    /// What the cluster shares.
+    pub const CLUSTER: Owed = Owed(2);
+    /// Both.
+    pub const BOTH: Owed = Owed(3);
+
+    /// Both sets.
+    pub fn and(self, other: Owed) -> Owed {
+        Owed(self.0 | other.0)
+    }
+
+    /// Whether it has a part of `other`.
+    pub fn has(self, other: Owed) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Forgets the answer whenever a language changes. Once, when the library is loaded.
+pub fn watch_catalog() {
+    // SAFETY: a function with the signature that the server wants.
+    unsafe {
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::LANGOID as i32,
+            Some(language_changed),
+            pg_sys::Datum::from(0),
+        );
+    }
+}
+
+unsafe extern "C-unwind" fn language_changed(_: pg_sys::Datum, _: i32, _: u32) {
+    // No fence: two stores.
+    FORGOTTEN.fetch_add(1, Ordering::Relaxed);
+    if STATE.swap(UNKNOWN, Ordering::Relaxed) == LATE {
+        // The same transaction is still late when it asks again.
+        CLOSED_IN.set(LATE_IN.get());
+    }
+}
+
+/// Whether the extension is in this database.
+#[inline(always)]
+pub fn is_open() -> bool {
+    match STATE.load(Ordering::Relaxed) {
+        CLOSED => closed(),
+        UNKNOWN => look(),
+        _ => true,
+    }
+}
+
+/// Whether this session may use the cache now: the extension is here, and was when the transaction began.
+#[inline(always)]
+pub fn admits() -> bool {
+    STATE.load(Ordering::Relaxed) == OPEN || admits_after_a_look()
+}
+
+#[cold]
+fn admits_after_a_look() -> bool {
+    if STATE.load(Ordering::Relaxed) == LATE && LATE_IN.get() != compat::local_transaction() {
+        STATE.store(OPEN, Ordering::Relaxed);
+    }
+    // A call of a cached function behind a closed gate: the message has not come yet.
+    if STATE.load(Ordering::Relaxed) == CLOSED {
+        closed();
+        STATE.store(UNKNOWN, Ordering::Relaxed);
+    }
+    is_open() && STATE.load(Ordering::Relaxed) == OPEN
+}
+
+/// Whether a transaction's end may concern us: not behind a closed gate, unless something was done nevertheless.
+#[inline(always)]
+pub fn is_concerned() -> bool {
+    CONCERNED.load(Ordering::Relaxed) || STATE.load(Ordering::Relaxed) != CLOSED
+}
+
+/// From now on the ends of transactions concern this process.
+#[inline(always)]
+pub fn concerns() {
+    CONCERNED.store(true, Ordering::Relaxed);
+}
+
+#[inline(always)]
+fn closed() -> bool {
+    CLOSED_IN.set(compat::local_transaction());
+    false
+}
+
+/// Looks for the extension, and keeps the answer unless it was forgotten meanwhile.
+#[cold]
+#[inline(never)]
+fn look() -> bool {
+    if !may_look() {
+        return false;
+    }
+    let before = FORGOTTEN.load(Ordering::Relaxed);
+    // SAFETY: a transaction that may look at catalogs.
+    let found = unsafe { find() }.is_some();
+    let state = match found {
+        false => CLOSED,
+        true if CLOSED_IN.get() == compat::local_transaction() => {
+            LATE_IN.set(compat::local_transaction());
+            LATE
+        }
+        true => OPEN,
+    };
+    if FORGOTTEN.load(Ordering::Relaxed) == before {
+        STATE.store(state, Ordering::Relaxed);
+    }
+    if found {
+        concerns();
+        true
+    } else {
+        closed()
+    }
+}
+
+/// Whether catalogs can be looked at: a process with a database, in a transaction that goes on, not decoding the WAL of another time.
+fn may_look() -> bool {
+    // SAFETY: reads variables of the backend.
+    unsafe {
+        pg_sys::MyDatabaseId != pg_sys::InvalidOid
+            && pg_sys::IsTransactionState()
+            && !pg_sys::HistoricSnapshotActive()
+    }
+}
+
+/// The row of the extension, under a snapshot taken now: whether this transaction has written it. The server takes a new snapshot for
+/// each look at a catalog without a system cache.
+unsafe fn find() -> Option<bool> {
+    let mut name = pg_sys::NameData::default();
+    // SAFETY: a plain scan of a catalog by its index; the tuple is used while the scan is.
+    unsafe {
+        pg_sys::namestrcpy(&mut name, c"pg_query_cache".as_ptr());
+        let relation =
+            pg_sys::table_open(pg_sys::ExtensionRelationId, pg_sys::AccessShareLock as _);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            pg_sys::Anum_pg_extension_extname as _,
+            pg_sys::BTEqualStrategyNumber as _,
+            pg_sys::F_NAMEEQ.into(),
+            pg_sys::Datum::from(&raw mut name),
+        );
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::Oid::from_u32(pg_sys::ExtensionNameIndexId),
+            true,
+            std::ptr::null_mut(),
+            1,
+            &mut key,
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let found = (!tuple.is_null()).then(|| {
+            let head = &*(*tuple).t_data;
+            let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+            head.t_infomask & frozen != frozen
+                && pg_sys::TransactionIdIsCurrentTransactionId(head.t_choice.t_heap.t_xmin)
+        });
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
+        found
+    }
+}
+
+/// The present transaction changes something that nobody has marked.
+pub fn owes(what: Owed) {
+    if what != Owed::NOTHING {
+        OWED.set(OWED.get().and(what));
+        concerns();
+    }
+}
+
+/// The transaction is about to commit, or to be prepared: what has to be marked after all, if anything. Raises an ERROR if it has
+/// created the extension and is to be prepared.
+pub fn before_commit(area: Area, preparing: bool) -> Owed {
+    let owed = OWED.replace(Owed::NOTHING);
+    // SAFETY: a variable of the backend. Who has no id has changed nothing.
+    if owed == Owed::NOTHING || unsafe { own_xid() } == 0 {
+        return Owed::NOTHING;
+    }
+    // Our id was assigned before the word is read; who sets the word reads the next id after that.
+    fence(Ordering::SeqCst);
+    let somewhere = area.bounds().is_used_somewhere();
+    let mut marks = Owed(owed.0 & Owed::CLUSTER.0 * u8::from(somewhere));
+    if owed.has(Owed::DEFINITIONS) && may_look() {
+        // SAFETY: a transaction that may look at catalogs.
+        if let Some(ours) = unsafe { find() } {
+            marks = marks.and(Owed::DEFINITIONS);
+            if ours && preparing {
+                Error::CreatedHere.raise();
+            }
+            if ours && !CREATING.replace(true) {
+                area.bounds().begin(definitions_slot(compat::database()));
+            }
+        }
+    }
+    marks
+}
+
+/// The transaction has ended.
+pub fn transaction_ended(area: Area) {
+    OWED.set(Owed::NOTHING);
+    if CREATING.take() {
+        area.bounds().end(definitions_slot(compat::database()));
+    }
+}
+
+/// Ids below which every transaction has to be finished for a snapshot that is to use the cache: one word for the cluster, and one for
+/// each slot of definitions, which databases share by their oids. Sharing one bypasses too much, never too little.
+///
+/// A word holds the bound, and in its upper byte how many transactions are about to set one: nobody uses the cache meanwhile. It is
+/// raised before their commit and lowered after the bound is set, so who sees the extension sees one or the other. A cluster's word of
+/// 0 says that nobody has used the cache yet.
+#[repr(C)]
+pub struct Bounds {
+    words: [AtomicU64; RESERVED as usize],
+}
+
+/// One transaction about to set a bound.
+const ONE: u64 = 1 << 56;
+/// A bound that every snapshot has passed.
+const PASSED: u64 = 1;
+
+impl Bounds {
+    /// Whether some database of the cluster uses the cache, or has since its slots are counted.
+    pub fn is_used_somewhere(&self) -> bool {
+        self.words[CLUSTER_SLOT as usize].load(Ordering::SeqCst) != 0
+    }
+
+    /// Says that some database uses the cache and that all writers are known. At the start, with the slots of a clean shutdown.
+    pub fn restore(&self) {
+        self.words[CLUSTER_SLOT as usize].store(PASSED, Ordering::SeqCst);
+    }
+
+    /// Whether every writer that did not mark what it wrote is finished for `snapshot`.
+    ///
+    /// # Safety
+    /// `snapshot` is the active MVCC snapshot.
+    #[inline(always)]
+    pub unsafe fn are_passed(&self, snapshot: pg_sys::Snapshot) -> bool {
+        let own = definitions_slot(compat::database());
+        let word = |slot: u32| self.words[slot as usize].load(Ordering::Acquire);
+        let (cluster, own) = (word(CLUSTER_SLOT), word(own));
+        // SAFETY: the caller's snapshot.
+        cluster == PASSED && own == 0 || unsafe { self.are_passed_slowly(cluster, own, snapshot) }
+    }
+
+    #[cold]
+    unsafe fn are_passed_slowly(
+        &self,
+        mut cluster: u64,
+        own: u64,
+        snapshot: pg_sys::Snapshot,
+    ) -> bool {
+        if cluster == 0 {
+            let word = &self.words[CLUSTER_SLOT as usize];
+            let first = word.compare_exchange(0, ONE, Ordering::SeqCst, Ordering::SeqCst);
+            if first.is_ok() {
+                self.end(CLUSTER_SLOT);
+            }
+            cluster = word.load(Ordering::SeqCst);
+        }
+        [cluster, own].into_iter().all(|word| {
+            // SAFETY: the caller's snapshot.
+            word < ONE && (word <= PASSED || unsafe { sees_all_before(word, snapshot) })
+        })
+    }
+
+    fn begin(&self, slot: u32) {
+        self.words[slot as usize].fetch_add(ONE, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Sets the bound to the next id, which nobody has yet.
+    fn end(&self, slot: u32) {
+        fence(Ordering::SeqCst);
+        // SAFETY: reads a shared variable.
+        let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
+        let word = &self.words[slot as usize];
+        let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+            let bound = (word % ONE).max(next % ONE);
+            Some((word / ONE).saturating_sub(1) * ONE + bound)
+        });
+    }
+
+    /// Whether there are any that not every snapshot has passed.
+    pub fn are_any(&self) -> bool {
+        self.words
+            .iter()
+            .any(|word| word.load(Ordering::Relaxed) > PASSED)
+    }
+
+    /// Forgets the bounds that every snapshot has passed, now that no transaction before `oldest` is running. For the worker.
+    pub fn forget_before(&self, oldest: pg_sys::TransactionId) {
+        for (slot, word) in self.words.iter().enumerate() {
+            let bound = word.load(Ordering::SeqCst);
+            let passed = u32::from(oldest).wrapping_sub(bound as u32) as i32 >= 0;
+            if bound > PASSED && bound < ONE && passed {
+                let known = if slot == CLUSTER_SLOT as usize {
+                    PASSED
+                } else {
+                    0
+                };
+                let _ = word.compare_exchange(bound, known, Ordering::SeqCst, Ordering::SeqCst);
+            }
+        }
+    }
+}
