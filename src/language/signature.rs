@@ -315,6 +315,37 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
     Ok(has_duration)
 }
 
+/// How many base functions, each cached itself, are followed one after the other.
+const CHAIN: usize = 100;
+
+/// Refuses a cached function whose base function is cached too and leads back to it. What is not found here (a name that comes to mean
+/// another function, a check that was switched off) the server's limit of the stack ends at the call.
+pub fn check_chain(own: &Signature, base: &Signature) -> Result<(), Error> {
+    let mut source = (base.language == own.language).then(|| base.source.clone());
+    for _ in 0..CHAIN {
+        let body = source.as_deref().map(Body::parse);
+        let Some(next) = body
+            .and_then(Result::ok)
+            .and_then(|body| find(&body.function))
+        else {
+            return Ok(());
+        };
+        if next.oid == own.oid {
+            let (own, base) = (
+                compat::regprocedure(own.oid),
+                compat::regprocedure(base.oid),
+            );
+            return Err(Error::NotCacheable(
+                format!("function {own} cannot cache itself"),
+                format!("Its base function {base} caches {own}, directly or by way of others."),
+                "Name the function whose results are to be cached.".into(),
+            ));
+        }
+        source = (next.language == own.language).then_some(next.source);
+    }
+    Ok(())
+}
+
 fn result_name(signature: &Signature) -> String {
     match &signature.columns {
         Some(columns) => format!(

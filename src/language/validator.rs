@@ -45,6 +45,7 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     }
     let base = signature::resolve(&body).or_raise();
     signature::check(&own, &base, &body).or_raise();
+    signature::check_chain(&own, &base).or_raise();
     crate::dependencies::declared::check(&body, &own).or_raise();
     if body.binding == Binding::Early {
         depend(function, base.oid);

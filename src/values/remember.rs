@@ -74,6 +74,7 @@ pub unsafe fn remember(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's; SPI is connected and finished here, and by the server after an ERROR. No value with a destructor is
     // alive in this frame across the calls that run the query.
     unsafe {
+        server::check_stack_depth();
         let (query, keep, lead) = match guarded(|| begin(Arguments::new(fcinfo))) {
             Step::Answer(value) => return value,
             Step::Compute { query, keep, lead } => (query, keep, lead),
