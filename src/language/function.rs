@@ -195,7 +195,13 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         None => configuration::class_ttl_us(class),
     }
     .min(LONGEST);
-    let disabled = configuration::disabled(oid, class);
+    let (traits, all_known) = quarantine::traits_of(oid);
+    if !all_known {
+        // Asked again at the next call.
+        forget();
+    }
+    let locked = (!all_known).then_some(Reason::ConfigurationLocked);
+    let disabled = configuration::disabled(oid, class).or(locked);
     let (ahead, stale_us) = (
         signature::parse_ahead(&body)?,
         signature::parse_stale(&body)?.min(LONGEST),
@@ -243,7 +249,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         tags: body.tags,
         depends_on,
         said_by_base,
-        traits: quarantine::traits_of(oid),
+        traits,
         found_under,
     })
 }
@@ -283,6 +289,7 @@ pub fn watch_catalog() {
 }
 
 unsafe extern "C-unwind" fn catalog_changed(_: pg_sys::Datum, _: i32, _: u32) {
+    // No fence: two stores.
     STALE.store(true, Ordering::Relaxed);
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }

@@ -32,6 +32,7 @@ impl Reader {
             }
             let relation = pg_sys::try_relation_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);
             if relation.is_null() {
+                pg_sys::UnlockRelationOid(table, lock);
                 return None;
             }
             let index = pg_sys::RelationGetPrimaryKeyIndex(relation);

@@ -55,9 +55,15 @@ impl SnapshotView for PgView {
         if xid + HALF < self.next {
             return true;
         }
+        let xid = pg_sys::TransactionId::from(xid as u32);
         // SAFETY: the snapshot is valid for the life of the view (constructor).
         !unsafe {
-            server::XidInMVCCSnapshot(pg_sys::TransactionId::from(xid as u32), self.snapshot)
+            if (*self.snapshot).suboverflowed || (*self.snapshot).takenDuringRecovery {
+                // The server asks pg_subtrans, which may raise an ERROR. No slot is held: changes are computed on a copy.
+                pg_sys::XidInMVCCSnapshot(xid, self.snapshot)
+            } else {
+                server::XidInMVCCSnapshot(xid, self.snapshot)
+            }
         }
     }
 

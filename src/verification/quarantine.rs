@@ -21,14 +21,22 @@ const TABLE: &std::ffi::CStr = c"cache_quarantine";
 /// Functions that leave the quarantine when the transaction commits, and the level of subtransaction that said so.
 static LEAVING: Backend<RefCell<Vec<(pg_sys::Oid, i32)>>> = Backend::new(RefCell::new(Vec::new()));
 
-/// What has been learned of a function, for a session that uses it for the first time.
-pub fn traits_of(function: pg_sys::Oid) -> Option<&'static Traits> {
-    let traits = area()?.functions().traits(compat::database(), function);
-    if !traits.has(Trait::Quarantined) && is_in_table(&compat::regprocedure_qualified(function)) {
+/// What has been learned of a function, for a session that uses it for the first time, and whether that is all: the table may be locked.
+/// Nothing is learned if the library is not preloaded.
+pub fn traits_of(function: pg_sys::Oid) -> (Option<&'static Traits>, bool) {
+    let Some(area) = area() else {
+        return (None, true);
+    };
+    let traits = area.functions().traits(compat::database(), function);
+    if traits.has(Trait::Quarantined) {
+        return (Some(traits), true);
+    }
+    let in_table = is_in_table(&compat::regprocedure_qualified(function));
+    if in_table == Some(true) {
         traits.set(Trait::QuarantineSaved);
         traits.set(Trait::Quarantined);
     }
-    Some(traits)
+    (Some(traits), in_table.is_some())
 }
 
 /// From now on no session uses the cache for the function.
@@ -114,20 +122,22 @@ pub fn subtransaction_ended(level: i32, committed: bool) {
     });
 }
 
-/// Whether the table names the function. Without SPI, as the caller may have no right on the table.
-fn is_in_table(name: &str) -> bool {
+/// Whether the table names the function; `None` if that cannot be found out now. Without SPI, as the caller may have no right on the
+/// table.
+fn is_in_table(name: &str) -> Option<bool> {
     // SAFETY: catalog lookups that allow for absence; nobody is waited for; tuples are used while the scan is.
     unsafe {
         let Some(table) = compat::extension_relation(TABLE) else {
-            return false;
+            return Some(false);
         };
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         if !pg_sys::ConditionalLockRelationOid(table, lock) {
-            return false;
+            return None;
         }
         let relation = pg_sys::try_relation_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);
         if relation.is_null() {
-            return false;
+            pg_sys::UnlockRelationOid(table, lock);
+            return None;
         }
         let scan = pg_sys::systable_beginscan(
             relation,
@@ -149,6 +159,6 @@ fn is_in_table(name: &str) -> bool {
         }
         pg_sys::systable_endscan(scan);
         pg_sys::relation_close(relation, lock);
-        found
+        Some(found)
     }
 }
