@@ -131,6 +131,31 @@ pub unsafe fn has_freed_its_locks(xid: pg_sys::TransactionId) -> bool {
     true
 }
 
+/// Locks an object of this database that is no relation, without waiting. Whether that was possible.
+///
+/// # Safety
+/// Inside a transaction.
+pub unsafe fn try_lock_object(
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    mode: pg_sys::LOCKMODE,
+) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: database().to_u32(),
+        locktag_field2: class.to_u32(),
+        locktag_field3: object.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: a lock tag as SET_LOCKTAG_OBJECT makes it; nothing is waited for; kept until the transaction ends.
+    unsafe {
+        let got = pg_sys::LockAcquireExtended(&tag, mode, false, true, true, std::ptr::null_mut());
+        pg_sys::AcceptInvalidationMessages();
+        got != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+}
+
 /// Index of the PGPROC of the leader of this parallel worker's group.
 pub fn lock_group_leader_number() -> Option<i32> {
     // SAFETY: as in `my_process_number`.
@@ -188,6 +213,14 @@ pub fn type_length(type_id: pg_sys::Oid) -> (i16, bool) {
     // SAFETY: out parameters; raises an ERROR for a type that does not exist.
     unsafe { pg_sys::get_typlenbyval(type_id, &mut length, &mut by_value) };
     (length, by_value)
+}
+
+/// Length, by-value mark and alignment of a type.
+pub fn type_storage(type_id: pg_sys::Oid) -> (i16, bool, std::ffi::c_char) {
+    let (mut length, mut by_value, mut align) = (0, false, 0);
+    // SAFETY: out parameters; raises an ERROR for a type that does not exist.
+    unsafe { pg_sys::get_typlenbyvalalign(type_id, &mut length, &mut by_value, &mut align) };
+    (length, by_value, align)
 }
 
 /// Whether the type is a polymorphic pseudo-type.
@@ -259,6 +292,15 @@ pub fn quote_identifier(name: &str) -> String {
         // SAFETY: returns a C string: the argument itself or one in our memory context.
         Ok(name) => unsafe { text(pg_sys::quote_identifier(name.as_ptr())) },
         Err(_) => String::new(),
+    }
+}
+
+/// A text as a literal that is read the same under all settings.
+pub fn quote_literal(value: &str) -> String {
+    match std::ffi::CString::new(value) {
+        // SAFETY: returns a C string in our memory context.
+        Ok(value) => unsafe { text(pg_sys::quote_literal_cstr(value.as_ptr())) },
+        Err(_) => "''".into(),
     }
 }
 

@@ -56,6 +56,14 @@ pub enum Error {
     Outdated(&'static str),
     /// A column does not exist: column, relation.
     NoSuchColumn(String, String),
+    /// A relation does not exist, or not any more.
+    NoSuchRelation(pgrx::pg_sys::Oid),
+    /// The extension does not exist any more.
+    NoExtension,
+    /// A trigger of somebody else has the name of one of ours: trigger, relation.
+    TriggerInTheWay(String, String),
+    /// The tables of a tree change all the time: one of them.
+    TreeChanges(String),
 }
 
 /// The hint for a server without the library in `shared_preload_libraries`.
@@ -188,6 +196,30 @@ impl Error {
                 None,
                 Some("Use ALTER EXTENSION pg_query_cache UPDATE.".into()),
             ),
+            Error::NoSuchRelation(relation) => (
+                ERRCODE_UNDEFINED_TABLE,
+                format!("relation with OID {} does not exist", relation.to_u32()),
+                None,
+                None,
+            ),
+            Error::NoExtension => (
+                ERRCODE_UNDEFINED_OBJECT,
+                "extension \"pg_query_cache\" does not exist".into(),
+                None,
+                Some("It was dropped by a concurrent transaction.".into()),
+            ),
+            Error::TriggerInTheWay(trigger, relation) => (
+                ERRCODE_DUPLICATE_OBJECT,
+                format!("trigger \"{trigger}\" for relation \"{relation}\" already exists"),
+                Some("It is not a trigger of pg_query_cache, so it is left as it is.".into()),
+                Some("Give it another name with ALTER TRIGGER … RENAME TO.".into()),
+            ),
+            Error::TreeChanges(relation) => (
+                ERRCODE_LOCK_NOT_AVAILABLE,
+                format!("could not obtain locks on the tables of \"{relation}\""),
+                Some("Its partitions or children changed again and again meanwhile.".into()),
+                None,
+            ),
             Error::NoSuchColumn(column, relation) => (
                 ERRCODE_UNDEFINED_COLUMN,
                 format!("column \"{column}\" of relation \"{relation}\" does not exist"),
@@ -195,6 +227,16 @@ impl Error {
                 None,
             ),
         }
+    }
+
+    /// Its message.
+    pub fn message(&self) -> String {
+        self.clone().parts().1
+    }
+
+    /// Its SQLSTATE, as a number.
+    pub fn code(&self) -> u32 {
+        self.clone().parts().0 as u32
     }
 
     /// Raises the error.
@@ -236,6 +278,18 @@ pub fn message_of(error: &pgrx::pg_sys::panic::CaughtError) -> String {
         | RustPanic {
             ereport: report, ..
         } => report.message().to_owned(),
+    }
+}
+
+/// The SQLSTATE of an error that was caught, as a number.
+pub fn code_of(error: &pgrx::pg_sys::panic::CaughtError) -> u32 {
+    use pgrx::pg_sys::panic::CaughtError::*;
+    match error {
+        PostgresError(report)
+        | ErrorReport(report)
+        | RustPanic {
+            ereport: report, ..
+        } => report.sql_error_code() as u32,
     }
 }
 

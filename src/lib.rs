@@ -10,9 +10,11 @@
 compile_error!("the fences between Rust and the server need panic = \"unwind\"");
 
 mod api;
+mod attempt;
 mod backend;
 mod behalf;
 mod call;
+mod command;
 mod compat;
 mod configuration;
 mod dependencies;

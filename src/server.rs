@@ -175,6 +175,12 @@ mod declared {
         ) -> *mut pg_sys::List;
         pub fn find_inheritance_children(parent: pg_sys::Oid, lockmode: c_int)
         -> *mut pg_sys::List;
+        pub fn prepare_sql_fn_parse_info(
+            function: pg_sys::HeapTuple,
+            call: *mut pg_sys::Node,
+            collation: pg_sys::Oid,
+        ) -> *mut c_void;
+        pub fn sql_fn_parser_setup(state: *mut pg_sys::ParseState, info: *mut c_void);
         pub static bytea_output: c_int;
         pub static xmlbinary: c_int;
         pub static xmloption: c_int;

@@ -42,7 +42,7 @@ pub fn enabled() -> bool {
     ENABLED.get()
 }
 
-/// Whether the background worker may add tracking triggers by itself.
+/// Whether tables are tracked that nobody has asked for.
 pub fn auto_track() -> bool {
     AUTO_TRACK.get()
 }
@@ -127,8 +127,8 @@ pub fn define(preloading: bool) {
     );
     GucRegistry::define_bool_guc(
         c"pg_query_cache.auto_track",
-        c"Lets the background worker add tracking triggers to tables that cached functions read.",
-        c"The owner of the cached function needs the TRIGGER privilege on the table.",
+        c"Starts to track tables that cached functions read, without being asked.",
+        c"The role that calls, or the owner of the cached function, needs the TRIGGER privilege on the table.",
         &AUTO_TRACK,
         GucContext::Sighup,
         none,

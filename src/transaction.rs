@@ -5,7 +5,7 @@
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{session, temporary, utility};
+use crate::dependencies::{automatic, session, temporary, tracker, utility};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::server::{fenced, guarded};
@@ -76,6 +76,10 @@ unsafe extern "C-unwind" fn transaction_event(
 fn before_end(event: pg_sys::XactEvent::Type) {
     let Some(area) = area() else { return };
     let preparing = event == pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE;
+    if !preparing {
+        // Commands, so before what they may owe is looked at.
+        automatic::transaction_commits(area);
+    }
     utility::mark_owed(area, gate::before_commit(area, preparing));
     if preparing {
         own::keep_registered();
@@ -92,6 +96,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::committed(area);
             own::forget();
+            tracker::transaction_ended();
             temporary::transaction_ended();
             write_behind::committed(area);
             quarantine::committed(area);
@@ -103,6 +108,8 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::forget();
             own::forget();
+            automatic::forget();
+            tracker::transaction_ended();
             temporary::transaction_ended();
             write_behind::forget();
             quarantine::forget();
@@ -115,6 +122,8 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             configuration::forget();
             frames::unwind(0);
             session::rolled_back();
+            automatic::forget();
+            tracker::transaction_ended();
             temporary::transaction_ended();
             write_behind::forget();
             quarantine::forget();

@@ -2,11 +2,16 @@
 
 #![allow(unsafe_code)]
 
+use crate::attempt::attempt;
+use crate::command;
 use crate::compat;
-use crate::dependencies::{declared, relations, tracking};
+use crate::dependencies::relations::{self, Tree};
+use crate::dependencies::tree_locks::Patience;
+use crate::dependencies::{declared, found, rights, tracking};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
+use crate::settings;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
@@ -114,6 +119,7 @@ pub fn cache_function_v0_2(
         );
     }
     track_declared(&parsed);
+    track_found(function);
     new_function(&base, &target).unwrap_or(pg_sys::InvalidOid)
 }
 
@@ -123,18 +129,32 @@ fn track_declared(body: &Body) {
         let Some(relation) = declared::find_relation(name) else {
             continue;
         };
-        // SAFETY: syscache lookups of an existing relation.
-        let allowed = relations::roots(relation).into_iter().all(|root| unsafe {
-            pg_sys::pg_class_aclcheck(
-                root,
-                pg_sys::GetUserId(),
-                pg_sys::ACL_TRIGGER as pg_sys::AclMode,
-            ) == pg_sys::AclResult::ACLCHECK_OK
-        });
-        if allowed && relations::can_be_tracked(relation) {
-            tracking::track(relation, &columns.keys().cloned().collect::<Vec<_>>()).or_raise();
+        if may_track(relation) {
+            let columns: Vec<_> = columns.keys().cloned().collect();
+            tracking::track(relation, &columns, Patience::Waits).or_raise();
         }
     }
+}
+
+/// The same for the tables that the function's text names. Nobody has asked for these: nothing is waited for, no transaction block is
+/// left with a lock on them, and what fails is left to the first call.
+fn track_found(function: pg_sys::Oid) {
+    // SAFETY: reads the backend's state.
+    if !settings::auto_track() || unsafe { pg_sys::IsTransactionBlock() } {
+        return;
+    }
+    for relation in attempt(|| found::relations(function)).unwrap_or_default() {
+        if may_track(relation) {
+            let _ = attempt(|| tracking::track(relation, &[], Patience::Never));
+        }
+    }
+}
+
+/// Whether the caller may track a relation that can be tracked.
+fn may_track(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a variable of the backend.
+    let role = unsafe { pg_sys::GetUserId() };
+    relations::can_be_tracked(relation) && rights::may_track(role, &Tree::of(relation))
 }
 
 /// What `depends_on` says. `jsonb` allows deeper and larger things than a body can have.
@@ -215,9 +235,12 @@ fn target(base: &Signature, name: Option<&str>) -> (String, String) {
     };
     let schema = schema
         .or_else(|| {
-            Spi::get_one::<String>("SELECT pg_catalog.current_schema()::pg_catalog.text")
-                .ok()
-                .flatten()
+            // SAFETY: a list of schemas that exist, or did a moment ago; a syscache lookup that returns a C string, or NULL.
+            unsafe {
+                let schemas = compat::oids(pg_sys::fetch_search_path(false));
+                let name = pg_sys::get_namespace_name(*schemas.first()?);
+                (!name.is_null()).then(|| compat::text(name))
+            }
         })
         .unwrap_or_default();
     let name = match name {
@@ -232,15 +255,22 @@ fn clip(name: &str, bytes: usize) -> &str {
     &name[..name.floor_char_boundary(bytes)]
 }
 
+/// The CREATE FUNCTION, which runs with the caller's own rights. The server has written the arguments as it would read them again under
+/// the present settings; names and the body are quoted so that they are read the same under all.
 fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) -> String {
-    let ask = |question: &str| {
-        Spi::get_one_with_args::<String>(question, &[base.oid.into()])
-            .ok()
-            .flatten()
-            .unwrap_or_default()
+    let ask = |function: u32| {
+        // SAFETY: a function of the server that takes an oid and returns a text, for a function that exists.
+        unsafe {
+            let text = pg_sys::OidFunctionCall1Coll(
+                function.into(),
+                pg_sys::InvalidOid,
+                pg_sys::Datum::from(base.oid),
+            );
+            compat::text(pg_sys::text_to_cstring(text.cast_mut_ptr()))
+        }
     };
-    let mut arguments = ask("SELECT pg_catalog.pg_get_function_arguments($1)");
-    let result = ask("SELECT pg_catalog.pg_get_function_result($1)");
+    let mut arguments = ask(pg_sys::F_PG_GET_FUNCTION_ARGUMENTS);
+    let result = ask(pg_sys::F_PG_GET_FUNCTION_RESULT);
     // No argument may follow a VARIADIC one.
     if base.variadic == pg_sys::InvalidOid {
         if !arguments.is_empty() {
@@ -249,10 +279,10 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
         arguments.push_str("cache_duration interval DEFAULT NULL");
     }
     format!(
-        "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS '{}'",
+        "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS {}",
         compat::quote_identifier(schema),
         compat::quote_identifier(name),
-        body.replace('\'', "''")
+        compat::quote_literal(body)
     )
 }
 
@@ -276,30 +306,29 @@ fn new_function(base: &Signature, (schema, name): &(String, String)) -> Option<p
 #[pg_extern(sql = false)]
 fn uncache_function(function: pg_sys::Oid) {
     not_during_recovery(c"uncache_function()");
-    cached(function).or_raise();
-    let command = format!("DROP FUNCTION {}", compat::regprocedure_qualified(function));
-    if let Err(problem) = Spi::run(&command) {
-        ereport!(
-            ERROR,
-            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("could not drop the cached function: {problem}")
-        );
-    }
-}
-
-/// Refuses a relation on which the caller has no TRIGGER privilege.
-fn check_trigger_right(relation: pg_sys::Oid) {
-    // SAFETY: syscache lookups; aclcheck_error raises.
+    let cached = cached(function).or_raise();
+    // SAFETY: a parse tree as DROP FUNCTION has it, of names from the catalog.
     unsafe {
-        let result = pg_sys::pg_class_aclcheck(
-            relation,
-            pg_sys::GetUserId(),
-            pg_sys::ACL_TRIGGER as pg_sys::AclMode,
+        let (schema, name) = (
+            pg_sys::get_namespace_name(pg_sys::get_func_namespace(function)),
+            pg_sys::get_func_name(function),
         );
-        if result != pg_sys::AclResult::ACLCHECK_OK {
-            let kind = pg_sys::get_relkind_objtype(pg_sys::get_rel_relkind(relation));
-            pg_sys::aclcheck_error(result, kind, pg_sys::get_rel_name(relation));
+        if schema.is_null() || name.is_null() {
+            no_such_oid(function).raise();
         }
+        let object: *mut pg_sys::ObjectWithArgs = command::node(pg_sys::NodeTag::T_ObjectWithArgs);
+        (*object).objname = command::names(&[schema, name]);
+        (*object).objargs = command::list(
+            cached
+                .arguments
+                .iter()
+                .map(|type_id| pg_sys::makeTypeNameFromOid(*type_id, -1).cast()),
+        );
+        let statement: *mut pg_sys::DropStmt = command::node(pg_sys::NodeTag::T_DropStmt);
+        (*statement).objects = command::list([object.cast()]);
+        (*statement).removeType = pg_sys::ObjectType::OBJECT_FUNCTION;
+        (*statement).behavior = pg_sys::DropBehavior::DROP_RESTRICT;
+        command::run(statement, c"DROP FUNCTION of pg_query_cache");
     }
 }
 
@@ -332,20 +361,15 @@ unsafe fn names(array: pg_sys::Datum) -> Vec<String> {
 #[pg_extern(sql = false)]
 fn cache_track_table(relation: pg_sys::Oid, key_columns: pgrx::AnyArray) -> i32 {
     not_during_recovery(c"cache_track_table()");
-    relations::roots(relation)
-        .into_iter()
-        .for_each(check_trigger_right);
     // SAFETY: the declared type of the argument is name[].
     let columns = unsafe { names(key_columns.datum()) };
-    tracking::track(relation, &columns).or_raise() as i32
+    let added = tracking::track(relation, &columns, Patience::Waits).or_raise();
+    added.unwrap_or_default() as i32
 }
 
 /// Stops to track a table. Returns how many triggers were dropped.
 #[pg_extern(sql = false)]
 fn cache_untrack_table(relation: pg_sys::Oid) -> i32 {
     not_during_recovery(c"cache_untrack_table()");
-    relations::roots(relation)
-        .into_iter()
-        .for_each(check_trigger_right);
-    tracking::untrack(relation) as i32
+    tracking::untrack(relation).or_raise() as i32
 }

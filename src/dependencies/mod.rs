@@ -7,7 +7,9 @@
 //! * `plans`: whether a SQL function's plan was made for somebody else
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
-//! * `tracking`: adding and removing its triggers; `rows`: how the one for replication is spared statements
+//! * `tracking`: adding and removing its triggers: `rights` to it, `tree_locks`, and the `triggers` themselves; `rows`: how the one for
+//!   replication is spared statements
+//! * `automatic`: tracking what calls have found untracked; `found`: what a function will read, as far as its text says
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
 //!   change partition and inheritance trees
 //! * `attribution`: names of slots and their last writers, for people who ask
@@ -16,25 +18,30 @@
 #![allow(unsafe_code)]
 
 pub mod attribution;
+pub mod automatic;
 mod commands;
 pub mod declared;
 pub mod definitions;
 pub mod executor;
+pub mod found;
 pub mod held;
 pub mod plans;
 pub mod relations;
+pub mod rights;
 mod rows;
 pub mod session;
 pub mod temporary;
 pub mod tracker;
 pub mod tracking;
+pub mod tree_locks;
 mod trees;
+mod triggers;
 pub mod utility;
 
 use crate::call::frames::Frame;
 use crate::call::outcome::{Reason, Refusal};
 use crate::language::body::Consistency;
-use crate::store::area::{Area, TrackingRequest};
+use crate::store::area::Area;
 use crate::store::lookup::MAX_DEPENDENCIES;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
 use pgrx::pg_sys;
@@ -107,7 +114,7 @@ pub unsafe fn slots_of(
                         for column in columns.keys().filter(|column| {
                             !key_columns.contains(column) && declared::can_be_key(relation, column)
                         }) {
-                            request(area, database, relation, speaker, column);
+                            automatic::untracked(area, relation, speaker, column);
                         }
                     }
                 }
@@ -120,10 +127,10 @@ pub unsafe fn slots_of(
                         .filter(|column| declared::can_be_key(relation, column))
                         .collect();
                     if function.said_by_base || keys.is_empty() {
-                        request(area, database, relation, function.oid, "");
+                        automatic::untracked(area, relation, function.oid, "");
                     }
                     for column in keys {
-                        request(area, database, relation, speaker, column);
+                        automatic::untracked(area, relation, speaker, column);
                     }
                 }
                 Tracking::Never if frame.function.consistency == Consistency::Ttl => (),
@@ -203,28 +210,5 @@ pub unsafe fn slots_of_relation(
             &key_columns,
             columns,
         ))
-    }
-}
-
-/// Asks the worker to track a relation.
-fn request(
-    area: Area,
-    database: pg_sys::Oid,
-    relation: pg_sys::Oid,
-    function: pg_sys::Oid,
-    column: &str,
-) {
-    let mut request = TrackingRequest {
-        database: database.to_u32(),
-        relation: relation.to_u32(),
-        function: function.to_u32(),
-        column_length: column.len() as u32,
-        ..TrackingRequest::default()
-    };
-    if let Some(name) = request.column.0.get_mut(..column.len()) {
-        name.copy_from_slice(column.as_bytes());
-        if area.request_tracking(request) {
-            crate::worker::wake(area, database);
-        }
     }
 }

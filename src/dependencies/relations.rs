@@ -100,6 +100,42 @@ pub fn roots(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     remembered(&ROOTS, relation, || find_roots(relation).0)
 }
 
+/// The trees that a relation belongs to, as the catalog has them now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Tops of the trees.
+    pub roots: Vec<pg_sys::Oid>,
+    /// All members of all of them, in the order of their oids: the one in which they are locked.
+    pub members: Vec<pg_sys::Oid>,
+}
+
+impl Tree {
+    /// The trees of `relation`.
+    pub fn of(relation: pg_sys::Oid) -> Self {
+        let (mut roots, _) = find_roots(relation);
+        roots.sort_unstable_by_key(|root| root.to_u32());
+        let mut members: Vec<_> = roots.iter().flat_map(|root| members(*root)).collect();
+        members.sort_unstable_by_key(|member| member.to_u32());
+        members.dedup();
+        Tree { roots, members }
+    }
+
+    /// What lies below `relation`, itself included, as far as this is a tree by itself.
+    pub fn below(relation: pg_sys::Oid) -> Self {
+        let mut members = members(relation);
+        members.sort_unstable_by_key(|member| member.to_u32());
+        Tree {
+            roots: find_roots(relation).0,
+            members,
+        }
+    }
+
+    /// All its tables.
+    pub fn tables(&self) -> impl Iterator<Item = pg_sys::Oid> + '_ {
+        self.members.iter().copied()
+    }
+}
+
 fn find_tracking(relation: pg_sys::Oid) -> Tracking {
     // SAFETY: syscache lookups.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
@@ -211,12 +247,16 @@ pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut members = vec![root];
     let mut next = 0;
     while next < members.len() {
-        // SAFETY: a catalog scan that takes no lock on the children.
+        // SAFETY: a syscache lookup, and a catalog scan that takes no lock on the children and wants the parent to exist.
         let children = unsafe {
-            compat::oids(server::find_inheritance_children(
-                members[next],
-                pg_sys::NoLock as i32,
-            ))
+            if pg_sys::get_rel_relkind(members[next]) == 0 {
+                Vec::new()
+            } else {
+                compat::oids(server::find_inheritance_children(
+                    members[next],
+                    pg_sys::NoLock as i32,
+                ))
+            }
         };
         for child in children {
             if !members.contains(&child) {
@@ -272,10 +312,12 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
 
 /// A trigger that calls the trigger function which marks writes.
 pub struct TrackerTrigger {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
     /// Its name, whatever it is called now.
     pub name: String,
     /// `pg_trigger.tgtype`.
-    kind: i16,
+    pub kind: i16,
     /// `pg_trigger.tgenabled`.
     enabled: u8,
     /// It has a WHEN condition or a list of columns.
@@ -304,6 +346,7 @@ pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
                 }
                 let condition = pg_sys::Anum_pg_trigger_tgqual as i32;
                 triggers.push(TrackerTrigger {
+                    oid: row.oid,
                     name: pgrx::name_data_to_str(&row.tgname).to_owned(),
                     kind: row.tgtype,
                     enabled: row.tgenabled as u8,
@@ -315,6 +358,25 @@ pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
         );
     }
     triggers
+}
+
+/// Whether a trigger calls the trigger function that marks writes.
+pub fn calls_tracker(trigger: pg_sys::Oid) -> bool {
+    let (tracker, mut calls) = (tracker_function(), false);
+    // SAFETY: pg_trigger and its index by oid.
+    unsafe {
+        compat::catalog_rows(
+            pg_sys::TriggerRelationId,
+            pg_sys::Oid::from_u32(pg_sys::TriggerOidIndexId),
+            pg_sys::Anum_pg_trigger_oid,
+            trigger,
+            |tuple, _| {
+                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
+                calls = Some(row.tgfoid) == tracker;
+            },
+        );
+    }
+    calls
 }
 
 /// The arguments of a trigger: C strings one after the other.

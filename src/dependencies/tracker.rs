@@ -122,27 +122,57 @@ impl Marked {
     }
 }
 
-/// Plans by trigger, each with the definitions that it was made of. A plan lives as long as the backend: an ERROR may jump over whoever
-/// uses it. Another one for the same trigger is made only when the table's definition has changed.
-static PLANS: Backend<RefCell<NumberMap<u32, (u64, &'static Plan)>>> =
-    Backend::new(RefCell::new(number_map()));
+/// Plans by trigger, each with the definitions that it was made of. Another one for the same trigger is made only when the table's
+/// definition has changed. A plan lives until the transaction has ended, also when another one has taken its place: an ERROR may jump over
+/// whoever uses it, and a hash function may write to tracked tables itself.
+static PLANS: Backend<RefCell<Plans>> = Backend::new(RefCell::new(Plans {
+    present: number_map(),
+    replaced: Vec::new(),
+}));
+
+struct Plans {
+    present: NumberMap<u32, (u64, &'static Plan)>,
+    /// Those that have been in the place of a present one.
+    replaced: Vec<&'static Plan>,
+}
+
+/// With more plans than these a backend begins anew after the transaction: triggers go, and nobody says so.
+const MANY_PLANS: usize = 1000;
+
+/// The transaction has ended: nobody uses a plan any more.
+pub fn transaction_ended() {
+    PLANS.with_borrow_mut(|plans| {
+        let all = plans.present.len() > MANY_PLANS;
+        let forgotten = plans
+            .present
+            .extract_if(|_, _| all)
+            .map(|(_, (_, plan))| plan);
+        for plan in plans.replaced.drain(..).chain(forgotten) {
+            // SAFETY: made by `Box::leak` in `plan`, and now in neither list.
+            drop(unsafe { Box::from_raw(std::ptr::from_ref(plan).cast_mut()) });
+        }
+    });
+}
 
 /// The plan of the trigger that fires.
 unsafe fn plan(area: Area, data: &pg_sys::TriggerData) -> &'static Plan {
     // SAFETY: the server's TriggerData.
     let trigger = unsafe { (*data.tg_trigger).tgoid.to_u32() };
-    let known = PLANS.with_borrow(|plans| plans.get(&trigger).copied());
+    let known = PLANS.with_borrow(|plans| plans.present.get(&trigger).copied());
     let definitions = relations::changes();
     match known {
         Some((made_of, plan)) if made_of == definitions => plan,
         _ => {
             // SAFETY: the caller's.
             let new = unsafe { Plan::make(area, data) };
-            let plan = match known {
-                Some((_, old)) if *old == new => old,
-                _ => Box::leak(Box::new(new)),
+            let (plan, replaced) = match known {
+                Some((_, old)) if *old == new => (old, None),
+                known => (&*Box::leak(Box::new(new)), known),
             };
-            PLANS.with_borrow_mut(|plans| plans.insert(trigger, (definitions, plan)));
+            PLANS.with_borrow_mut(|plans| {
+                plans.present.insert(trigger, (definitions, plan));
+                plans.replaced.extend(replaced.map(|(_, old)| old));
+            });
             plan
         }
     }
@@ -322,6 +352,7 @@ impl Marker {
             let mut marked = Marked::NOTHING;
             while own::count() <= MANY && server::tuplestore_gettupleslot(table, true, false, slot)
             {
+                pgrx::check_for_interrupts!();
                 for column in &self.plan.keys {
                     if i32::from((*slot).tts_nvalid) < column.number {
                         server::slot_getsomeattrs_int(slot, column.number);

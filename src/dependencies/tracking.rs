@@ -5,11 +5,17 @@
 //!
 //! Starting to track is itself a write that everybody sees at its commit: a snapshot older than it may miss writers that nobody
 //! registered, so it must never publish. CREATE TRIGGER's lock lets no writer be in flight meanwhile.
+//!
+//! All of it is done with the rights of the present role, by the server's own commands (`triggers`).
+//! Locks, in this order: ACCESS SHARE on the extension, so that it cannot be dropped meanwhile; then all tables of the tree
+//! (`tree_locks`): SHARE ROW EXCLUSIVE to start, ACCESS EXCLUSIVE to stop. The triggers are read when the locks are held.
 
 #![allow(unsafe_code)]
 
-use super::{declared, relations, utility};
-use crate::behalf;
+use super::relations::{self, Tree};
+use super::tree_locks::{self, Patience};
+use super::triggers::{self, Wanted};
+use super::{declared, rights};
 use crate::compat;
 use crate::error::Error;
 use crate::fault::{self, Point};
@@ -20,38 +26,213 @@ use crate::validity::tags::{Tag, slot_of};
 use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
+use std::ffi::CStr;
 
-const WRITE: &str = "pg_query_cache_write";
-/// Name of the row trigger for logical replication.
-pub const REPLICA: &str = "pg_query_cache_replica";
-const KEYS: [(&str, &str, &str); 3] = [
-    (
-        "pg_query_cache_keys_insert",
-        "INSERT",
-        "NEW TABLE AS pg_query_cache_new",
-    ),
-    (
-        "pg_query_cache_keys_update",
-        "UPDATE",
-        "OLD TABLE AS pg_query_cache_old NEW TABLE AS pg_query_cache_new",
-    ),
-    (
-        "pg_query_cache_keys_delete",
-        "DELETE",
-        "OLD TABLE AS pg_query_cache_old",
-    ),
-];
+const INSERT: i16 = pg_sys::TRIGGER_TYPE_INSERT as i16;
+const UPDATE: i16 = pg_sys::TRIGGER_TYPE_UPDATE as i16;
+const DELETE: i16 = pg_sys::TRIGGER_TYPE_DELETE as i16;
+const TRUNCATE: i16 = pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
+const ALWAYS: u8 = pg_sys::TRIGGER_FIRES_ALWAYS;
 
-/// Starts to track the tree of `relation`, and the values of `key_columns` in addition to those that are marked already.
-/// Returns how many triggers were added or replaced. The caller has checked the right to do it.
-pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Error> {
-    let name = compat::relation_name(relation).unwrap_or_else(|| relation.to_u32().to_string());
+/// Marks that some rows, or all, are about to change.
+const WRITE: Wanted<'static> = Wanted {
+    name: c"pg_query_cache_write",
+    row: false,
+    before: true,
+    events: INSERT | UPDATE | DELETE | TRUNCATE,
+    tables: &[],
+    arguments: &[],
+    fires: ALWAYS,
+};
+
+/// The row trigger for logical replication.
+const REPLICA: Wanted<'static> = Wanted {
+    name: c"pg_query_cache_replica",
+    row: true,
+    before: false,
+    events: INSERT | UPDATE | DELETE,
+    tables: &[],
+    arguments: &[],
+    fires: pg_sys::TRIGGER_FIRES_ON_REPLICA,
+};
+
+const OLD: (&CStr, bool) = (c"pg_query_cache_old", false);
+const NEW: (&CStr, bool) = (c"pg_query_cache_new", true);
+
+/// The triggers that mark the values of key columns.
+fn keys(columns: &[String]) -> [Wanted<'_>; 3] {
+    let wanted = |name, events, tables| Wanted {
+        name,
+        row: false,
+        before: false,
+        events,
+        tables,
+        arguments: columns,
+        fires: ALWAYS,
+    };
+    [
+        wanted(c"pg_query_cache_keys_insert", INSERT, &[NEW]),
+        wanted(c"pg_query_cache_keys_update", UPDATE, &[OLD, NEW]),
+        wanted(c"pg_query_cache_keys_delete", DELETE, &[OLD]),
+    ]
+}
+
+/// What a table of the tree lacks.
+struct Lack {
+    table: pg_sys::Oid,
+    statement: bool,
+    replica: bool,
+    /// All its key columns, if some are to be marked that are not.
+    columns: Vec<String>,
+}
+
+impl Lack {
+    fn of(table: pg_sys::Oid, key_columns: &[String]) -> Option<Self> {
+        let present = relations::triggers(table);
+        // SAFETY: a syscache lookup.
+        let partitioned =
+            unsafe { pg_sys::get_rel_relkind(table) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+        let mut columns = present.key_columns;
+        let known = columns.len();
+        for column in key_columns {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        if columns.len() == known {
+            columns.clear();
+        }
+        let lack = Lack {
+            table,
+            statement: !present.statement,
+            replica: !partitioned && !present.replica,
+            columns,
+        };
+        (lack.statement || lack.replica || !lack.columns.is_empty()).then_some(lack)
+    }
+
+    /// The triggers that would do.
+    fn wanted(&self) -> impl Iterator<Item = Wanted<'_>> {
+        let keys = (!self.columns.is_empty()).then(|| keys(&self.columns));
+        [
+            self.statement.then_some(WRITE),
+            self.replica.then_some(REPLICA),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(keys.into_iter().flatten())
+    }
+}
+
+/// Starts to track the tree of `relation`, and the values of `key_columns` in addition to those that are marked already, with the
+/// rights of the present role. Returns how many triggers were added or replaced; `None` if a lock could not be got with so much
+/// patience, or if who is not to wait may not do it either. Whoever waits is refused with an ERROR.
+pub fn track(
+    relation: pg_sys::Oid,
+    key_columns: &[String],
+    patience: Patience,
+) -> Result<Option<usize>, Error> {
+    let tree = Tree::of(relation);
+    let asks = patience == Patience::Waits;
+    if asks {
+        rights::check_may_track(&tree);
+    }
     // SAFETY: a syscache lookup.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
     if kind == pg_sys::RELKIND_MATVIEW && key_columns.is_empty() {
         // Changed by REFRESH and DDL alone: tracked without triggers.
-        return Ok(0);
+        return Ok(Some(0));
+    }
+    check(relation, &tree, key_columns)?;
+    let Some(extension) = hold_extension(patience)? else {
+        return Ok(None);
+    };
+    let admit = |tree: &Tree| {
+        if asks {
+            rights::check_may_track(tree);
+            return Ok(true);
+        }
+        // SAFETY: a variable of the backend.
+        Ok(rights::may_track(
+            unsafe { crate::server::GetUserId() },
+            tree,
+        ))
+    };
+    let locked = tree_locks::lock(
+        || Tree::of(relation),
+        pg_sys::ShareRowExclusiveLock,
+        patience,
+        admit,
+    )?;
+    let Some(locked) = locked else {
+        return Ok(None);
+    };
+    check(relation, &locked.tree, key_columns)?;
+    let lacks = lacks(&locked.tree, key_columns)?;
+    if lacks.is_empty() {
+        locked.release();
+        return Ok(Some(0));
+    }
+    mark_start(&locked.tree.roots, Operation::Track);
+    fault::point(Point::TrackingMarked);
+    let added = supply(&lacks, extension)?;
+    fault::point(Point::Tracked);
+    Ok(Some(added))
+}
+
+/// A table has joined a tracked tree: it, and what lies below it, gets the triggers that the others have. The present command has the
+/// locks already. `None` if it has not.
+pub fn track_below(relation: pg_sys::Oid, key_columns: &[String]) -> Result<Option<usize>, Error> {
+    check(relation, &Tree::of(relation), key_columns)?;
+    let Some(extension) = hold_extension(Patience::Never)? else {
+        return Ok(None);
+    };
+    let locked = tree_locks::lock(
+        || Tree::below(relation),
+        pg_sys::ShareRowExclusiveLock,
+        Patience::Never,
+        |_| Ok(true),
+    )?;
+    let Some(locked) = locked else {
+        return Ok(None);
+    };
+    let lacks = lacks(&locked.tree, key_columns)?;
+    mark_start(&locked.tree.roots, Operation::Track);
+    supply(&lacks, extension).map(Some)
+}
+
+/// What the tables of a tree lack; refuses if something of somebody else's is in the way.
+fn lacks(tree: &Tree, key_columns: &[String]) -> Result<Vec<Lack>, Error> {
+    let lacks: Vec<_> = tree
+        .tables()
+        .filter_map(|table| Lack::of(table, key_columns))
+        .collect();
+    for lack in &lacks {
+        for wanted in lack.wanted() {
+            wanted.check(lack.table)?;
+        }
+    }
+    Ok(lacks)
+}
+
+fn supply(lacks: &[Lack], extension: pg_sys::Oid) -> Result<usize, Error> {
+    let mut added = 0;
+    for lack in lacks {
+        for wanted in lack.wanted() {
+            wanted.create(lack.table, extension)?;
+            added += 1;
+        }
+    }
+    Ok(added)
+}
+
+/// Whether all tables can be tracked, and the columns can be keys.
+fn check(relation: pg_sys::Oid, tree: &Tree, key_columns: &[String]) -> Result<(), Error> {
+    let name = compat::relation_name(relation).unwrap_or_else(|| relation.to_u32().to_string());
+    // SAFETY: a syscache lookup.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if kind == 0 {
+        return Err(Error::NoSuchRelation(relation));
     }
     if !relations::can_be_tracked(relation) || kind == pg_sys::RELKIND_MATVIEW {
         return Err(Error::NotTrackable(
@@ -60,7 +241,7 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
         ));
     }
     for column in key_columns {
-        let Some((column_type, collation)) = declared::column_type(relation, column) else {
+        let Some((column_type, _)) = declared::column_type(relation, column) else {
             return Err(Error::NoSuchColumn(column.clone(), name));
         };
         // SAFETY: asks the type cache only; a hash function is looked up, not called.
@@ -69,7 +250,6 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
                 pg_sys::lookup_type_cache(column_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC as i32);
             (*cache).hash_extended_proc != pg_sys::InvalidOid
         };
-        let _ = collation;
         if !hashable {
             return Err(Error::InvalidParameter(
                 format!("column \"{column}\" cannot be a key column"),
@@ -80,118 +260,79 @@ pub fn track(relation: pg_sys::Oid, key_columns: &[String]) -> Result<usize, Err
             ));
         }
     }
-    let roots = relations::roots(relation);
-    let members: Vec<_> = roots
-        .iter()
-        .flat_map(|root| relations::members(*root))
-        .collect();
-    if members
-        .iter()
-        .any(|member| !relations::can_be_tracked(*member))
+    if tree
+        .tables()
+        .any(|member| !relations::can_be_tracked(member))
     {
         return Err(Error::NotTrackable(
             format!("relation \"{name}\" cannot be tracked"),
             "A table of its partition or inheritance tree is a foreign or temporary table.".into(),
         ));
     }
-    mark_start(&roots, Operation::Track);
-    fault::point(Point::TrackingMarked);
-    let function = format!(
-        "{}.cache_tracker",
-        compat::extension_schema().unwrap_or_default()
-    );
-    let mut added = 0;
-    for member in members {
-        added += track_member(member, key_columns, &function)?;
-    }
-    fault::point(Point::Tracked);
-    Ok(added)
+    Ok(())
 }
 
-fn track_member(
-    member: pg_sys::Oid,
-    key_columns: &[String],
-    function: &str,
-) -> Result<usize, Error> {
-    let present = relations::triggers(member);
-    let Some(table) = compat::relation_name(member) else {
-        return Ok(0);
-    };
+/// Stops to track the tree of `relation`, with the rights of the present role. Returns how many triggers were dropped.
+pub fn untrack(relation: pg_sys::Oid) -> Result<usize, Error> {
+    rights::check_may_untrack(&Tree::of(relation));
     // SAFETY: a syscache lookup.
-    let partitioned =
-        unsafe { pg_sys::get_rel_relkind(member) } as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
-    let mut added = 0;
-    if !present.statement {
-        run(&format!(
-            "CREATE OR REPLACE TRIGGER {WRITE} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
-             FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
-        ));
-        run(&format!(
-            "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {WRITE}"
-        ));
-        belongs_to_extension(member, WRITE);
-        added += 1;
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if !relations::can_be_tracked(relation) || kind == pg_sys::RELKIND_MATVIEW {
+        return Ok(0);
     }
-    if !partitioned && !present.replica {
-        run(&format!(
-            "CREATE OR REPLACE TRIGGER {REPLICA} AFTER INSERT OR UPDATE OR DELETE ON {table} \
-             FOR EACH ROW EXECUTE FUNCTION {function}()"
-        ));
-        run(&format!(
-            "ALTER TABLE ONLY {table} ENABLE REPLICA TRIGGER {REPLICA}"
-        ));
-        belongs_to_extension(member, REPLICA);
-        added += 1;
+    hold_extension(Patience::Waits)?;
+    let admit = |tree: &Tree| {
+        rights::check_may_untrack(tree);
+        Ok(true)
+    };
+    let locked = tree_locks::lock(
+        || Tree::of(relation),
+        pg_sys::AccessExclusiveLock,
+        Patience::Waits,
+        admit,
+    )?;
+    let Some(locked) = locked else { return Ok(0) };
+    let ours: Vec<_> = locked
+        .tree
+        .tables()
+        .flat_map(|table| {
+            relations::tracker_triggers(table)
+                .into_iter()
+                .filter(|trigger| triggers::is_ours(trigger.oid))
+                .map(move |trigger| (table, trigger.name))
+        })
+        .collect();
+    if ours.is_empty() {
+        locked.release();
+        return Ok(0);
     }
-    let mut columns = present.key_columns.clone();
-    columns.extend(
-        key_columns
-            .iter()
-            .filter(|column| !present.key_columns.contains(column))
-            .cloned(),
-    );
-    if columns.len() > present.key_columns.len() {
-        let list = columns
-            .iter()
-            .map(|column| literal(column))
-            .collect::<Vec<_>>()
-            .join(", ");
-        for (name, event, tables) in KEYS {
-            if trigger(member, name).is_some() {
-                run(&format!("DROP TRIGGER {name} ON {table}"));
-            }
-            run(&format!(
-                "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {tables} \
-                 FOR EACH STATEMENT EXECUTE FUNCTION {function}({list})"
-            ));
-            run(&format!(
-                "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {name}"
-            ));
-            belongs_to_extension(member, name);
-            added += 1;
-        }
+    mark_start(&locked.tree.roots, Operation::Untrack);
+    for (table, name) in &ours {
+        triggers::drop_trigger(*table, name)?;
     }
-    Ok(added)
+    Ok(ours.len())
 }
 
-/// Stops to track the tree of `relation`. Returns how many triggers were dropped.
-pub fn untrack(relation: pg_sys::Oid) -> usize {
-    let roots = relations::roots(relation);
-    mark_start(&roots, Operation::Untrack);
-    let mut dropped = 0;
-    for member in roots.iter().flat_map(|root| relations::members(*root)) {
-        let Some(table) = compat::relation_name(member) else {
-            continue;
-        };
-        for trigger in relations::tracker_triggers(member) {
-            run(&format!(
-                "DROP TRIGGER {} ON {table}",
-                compat::quote_identifier(&trigger.name)
-            ));
-            dropped += 1;
+/// Keeps the extension from being dropped until this transaction ends. `None` if somebody is about to, and it is not to be waited for.
+fn hold_extension(patience: Patience) -> Result<Option<pg_sys::Oid>, Error> {
+    let extension = compat::extension().ok_or(Error::NoExtension)?;
+    let (class, mode) = (
+        pg_sys::ExtensionRelationId,
+        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+    );
+    // SAFETY: inside a transaction; an object that is gone can be locked too.
+    unsafe {
+        if patience == Patience::Waits {
+            pg_sys::LockDatabaseObject(class, extension, 0, mode);
+        } else if !compat::try_lock_object(class, extension, mode) {
+            return Ok(None);
         }
     }
-    dropped
+    if compat::extension() == Some(extension) {
+        Ok(Some(extension))
+    } else {
+        Err(Error::NoExtension)
+    }
 }
 
 /// Everybody sees the start, or the end, of tracking at its commit.
@@ -199,6 +340,7 @@ fn mark_start(roots: &[pg_sys::Oid], operation: Operation) {
     let Some(area) = area() else { return };
     // SAFETY: inside the transaction that adds the triggers; a variable of the backend.
     let (xid, database) = unsafe { (assign_xid(), pg_sys::MyDatabaseId) };
+    crate::transaction::prepare(area);
     for root in roots {
         for tag in [Tag::Relation(*root), Tag::WholeRelation(*root)] {
             own::register(
@@ -210,52 +352,4 @@ fn mark_start(roots: &[pg_sys::Oid], operation: Operation) {
             );
         }
     }
-}
-
-/// Runs a command as the owner of the cluster, with nothing of the caller's search path, and without marking the definitions of the
-/// database as changed: [`mark_start`] has marked what this command concerns.
-fn run(command: &str) {
-    behalf::acting_as(pg_sys::BOOTSTRAP_SUPERUSERID.into(), || {
-        utility::without_marking(|| {
-            if let Err(problem) = Spi::run(command) {
-                ereport!(
-                    ERROR,
-                    PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                    format!("could not run \"{command}\": {problem}")
-                );
-            }
-        })
-    });
-}
-
-/// Oid of a trigger.
-fn trigger(relation: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
-    let name = std::ffi::CString::new(name).ok()?;
-    // SAFETY: a catalog lookup that allows for its absence.
-    let oid = unsafe { pg_sys::get_trigger_oid(relation, name.as_ptr(), true) };
-    (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-/// `ALTER TRIGGER … DEPENDS ON EXTENSION`, which only the owner of the table may say.
-fn belongs_to_extension(relation: pg_sys::Oid, name: &str) {
-    let (Some(trigger), Some(extension)) = (trigger(relation, name), compat::extension()) else {
-        return;
-    };
-    let address = |class: pg_sys::Oid, oid| pg_sys::ObjectAddress {
-        classId: class,
-        objectId: oid,
-        objectSubId: 0,
-    };
-    // SAFETY: both objects exist.
-    unsafe {
-        pg_sys::recordDependencyOn(
-            &address(pg_sys::TriggerRelationId, trigger),
-            &address(pg_sys::ExtensionRelationId, extension),
-            pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION,
-        );
-    }
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -4,8 +4,12 @@
 
 use super::commands::range_var;
 use super::{relations, tracking};
+use crate::attempt::attempt;
+use crate::compat;
+use crate::error::message_of;
 use crate::server;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 /// Whether a command adds a table to a partition or inheritance tree.
 ///
@@ -35,7 +39,7 @@ pub unsafe fn grows_tree(statement: *mut pg_sys::Node) -> bool {
 }
 
 /// A tree that was tracked stays tracked when it gets a new member. If that cannot be (a foreign table), the tree is not tracked any
-/// more and its readers are no longer stored.
+/// more and its readers are no longer stored. The command itself stands, whatever comes of this.
 ///
 /// # Safety
 /// `statement` is the parse tree of a command for which [`grows_tree`] is true.
@@ -59,7 +63,18 @@ pub unsafe fn track_new_member(statement: *mut pg_sys::Node) {
         .map(|triggers| triggers.key_columns)
         .collect();
     for columns in key_columns {
-        let _ = tracking::track(relation, &columns);
+        if let Err(error) = attempt(|| tracking::track_below(relation, &columns)) {
+            let name = compat::relation_name(relation).unwrap_or_default();
+            ereport!(
+                WARNING,
+                PgSqlErrorCode::ERRCODE_WARNING,
+                format!(
+                    "could not track relation \"{name}\": {}",
+                    message_of(&error)
+                ),
+                "Results that read its partition or inheritance tree are not cached any more."
+            );
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::commands::{self, Change};
 use super::session::Reads;
-use super::{declared, held, relations, rows, temporary, trees};
+use super::{declared, held, relations, temporary, trees};
 use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -30,18 +30,19 @@ use std::cell::Cell;
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
-static QUIET: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// Address of the parse tree of a command of ours.
+static QUIET: Backend<Cell<usize>> = Backend::new(Cell::new(0));
 
-/// Runs `body`, whose commands do not mark the definitions: what they concern is marked by the caller.
-pub fn without_marking<R>(body: impl FnOnce() -> R) -> R {
-    struct Restore;
+/// Runs `body`, in which the command `statement` does not mark the definitions: what it concerns is marked by the caller. Others that it
+/// brings about, by event triggers, do.
+pub fn without_marking<R>(statement: *mut pg_sys::Node, body: impl FnOnce() -> R) -> R {
+    struct Restore(usize);
     impl Drop for Restore {
         fn drop(&mut self) {
-            QUIET.set(QUIET.get() - 1);
+            QUIET.set(self.0);
         }
     }
-    QUIET.set(QUIET.get() + 1);
-    let _restore = Restore;
+    let _restore = Restore(QUIET.replace(statement.addr()));
     body()
 }
 
@@ -68,21 +69,20 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        let (change, left_out, owed) = guarded(|| {
+        let (change, owed) = guarded(|| {
             if !gate::is_open() {
-                return (Change::Nothing, None, behind_closed_gate(statement));
+                return (Change::Nothing, behind_closed_gate(statement));
             }
             if commands::creates_extension(statement) {
                 // What we know of the gate may be of before a DROP EXTENSION.
                 gate::owes(Owed::DEFINITIONS);
             }
-            let left_out = rows::copy_begins(statement);
             let change = before(statement);
             crate::worker::hold::before(statement);
             if change == Change::Definitions || commands::commits_prepared(statement) {
                 configuration::touched();
             }
-            (change, left_out, Owed::NOTHING)
+            (change, Owed::NOTHING)
         });
         #[allow(
             ffi_unwind_calls,
@@ -102,9 +102,6 @@ unsafe extern "C-unwind" fn process_utility(
                 dest,
                 qc,
             ),
-        }
-        if let Some(left_out) = left_out {
-            guarded(|| rows::copy_ended(left_out));
         }
         // Once more: it may have ended transactions on its way.
         gate::owes(owed);
@@ -187,7 +184,7 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
 unsafe fn register(change: Change, statement: *mut pg_sys::Node) {
     // SAFETY: a variable of the backend.
     let may_write = unsafe { !server::RecoveryInProgress() && pg_sys::IsTransactionState() };
-    if change == Change::Temporary || QUIET.get() > 0 || !may_write {
+    if change == Change::Temporary || QUIET.get() == statement.addr() || !may_write {
         return;
     }
     let Some(area) = area() else { return };

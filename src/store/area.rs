@@ -12,6 +12,7 @@ use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
 use super::progress::{PROGRESS_BYTES, Progress};
 use super::refreshes::{REFRESHES_BYTES, Refreshes};
+use super::requests::{REQUESTS_BYTES, Requests};
 use super::statistics::Functions;
 use crate::gate::Bounds;
 use crate::settings;
@@ -23,8 +24,6 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Databases that can have a worker at the same time.
 pub const DATABASES: usize = 64;
-/// Tracking requests that can wait for the worker at the same time.
-pub const REQUESTS: usize = 64;
 
 /// What the worker of one database and its backends share.
 #[repr(C)]
@@ -142,7 +141,7 @@ impl Places {
 
 /// A request to start tracking a relation.
 #[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct TrackingRequest {
     /// Oid of the database.
     pub database: u32,
@@ -156,9 +155,36 @@ pub struct TrackingRequest {
     pub column: ColumnName,
 }
 
+impl TrackingRequest {
+    /// A request; no column, if its name is empty. `None` if that is too long for one.
+    pub fn new(
+        database: u32,
+        relation: pg_sys::Oid,
+        function: pg_sys::Oid,
+        column: &str,
+    ) -> Option<Self> {
+        let mut request = TrackingRequest {
+            database,
+            relation: relation.to_u32(),
+            function: function.to_u32(),
+            column_length: column.len() as u32,
+            ..TrackingRequest::default()
+        };
+        let name = request.column.0.get_mut(..column.len())?;
+        name.copy_from_slice(column.as_bytes());
+        Some(request)
+    }
+
+    /// The key column.
+    pub fn column(&self) -> Option<String> {
+        let name = self.column.0.get(..self.column_length as usize)?;
+        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+}
+
 /// A column name of at most 63 bytes.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ColumnName(pub [u8; 64]);
 
 impl Default for ColumnName {
@@ -196,8 +222,6 @@ pub struct Header {
     pub databases: [DatabaseState; DATABASES],
     /// Who has to be finished before the cache is used; see [`crate::gate`].
     bounds: Bounds,
-    /// Guarded by the requests lock.
-    pub request_count: AtomicU32,
     /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
     parallel_reads: [AtomicU32; LEADERS],
     /// Committed changes of the configuration of databases, by their oid; see [`Area::configuration`].
@@ -233,10 +257,7 @@ pub fn area() -> Option<Area> {
     }
 }
 
-/// Bytes of the tracking requests, after the area itself; then come the places of the progress, and the refreshes.
-const REQUESTS_BYTES: usize = REQUESTS * size_of::<TrackingRequest>();
-const _: () = assert!(REQUESTS_BYTES.is_multiple_of(8));
-
+/// The tracking requests come after the area itself, then the places of the progress, and the refreshes.
 fn bytes() -> usize {
     settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES + REFRESHES_BYTES
 }
@@ -375,6 +396,7 @@ impl Area {
 
     /// The database is gone: its place is free again, unless memory still has entries of it.
     pub fn forget_database(&self, database: pg_sys::Oid) {
+        self.tracking_requests().forget(database.to_u32());
         let _guard = lock_requests();
         let Some(state) = self.database(database) else {
             return;
@@ -417,8 +439,11 @@ impl Area {
         &self.header().parallel_reads[process as usize % LEADERS]
     }
 
-    fn requests(&self) -> *mut TrackingRequest {
-        self.at(self.layout.total.next_multiple_of(8)).cast()
+    /// Requests to start to track a table.
+    pub fn tracking_requests(&self) -> Requests {
+        let offset = self.layout.total.next_multiple_of(8);
+        // SAFETY: room for the places was asked for there, zeroed at creation.
+        unsafe { Requests::at(self.at(offset)) }
     }
 
     /// Who is warming or refreshing.
@@ -433,50 +458,5 @@ impl Area {
         let offset = self.layout.total.next_multiple_of(8) + REQUESTS_BYTES + PROGRESS_BYTES;
         // SAFETY: room for the places was asked for there, zeroed at creation.
         unsafe { Refreshes::at(self.at(offset)) }
-    }
-
-    /// Hands a tracking request to the worker of its database. `false` if there is no room; a later call asks again.
-    pub fn request_tracking(&self, request: TrackingRequest) -> bool {
-        let _guard = lock_requests();
-        let header = self.header();
-        let count = header.request_count.load(Ordering::Relaxed) as usize;
-        // SAFETY: `count` of REQUESTS are in use; the lock is held.
-        unsafe {
-            if (0..count).any(|i| *self.requests().add(i) == request) {
-                return true;
-            }
-            if count == REQUESTS {
-                return false;
-            }
-            self.requests().add(count).write(request);
-        }
-        header
-            .request_count
-            .store(count as u32 + 1, Ordering::Relaxed);
-        true
-    }
-
-    /// Takes the waiting requests of `database`.
-    pub fn take_requests(&self, database: pg_sys::Oid) -> Vec<TrackingRequest> {
-        let mut taken = Vec::with_capacity(REQUESTS);
-        let _guard = lock_requests();
-        let header = self.header();
-        let mut count = header.request_count.load(Ordering::Relaxed) as usize;
-        let mut i = 0;
-        while i < count {
-            // SAFETY: `count` of REQUESTS are in use; the lock is held.
-            unsafe {
-                let request = self.requests().add(i);
-                if (*request).database == database.to_u32() {
-                    taken.push(*request);
-                    count -= 1;
-                    *request = *self.requests().add(count);
-                } else {
-                    i += 1;
-                }
-            }
-        }
-        header.request_count.store(count as u32, Ordering::Relaxed);
-        taken
     }
 }

@@ -14,6 +14,7 @@
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait
 //! * `progress`: who is warming or refreshing, and how far
+//! * `requests`: tables that calls have found untracked
 //! * `refreshes`: results that are to be computed anew before they are too old
 //! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it; `fill_times`: how long its
 //!   computations took
@@ -32,6 +33,7 @@ pub mod lookup;
 pub mod partition;
 pub mod progress;
 pub mod refreshes;
+pub mod requests;
 pub mod statistics;
 pub mod traits;
 pub mod worth;

@@ -266,7 +266,9 @@ impl Worker {
                 return End::ExtensionGone;
             }
             self.keep_to_configuration();
-            step("tracking", || tracking::run(self.area));
+            for request in tracking::waiting(self.area) {
+                step("tracking", || tracking::serve(self.area, &request));
+            }
             step("quarantine", || quarantine::save(self.area));
             refreshing.run(self.area);
             if jobs.due(self.state) {

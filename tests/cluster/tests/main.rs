@@ -25,6 +25,7 @@ mod restart;
 mod security;
 mod shortage;
 mod single_flight;
+mod tracking;
 mod upgrade;
 mod values;
 mod verification;
