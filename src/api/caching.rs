@@ -5,13 +5,14 @@
 use crate::attempt::attempt;
 use crate::command;
 use crate::compat;
-use crate::dependencies::relations::{self, Tree};
+use crate::dependencies::relations::{self, Tracking, Tree};
 use crate::dependencies::tree_locks::Patience;
-use crate::dependencies::{declared, found, rights, tracking};
+use crate::dependencies::{automatic, declared, found, rights, tracking};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
 use crate::settings;
+use crate::store::area::area;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
@@ -119,8 +120,9 @@ pub fn cache_function_v0_2(
         );
     }
     track_declared(&parsed);
-    track_found(function);
-    new_function(&base, &target).unwrap_or(pg_sys::InvalidOid)
+    let created = new_function(&base, &target).unwrap_or(pg_sys::InvalidOid);
+    track_found(function, created);
+    created
 }
 
 /// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already.
@@ -136,16 +138,16 @@ fn track_declared(body: &Body) {
     }
 }
 
-/// The same for the tables that the function's text names. Nobody has asked for these: nothing is waited for, no transaction block is
-/// left with a lock on them, and what fails is left to the first call.
-fn track_found(function: pg_sys::Oid) {
-    // SAFETY: reads the backend's state.
-    if !settings::auto_track() || unsafe { pg_sys::IsTransactionBlock() } {
+/// The same for the tables that the text of the base function names, when the transaction commits. Nobody has asked for these: nothing is
+/// waited for, and a transaction block is left without a lock on them.
+fn track_found(base: pg_sys::Oid, cached: pg_sys::Oid) {
+    let Some(area) = area() else { return };
+    if !settings::auto_track() || !automatic::may_do_it_itself() {
         return;
     }
-    for relation in attempt(|| found::relations(function)).unwrap_or_default() {
-        if may_track(relation) {
-            let _ = attempt(|| tracking::track(relation, &[], Patience::Never));
+    for relation in attempt(|| found::relations(base)).unwrap_or_default() {
+        if relations::tracking(relation) == Tracking::Untracked && may_track(relation) {
+            automatic::untracked(area, relation, cached, "");
         }
     }
 }

@@ -100,7 +100,7 @@ fn asked(request: &TrackingRequest) -> bool {
 }
 
 /// Whether this is a transaction of a client's that may track a table at its end.
-fn may_do_it_itself() -> bool {
+pub fn may_do_it_itself() -> bool {
     // SAFETY: variables of the backend.
     unsafe {
         pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND
@@ -161,16 +161,9 @@ pub fn transaction_commits(area: Area) {
             }
         }
     }
-    // Event triggers may have left what the transaction does last, and has done already.
+    // Event triggers may have left a cursor WITH HOLD.
     // SAFETY: at the place in a commit where the server does the same.
-    unsafe {
-        loop {
-            pg_sys::AfterTriggerFireDeferred();
-            if !pg_sys::PreCommit_Portals(false) {
-                break;
-            }
-        }
-    }
+    while unsafe { pg_sys::PreCommit_Portals(false) } {}
 }
 
 /// What became of a request.
@@ -184,7 +177,7 @@ pub enum Became {
     Failed,
 }
 
-/// Tracks the table of a request as `role`, with that role's rights. Nothing is raised.
+/// Tracks the table of a request as `role`, with that role's rights. Nothing is raised. Who has no patience is about to commit.
 pub fn track(
     area: Area,
     request: &TrackingRequest,
@@ -204,7 +197,15 @@ pub fn track(
         requests.failed(request, role.to_u32(), NO_RIGHT, now());
         return Became::Failed;
     }
-    let body = || tracking::track(relation, columns, patience);
+    let body = || {
+        let tracked = tracking::track(relation, columns, patience);
+        if patience == Patience::Never {
+            // The transaction commits, and has done what was deferred; event triggers may have deferred something again.
+            // SAFETY: at the place in a commit where the server does the same; what it raises ends the subtransaction.
+            unsafe { pg_sys::AfterTriggerFireDeferred() };
+        }
+        tracked
+    };
     let outcome = attempt(|| {
         if role == present {
             body()

@@ -143,6 +143,9 @@ const MANY_PLANS: usize = 1000;
 pub fn transaction_ended() {
     PLANS.with_borrow_mut(|plans| {
         let all = plans.present.len() > MANY_PLANS;
+        if !all && plans.replaced.is_empty() {
+            return;
+        }
         let forgotten = plans
             .present
             .extract_if(|_, _| all)

@@ -70,9 +70,11 @@ fn a_call_tracks_what_its_role_may() -> Result<()> {
         "SELECT counted_cached() = 1 AND NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'seen'::regclass AND mode = 'ShareRowExclusiveLock')"
     )?);
     assert!(is_tracked(&mut client, "seen")?);
-    number(&mut reader, "SELECT counted_cached()")?;
-    number(&mut reader, "SELECT counted_cached()")?;
-    assert!(holds(&mut client, "SELECT hits > 0 FROM cache_stats()")?);
+    wait_for(
+        &cluster,
+        "a hit",
+        "SELECT counted_cached() = 1 AND (SELECT hits > 0 FROM cache_stats())",
+    )?;
     writer.batch_execute("INSERT INTO seen VALUES (2)")?;
     assert_eq!(number(&mut reader, "SELECT counted_cached()")?, 2);
     // What the text of a function says is tracked when it is cached.
@@ -105,9 +107,16 @@ fn what_event_triggers_do_on_the_way_is_done_in_full() -> Result<()> {
          CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM seen); END';
          SELECT cache_function('counted()')",
     )?;
-    // The row has no parent: it must not stay.
-    let _ = client.query("SELECT counted_cached()", &[]);
+    // The row has no parent: it must not stay, and the call does not fail for it.
+    assert_eq!(number(&mut client, "SELECT counted_cached()")?, 0);
     assert_eq!(number(&mut client, "SELECT count(*) FROM noted")?, 0);
+    assert!(!is_tracked(&mut client, "seen")?);
+    client.batch_execute("INSERT INTO parent VALUES (1)")?;
+    wait_for(
+        &cluster,
+        "it rests no longer",
+        "SELECT counted_cached() = 0 AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'seen'::regclass)",
+    )?;
     Ok(())
 }
 
@@ -172,11 +181,18 @@ fn the_worker_is_not_injected() -> Result<()> {
              $${"function": "public.reads(integer)", "depends_on": {"public.target": {"\\'); ALTER ROLE mallory SUPERUSER; --": "$1"}}}$$;
          COMMIT;"#,
     )?;
-    wait_for(
-        &cluster,
-        "the worker has tracked the column",
-        "SELECT reads_cached(1) = 0 AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'target'::regclass AND tgname = 'pg_query_cache_keys_insert')",
-    )?;
+    // In a block, so that no call does it itself.
+    wait_until("the worker has tracked the column", PATIENCE, || {
+        let mut other = cluster.connect(DATABASE).unwrap();
+        other.batch_execute("BEGIN").unwrap();
+        number(&mut other, "SELECT reads_cached(1)").unwrap();
+        other.batch_execute("COMMIT").unwrap();
+        holds(
+            &mut other,
+            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'target'::regclass AND tgname = 'pg_query_cache_keys_insert')",
+        )
+        .unwrap()
+    })?;
     assert!(holds(
         &mut client,
         "SELECT NOT rolsuper FROM pg_roles WHERE rolname = 'mallory'"
@@ -222,4 +238,43 @@ fn nobody_fills_the_queue_for_others() -> Result<()> {
     })?;
     drop(owner);
     Ok(())
+}
+
+/// The worker waits for one table at a time, and keeps no other one meanwhile.
+#[test]
+fn the_worker_holds_no_lock_while_it_waits() -> Result<()> {
+    let cluster = with_extension(
+        automatic("track-waits").setting("pg_query_cache.tracking_lock_timeout", "60s"),
+    )?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE TABLE parts (id integer) PARTITION BY LIST (id);
+         CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1);
+         CREATE TABLE part_2 PARTITION OF parts FOR VALUES IN (2);
+         CREATE TABLE part_3 PARTITION OF parts FOR VALUES IN (3);
+         CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM parts); END';
+         SELECT cache_function('counted()')",
+    )?;
+    let mut writer = cluster.connect(DATABASE)?;
+    writer.batch_execute("BEGIN; INSERT INTO part_2 VALUES (2)")?;
+    client.batch_execute("BEGIN")?;
+    assert_eq!(number(&mut client, "SELECT counted_cached()")?, 0);
+    client.batch_execute("COMMIT")?;
+    wait_for(
+        &cluster,
+        "the worker waits for one table",
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'part_2'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted)",
+    )?;
+    assert!(holds(
+        &mut client,
+        "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted)"
+    )?);
+    // The others can be written to.
+    client.batch_execute("SET lock_timeout = '10s'; INSERT INTO parts VALUES (1), (3)")?;
+    writer.batch_execute("COMMIT")?;
+    wait_for(
+        &cluster,
+        "all are tracked",
+        "SELECT count(DISTINCT tgrelid) = 4 FROM pg_trigger WHERE tgname = 'pg_query_cache_write'",
+    )
 }
