@@ -33,6 +33,8 @@ const AGAIN_US: i64 = 1_000_000;
 const REMEMBERED: usize = 1000;
 /// So many tables a transaction tracks at its end, at most.
 const MANY: usize = 16;
+/// A tree of more tables is left to a worker: no call is to take long because it was the first.
+const LARGEST_TREE: usize = 16;
 
 /// What the present transaction is to track when it commits, and the role that its call ran as.
 static WISHES: Backend<RefCell<Vec<(TrackingRequest, pg_sys::Oid)>>> =
@@ -63,7 +65,10 @@ pub fn untracked(area: Area, relation: pg_sys::Oid, function: pg_sys::Oid, colum
     let role = unsafe { server::GetUserId() };
     if may_do_it_itself() && !area.tracking_requests().rests(&request, now()) {
         let tree = Tree::of(relation);
-        if rights::may_track(role, &tree) && speaker_may(&request, &tree) {
+        if tree.members.len() <= LARGEST_TREE
+            && rights::may_track(role, &tree)
+            && speaker_may(&request, &tree)
+        {
             let noted = WISHES.with_borrow_mut(|wishes| {
                 let room = wishes.len() < MANY;
                 if room {

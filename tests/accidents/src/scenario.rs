@@ -265,7 +265,8 @@ impl Scenario {
                 if name == "pg_query_cache.auto_track" {
                     // The worker may be killed, and the server start anew, before this is answered.
                     let mut client = cluster.connect(DATABASE)?;
-                    let _ = client.batch_execute("SELECT new_rows_cached()");
+                    // In a block, so that the call does not do it itself.
+                    let _ = client.batch_execute("BEGIN; SELECT new_rows_cached(); COMMIT");
                 }
             }
             Who::Restarted { .. } => {
