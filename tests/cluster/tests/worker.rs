@@ -139,7 +139,11 @@ fn the_worker_tracks_what_cached_functions_read() -> Result<()> {
 /// A table with a long reader and a queue of writers behind the worker would stand still.
 #[test]
 fn the_worker_does_not_hold_up_the_applications_locks() -> Result<()> {
-    let cluster = with_extension(quiet("worker-lock").setting("pg_query_cache.auto_track", "on"))?;
+    let cluster = with_extension(
+        quiet("worker-lock")
+            .setting("pg_query_cache.auto_track", "on")
+            .setting("pg_query_cache.tracking_lock_timeout", "1s"),
+    )?;
     let mut client = cluster.connect(DATABASE)?;
     client.batch_execute(
         "CREATE TABLE busy (id integer);
