@@ -197,6 +197,10 @@ pub fn track_below(relation: pg_sys::Oid, key_columns: &[String]) -> Result<Opti
         return Ok(None);
     };
     let lacks = lacks(&locked.tree, key_columns)?;
+    if lacks.is_empty() {
+        locked.release();
+        return Ok(Some(0));
+    }
     mark_start(&locked.tree.roots, Operation::Track);
     supply(&lacks, extension).map(Some)
 }
