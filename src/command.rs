@@ -57,9 +57,9 @@ pub unsafe fn list(nodes: impl IntoIterator<Item = *mut std::ffi::c_void>) -> *m
 pub unsafe fn run<T>(statement: *mut T, said: &CStr) {
     // SAFETY: the caller's; the same that SPI does with a utility command.
     unsafe {
-        let planned: *mut pg_sys::PlannedStmt = node(pg_sys::NodeTag::T_PlannedStmt);
-        (*planned).commandType = pg_sys::CmdType::CMD_UTILITY;
-        (*planned).utilityStmt = statement.cast();
+        let planned: &mut pg_sys::PlannedStmt = &mut *node(pg_sys::NodeTag::T_PlannedStmt);
+        planned.commandType = pg_sys::CmdType::CMD_UTILITY;
+        planned.utilityStmt = statement.cast();
         let snapshot = !server::ActiveSnapshotSet();
         if snapshot {
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());

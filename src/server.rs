@@ -180,7 +180,6 @@ mod declared {
             call: *mut pg_sys::Node,
             collation: pg_sys::Oid,
         ) -> *mut c_void;
-        pub fn sql_fn_parser_setup(state: *mut pg_sys::ParseState, info: *mut c_void);
         pub static bytea_output: c_int;
         pub static xmlbinary: c_int;
         pub static xmloption: c_int;

@@ -7,6 +7,11 @@ use crate::compat;
 use crate::server;
 use pgrx::pg_sys;
 
+unsafe extern "C-unwind" {
+    /// The server's own: it tells its parser of the parameters of a function.
+    fn sql_fn_parser_setup(state: *mut pg_sys::ParseState, parameters: *mut std::ffi::c_void);
+}
+
 /// `LANGUAGE sql` in `pg_language`.
 const SQL: u32 = 14;
 
@@ -69,8 +74,9 @@ unsafe fn queries(tuple: pg_sys::HeapTuple) -> Vec<*mut pg_sys::List> {
             return Vec::new();
         };
         let source = pg_sys::text_to_cstring(source.cast_mut_ptr());
-        let parameters =
-            server::prepare_sql_fn_parse_info(tuple, std::ptr::null_mut(), pg_sys::InvalidOid);
+        let parameters = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            server::prepare_sql_fn_parse_info(tuple, std::ptr::null_mut(), pg_sys::InvalidOid)
+        });
         let statements = pg_sys::pg_parse_query(source);
         compat::cells(statements)
             .iter()
@@ -78,7 +84,7 @@ unsafe fn queries(tuple: pg_sys::HeapTuple) -> Vec<*mut pg_sys::List> {
                 pg_sys::pg_analyze_and_rewrite_withcb(
                     cell.ptr_value.cast(),
                     source,
-                    Some(server::sql_fn_parser_setup),
+                    Some(sql_fn_parser_setup),
                     parameters,
                     std::ptr::null_mut(),
                 )

@@ -252,10 +252,10 @@ pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
             if pg_sys::get_rel_relkind(members[next]) == 0 {
                 Vec::new()
             } else {
-                compat::oids(server::find_inheritance_children(
-                    members[next],
-                    pg_sys::NoLock as i32,
-                ))
+                let parent = members[next];
+                compat::oids(pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    server::find_inheritance_children(parent, pg_sys::NoLock as i32)
+                }))
             }
         };
         for child in children {

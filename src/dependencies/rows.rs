@@ -31,13 +31,8 @@ pub unsafe fn leave_out(query: *mut pg_sys::QueryDesc) {
             return;
         }
         for cell in compat::cells((*estate).es_opened_result_relations) {
-            let relation = &*cell.ptr_value.cast::<pg_sys::ResultRelInfo>();
-            let description = relation.ri_TrigDesc;
-            let kept = match relation.ri_RelationDesc.is_null() {
-                true => std::ptr::null_mut(),
-                false => (*relation.ri_RelationDesc).trigdesc,
-            };
-            if !description.is_null() && description != kept {
+            let description = (*cell.ptr_value.cast::<pg_sys::ResultRelInfo>()).ri_TrigDesc;
+            if !description.is_null() {
                 leave_out_of(&mut *description);
             }
         }
