@@ -57,7 +57,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
         start(query, eflags);
         session::query_started();
         if (*query).operation != pg_sys::CmdType::CMD_SELECT {
-            rows::leave_out(query);
+            guarded(|| rows::leave_out(query));
         }
     }
 }
