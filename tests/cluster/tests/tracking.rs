@@ -253,8 +253,12 @@ fn the_worker_holds_no_lock_while_it_waits() -> Result<()> {
          CREATE TABLE part_2 PARTITION OF parts FOR VALUES IN (2);
          CREATE TABLE part_3 PARTITION OF parts FOR VALUES IN (3);
          CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM parts); END';
-         SELECT cache_function('counted()')",
+         SELECT cache_function('counted()');
+         CREATE FUNCTION one() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
+         SELECT cache_function('one()')",
     )?;
+    // The first use of the cache waits for the transactions that are running then.
+    assert_eq!(number(&mut client, "SELECT one_cached()")?, 1);
     let mut writer = cluster.connect(DATABASE)?;
     writer.batch_execute("BEGIN; INSERT INTO part_2 VALUES (2)")?;
     client.batch_execute("BEGIN")?;

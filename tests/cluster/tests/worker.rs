@@ -148,8 +148,12 @@ fn the_worker_does_not_hold_up_the_applications_locks() -> Result<()> {
     client.batch_execute(
         "CREATE TABLE busy (id integer);
          CREATE FUNCTION count_busy() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM busy';
-         SELECT cache_function('count_busy()');",
+         SELECT cache_function('count_busy()');
+         CREATE FUNCTION one() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
+         SELECT cache_function('one()');",
     )?;
+    // The first use of the cache waits for the transactions that are running then.
+    number(&mut client, "SELECT one_cached()")?;
     let mut writer = cluster.connect(DATABASE)?;
     writer.batch_execute("BEGIN; INSERT INTO busy VALUES (1)")?;
     number(&mut client, "SELECT count_busy_cached()")?;
