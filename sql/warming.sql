@@ -34,6 +34,7 @@ CREATE TABLE cache_warm_jobs (
     database     oid                      NOT NULL,
     calls        jsonb                    NOT NULL,
     settings     jsonb,
+    rests_on     bytea,
     CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
     CONSTRAINT cache_warm_jobs_state_check CHECK (state IN ('queued', 'running', 'done', 'failed'))
 );
@@ -60,6 +61,7 @@ COMMENT ON COLUMN cache_warm_jobs.pid IS 'the background process';
 COMMENT ON COLUMN cache_warm_jobs.database IS 'oid of the database; jobs that came with a template database are not run';
 COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call';
 COMMENT ON COLUMN cache_warm_jobs.settings IS 'settings that the session was given, until the job is over';
+COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
 
 CREATE FUNCTION warm_cache_in_background(function regprocedure, calls jsonb DEFAULT '{}') RETURNS bigint
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'warm_cache_in_background_wrapper';

@@ -13,6 +13,9 @@ pub const PROC_NAME_CACHE: i32 = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as 
 /// Syscache of schemas by oid.
 pub const NAMESPACE_CACHE: i32 = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
 
+/// Syscache of roles by oid.
+pub const ROLE_CACHE: i32 = pg_sys::SysCacheIdentifier::AUTHOID as i32;
+
 /// Number of the timeout of a statement (`TimeoutId`), which pgrx does not bind.
 pub const STATEMENT_TIMEOUT: i32 = 3;
 
@@ -345,10 +348,81 @@ pub fn owns_database(database: pg_sys::Oid) -> bool {
     unsafe { pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId()) }
 }
 
+/// The bytes of a catalog row, with the transaction that wrote it; `None` if there is no such row.
+///
+/// # Safety
+/// `cache` has one key, an oid.
+pub unsafe fn catalog_row(cache: i32, oid: pg_sys::Oid) -> Option<Vec<u8>> {
+    // SAFETY: the caller's; the tuple is pinned while it is copied: `t_len` bytes, of which the header says where the data begin.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache as _, pg_sys::Datum::from(oid));
+        if tuple.is_null() {
+            return None;
+        }
+        let header = (*tuple).t_data;
+        let begin = usize::from((*header).t_hoff);
+        let data = header.cast::<u8>().add(begin);
+        let length = ((*tuple).t_len as usize).saturating_sub(begin);
+        let mut bytes = (*header)
+            .t_choice
+            .t_heap
+            .t_xmin
+            .into_inner()
+            .to_le_bytes()
+            .to_vec();
+        // Of the header how many columns there are, and which are NULL.
+        let columns = (*header).t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
+        bytes.extend_from_slice(&columns.to_le_bytes());
+        let nulls = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+        bytes.extend_from_slice(std::slice::from_raw_parts(
+            header.cast::<u8>().add(nulls),
+            begin.saturating_sub(nulls),
+        ));
+        bytes.extend_from_slice(std::slice::from_raw_parts(data, length));
+        pg_sys::ReleaseSysCache(tuple);
+        Some(bytes)
+    }
+}
+
+/// The owner of a function that is SECURITY DEFINER.
+pub fn definer(function: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(PROC_CACHE as _, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let owner = row.prosecdef.then_some(row.proowner);
+        pg_sys::ReleaseSysCache(tuple);
+        owner
+    }
+}
+
+/// Whether a database may be copied by who may create databases.
+pub fn is_template(database: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::DATABASEOID as _,
+            pg_sys::Datum::from(database),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let is = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datistemplate;
+        pg_sys::ReleaseSysCache(tuple);
+        is
+    }
+}
+
 /// Whether the caller may create databases.
 pub fn may_create_databases() -> bool {
     // SAFETY: a syscache lookup of the present role.
     unsafe {
+        if pg_sys::superuser() {
+            return true;
+        }
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::AUTHOID as _,
             pg_sys::Datum::from(pg_sys::GetUserId()),

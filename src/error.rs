@@ -54,6 +54,8 @@ pub enum Error {
     NoValues,
     /// A function of an earlier version of the extension: its name.
     Outdated(&'static str),
+    /// What was asked for later rests on something that has changed: the cached function.
+    Changed(String),
     /// A column does not exist: column, relation.
     NoSuchColumn(String, String),
     /// A relation does not exist, or not any more.
@@ -155,6 +157,15 @@ impl Error {
             Error::InvalidChoice(message, hint) => {
                 (ERRCODE_INVALID_PARAMETER_VALUE, message, None, Some(hint))
             }
+            Error::Changed(function) => (
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("function {function} was not called for another session"),
+                Some(
+                    "What it runs, or as whom, or the role has changed since that was asked for."
+                        .into(),
+                ),
+                None,
+            ),
             Error::NotTrackable(message, detail) => {
                 (ERRCODE_WRONG_OBJECT_TYPE, message, Some(detail), None)
             }
@@ -326,6 +337,19 @@ pub fn warn_not_preloaded() {
         .set_hint(PRELOAD_HINT)
         .report(PgLogLevel::WARNING);
     }
+}
+
+/// Writes to the server's log that it has no process left for us.
+pub fn log_no_process() {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "pg_query_cache could not start a background worker: all worker processes are in use",
+        "pg_query_cache",
+    )
+    .set_hint(
+        "Until one is free nothing is cleaned up, written behind, refreshed or tracked by itself. Increase max_worker_processes.",
+    )
+    .report(PgLogLevel::LOG);
 }
 
 fn sentence(text: &str) -> String {

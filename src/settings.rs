@@ -21,6 +21,10 @@ static MAX_ENTRY_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static FILL_WAIT_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static CLEANUP_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(60);
 static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+static WARM_JOB_TIMEOUT_S: GucSetting<i32> = GucSetting::<i32>::new(600);
+static WARM_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(100);
+static REFRESH_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -70,6 +74,27 @@ pub fn cleanup_interval_s() -> i32 {
 /// How often the worker writes new entries to the table tier, in seconds; 0 = only `flush_cache()` and shutdown.
 pub fn flush_interval_s() -> i32 {
     FLUSH_INTERVAL_S.get()
+}
+
+/// How many databases have a worker at the same time. The default leaves a server with the default `max_worker_processes` of 8 the
+/// processes of a parallel query and of logical replication.
+pub fn workers() -> usize {
+    WORKERS.get().max(0) as usize
+}
+
+/// How long a job of `cache_warm_jobs` may run, in microseconds; 0 = any time.
+pub fn warm_job_us() -> i64 {
+    i64::from(WARM_JOB_TIMEOUT_S.get()) * 1_000_000
+}
+
+/// How many jobs of a role can be waiting in a database; 0 = any number.
+pub fn warm_jobs_per_role() -> i64 {
+    i64::from(WARM_JOBS_PER_ROLE.get())
+}
+
+/// How long the computation of one result that is refreshed may take, in microseconds; 0 = any time.
+pub fn refresh_us() -> i64 {
+    i64::from(REFRESH_TIMEOUT_MS.get()) * 1000
 }
 
 /// How long the worker waits for a table's lock before it tries again later, in milliseconds.
@@ -187,6 +212,46 @@ pub fn define(preloading: bool) {
         86_400,
         GucContext::Sighup,
         GucFlags::UNIT_S,
+    );
+    int(
+        c"pg_query_cache.workers",
+        c"Sets how many databases have a background worker at the same time.",
+        c"The workers go round the databases that have something to do. 0 does no upkeep.",
+        &WORKERS,
+        0,
+        crate::store::posts::MOST_WORKERS as i32,
+        GucContext::Sighup,
+        none,
+    );
+    int(
+        c"pg_query_cache.warm_job_timeout",
+        c"Sets how long a job of warm_cache_in_background() may run.",
+        c"What it has not computed by then it leaves. 0 means any time.",
+        &WARM_JOB_TIMEOUT_S,
+        0,
+        86_400 * 7,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"pg_query_cache.warm_jobs_per_role",
+        c"Sets how many jobs of a role can be waiting in a database.",
+        c"A job can have any number of calls. 0 means any number.",
+        &WARM_JOBS_PER_ROLE,
+        0,
+        1000,
+        GucContext::Sighup,
+        none,
+    );
+    int(
+        c"pg_query_cache.refresh_timeout",
+        c"Sets how long the computation of a result that is refreshed may take.",
+        c"The role's own statement_timeout counts too. 0 means any time.",
+        &REFRESH_TIMEOUT_MS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
     );
     int(
         c"pg_query_cache.tracking_lock_timeout",

@@ -152,6 +152,9 @@ unsafe extern "C-unwind" fn subtransaction_event(
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     quarantine::subtransaction_ended(level, true);
                     remember::subtransaction_ended(level, true);
+                    if let Some(area) = area() {
+                        hold::subtransaction_ended(area, level, true);
+                    }
                 }
                 pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
                     frames::unwind(level);
@@ -160,6 +163,9 @@ unsafe extern "C-unwind" fn subtransaction_event(
                     write_behind::forget();
                     quarantine::subtransaction_ended(level, false);
                     remember::subtransaction_ended(level, false);
+                    if let Some(area) = area() {
+                        hold::subtransaction_ended(area, level, false);
+                    }
                 }
                 _ => (),
             }

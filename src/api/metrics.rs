@@ -48,11 +48,12 @@ fn cache_metrics() -> String {
 fn whole(area: Area, figures: &Figures, page: &mut Page) {
     let (header, total) = (area.header(), &figures.total);
     let worker = area
-        .database(compat::database())
-        .is_some_and(|state| state.worker_pid.load(Ordering::Acquire) != 0);
+        .posts()
+        .worker_of(compat::database().to_u32())
+        .is_some();
     page.gauge(
         "worker_running",
-        "Whether the background worker of the database runs.",
+        "Whether a background worker is in the database right now; the workers go round.",
         u8::from(worker),
     );
     page.gauge(

@@ -39,7 +39,7 @@ fn cleanup_expired_cache() -> i32 {
 /// Writes everything in memory to the table tier. Returns how many entries were new there.
 #[pg_extern(sql = false)]
 fn flush_cache() -> i64 {
-    write_behind::flush(preloaded(c"flush_cache()"), Extent::Everything, || false)
+    write_behind::flush(preloaded(c"flush_cache()"), Extent::Everything, || false).written
 }
 
 /// A line of what was done, or is recommended.
@@ -64,7 +64,7 @@ fn optimize_cache() -> TableIterator<
     let before = bytes();
     let removed = cleanup::run(area, By::Role(&caller()));
     let freed = before.saturating_sub(bytes());
-    let written = write_behind::flush(area, Extent::Everything, || false);
+    let written = write_behind::flush(area, Extent::Everything, || false).written;
     let mut steps: Vec<Step> = Vec::new();
     let mut done = |action: &str, detail: &str, affected: i64, bytes: u64| {
         if affected > 0 {

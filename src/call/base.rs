@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::value;
+use crate::behalf;
 use crate::dependencies::plans::Maker;
 use crate::language::function;
 use crate::server::{self, guarded};
@@ -59,6 +60,7 @@ pub unsafe fn call(
                 set: function.result.set,
             };
             check_execute(plan.base);
+            behalf::about_to_run(function.oid);
             plan
         });
         let finfo = if plan.set {

@@ -44,6 +44,36 @@ pub fn given() -> Vec<(String, String)> {
     }
 }
 
+/// Names and values of the settings that the database and the role have by themselves, besides those that the session was given itself.
+pub fn declared(given: &[(String, String)]) -> Vec<(String, String)> {
+    use pg_sys::GucSource::*;
+    // SAFETY: the server's table of settings; name and value are copied.
+    let mut declared: Vec<_> = unsafe {
+        (0..pg_sys::GetNumConfigOptions() as usize)
+            .map(|index| *pg_sys::get_guc_variables().add(index))
+            .filter(|setting| {
+                [
+                    PGC_S_GLOBAL,
+                    PGC_S_DATABASE,
+                    PGC_S_USER,
+                    PGC_S_DATABASE_USER,
+                ]
+                .contains(&(**setting).source)
+            })
+            .filter(|setting| {
+                let name = scope::bytes((**setting).name);
+                !OTHERS.contains(&name) && !given.iter().any(|(known, _)| known.as_bytes() == name)
+            })
+            .filter_map(|setting| {
+                let value = pg_sys::GetConfigOption((*setting).name, true, false);
+                (!value.is_null()).then(|| (compat::text((*setting).name), compat::text(value)))
+            })
+            .collect()
+    };
+    declared.sort_unstable();
+    declared
+}
+
 /// As bytes: each name and each value with a zero byte at its end.
 pub fn write(settings: &[(String, String)]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -9,6 +9,7 @@ use super::carried;
 use super::frames::{self, Call};
 use super::outcome::Outcome;
 use crate::backend::Backend;
+use crate::behalf::Pledge;
 use crate::compat;
 use crate::server;
 use crate::store::area::Area;
@@ -61,14 +62,16 @@ pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     // SAFETY: variables of the backend.
     let (role, session_role) = unsafe { (server::GetOuterUserId(), server::GetSessionUserId()) };
     let database = compat::database();
+    let settings = carried::given();
+    let Some(pledge) = Pledge::of(function.oid, role, session_role, &settings) else {
+        return;
+    };
     let asked = area.refreshes().ask(&Request {
         hash: call.hash,
         database: database.to_u32(),
-        role,
-        session_role,
-        function: function.oid,
+        pledge,
         key: call.key.to_vec(),
-        settings: carried::write(&carried::given()),
+        settings: carried::write(&settings),
     });
     if asked {
         crate::worker::wake(area, database);

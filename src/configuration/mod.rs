@@ -236,9 +236,11 @@ pub fn trim_log() {
     let Some(table) = crate::table::qualified("cache_configuration_log") else {
         return;
     };
-    let trimmed = Spi::run(&format!(
-        "DELETE FROM {table} WHERE changed_at < pg_catalog.now() - interval '{LOG_KEPT}'"
-    ));
+    let rows = format!("FROM {table} WHERE changed_at < pg_catalog.now() - interval '{LOG_KEPT}'");
+    if !crate::table::is_any(&format!("SELECT {rows}"), &[]) {
+        return;
+    }
+    let trimmed = Spi::run(&format!("DELETE {rows}"));
     if let Err(problem) = trimmed {
         log!("pg_query_cache: could not trim table \"cache_configuration_log\": {problem}");
     }

@@ -10,6 +10,7 @@ use super::flights::Flights;
 use super::layout::Layout;
 use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
+use super::posts::{POSTS_BYTES, Posts};
 use super::progress::{PROGRESS_BYTES, Progress};
 use super::refreshes::{REFRESHES_BYTES, Refreshes};
 use super::requests::{REQUESTS_BYTES, Requests};
@@ -20,18 +21,37 @@ use crate::table::trends::Recorded;
 use crate::validity::slots::Slots;
 use crate::validity::writers::Writers;
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
-/// Databases that can have a worker at the same time.
-pub const DATABASES: usize = 64;
+/// Places for what is shared about single databases: so many for each MB of `pg_query_cache.memory`, not less than the least, not more
+/// than the most. A database without a place is served all the same: it has no limit of entries, and no history.
+const PLACES_PER_MB: usize = 16;
+/// A process that found all places taken looks again after so many microseconds.
+const NONE_FOR_US: i64 = 1_000_000;
+/// See above.
+const PLACES: std::ops::RangeInclusive<usize> = 64..=4096;
 
 /// What the worker of one database and its backends share.
 #[repr(C)]
 pub struct DatabaseState {
     /// Oid of the database, 0 if free.
     pub database: AtomicU32,
-    /// Process id of its worker, 0 if none runs.
-    pub worker_pid: AtomicI32,
+    /// Since when somebody waits for a worker to come, microseconds since 2000-01-01; 0 if nobody does.
+    pub asked_at: AtomicI64,
+    /// What was done here, in batches. The worker comes when that is more than it has seen to.
+    pub activity: AtomicU64,
+    /// [`DatabaseState::activity`] when the table tier was last written, and when that was.
+    pub flushed: Seen,
+    /// The same of `cache_trends`.
+    pub trended: Seen,
+    /// The same of the clean-up.
+    pub cleaned: Seen,
+    /// When a worker was last here, microseconds since 2000-01-01; 0 for never.
+    pub visited_at: AtomicI64,
+    /// Clean-ups in turn that found nothing to do.
+    pub idle: AtomicU32,
     /// 1 once the table tier has been read into memory.
     pub warm: AtomicU32,
     /// 1 if somebody wants a worker.
@@ -50,7 +70,42 @@ pub struct DatabaseState {
     pub recorded: Recorded,
 }
 
+/// How much of the activity of a database a step of its worker has seen to, and when.
+#[repr(C)]
+#[derive(Default)]
+pub struct Seen {
+    activity: AtomicU64,
+    at: AtomicI64,
+}
+
+impl Seen {
+    /// The step has seen to all of `activity`.
+    pub fn set(&self, activity: u64, at: i64) {
+        self.activity.store(activity, Ordering::Relaxed);
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was done since.
+    pub fn is_all(&self, state: &DatabaseState) -> bool {
+        self.activity.load(Ordering::Relaxed) == state.activity.load(Ordering::Relaxed)
+    }
+
+    /// When the step was last done, microseconds since 2000-01-01; 0 for never.
+    pub fn at(&self) -> i64 {
+        self.at.load(Ordering::Relaxed)
+    }
+
+    fn forget(&self) {
+        self.set(0, 0);
+    }
+}
+
 impl DatabaseState {
+    /// Something was done here that a worker sees to, soon enough by itself.
+    pub fn is_active(&self) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// `count` more rows of the table tier are not in memory.
     pub fn left_memory(&self, count: u64) {
         self.only_in_table.fetch_add(count, Ordering::Relaxed);
@@ -218,10 +273,14 @@ pub struct Header {
     pub damaged: AtomicU64,
     /// Start of this life, microseconds since 2000-01-01.
     pub started_at: AtomicU64,
-    /// State of the databases.
-    pub databases: [DatabaseState; DATABASES],
     /// Who has to be finished before the cache is used; see [`crate::gate`].
     bounds: Bounds,
+    /// 1 if a database without a place wants a worker.
+    pub without_place: AtomicU32,
+    /// Since when no process can be started because the server allows no more, microseconds since 2000-01-01; 0 if they can.
+    pub short_since: AtomicI64,
+    /// When that was last written to the log.
+    pub short_logged_at: AtomicI64,
     /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
     parallel_reads: [AtomicU32; LEADERS],
     /// Committed changes of the configuration of databases, by their oid; see [`Area::configuration`].
@@ -257,10 +316,24 @@ pub fn area() -> Option<Area> {
     }
 }
 
-/// The tracking requests come after the area itself, then the places of the progress, and the refreshes.
+/// The tracking requests come after the area itself, then the places of the progress, the refreshes, the posts of processes, the oids of
+/// databases, and their state.
 fn bytes() -> usize {
-    settings::memory_bytes() + REQUESTS_BYTES + PROGRESS_BYTES + REFRESHES_BYTES
+    settings::memory_bytes()
+        + REQUESTS_BYTES
+        + PROGRESS_BYTES
+        + REFRESHES_BYTES
+        + POSTS_BYTES
+        + databases() * (size_of::<AtomicU32>() + size_of::<DatabaseState>())
 }
+
+/// How many databases can have a place.
+fn databases() -> usize {
+    let places = settings::memory_bytes() / (1024 * 1024) * PLACES_PER_MB;
+    places.clamp(*PLACES.start(), *PLACES.end())
+}
+const _: () = assert!(REFRESHES_BYTES.is_multiple_of(8) && PROGRESS_BYTES.is_multiple_of(8));
+const _: () = assert!(POSTS_BYTES.is_multiple_of(8) && PLACES_PER_MB.is_multiple_of(2));
 
 /// Asks for the memory and the locks. In the shared memory request hook.
 pub fn request() {
@@ -372,12 +445,41 @@ impl Area {
         (0..self.layout.partitions).map(move |index| self.partition(index))
     }
 
+    /// The oids of the databases that have places, 0 where one is free, and beside it what is shared about each.
+    pub fn databases(&self) -> (&'static [AtomicU32], &'static [DatabaseState]) {
+        let count = databases();
+        let offset = self.layout.total.next_multiple_of(8)
+            + REQUESTS_BYTES
+            + PROGRESS_BYTES
+            + REFRESHES_BYTES
+            + POSTS_BYTES;
+        // SAFETY: room for them was asked for there, zeroed at creation; `count` is the same as long as the server runs; all fields are
+        // atomic.
+        unsafe {
+            (
+                std::slice::from_raw_parts(self.at(offset).cast(), count),
+                std::slice::from_raw_parts(
+                    self.at(offset + count * size_of::<AtomicU32>()).cast(),
+                    count,
+                ),
+            )
+        }
+    }
+
     /// What is shared about `database`; `None` if it has no place yet.
+    #[inline]
     pub fn database(&self, database: pg_sys::Oid) -> Option<&'static DatabaseState> {
-        self.header()
-            .databases
-            .iter()
-            .find(|state| state.database.load(Ordering::Acquire) == database.to_u32())
+        /// Where this process found the last one: it is mostly its own that it looks for.
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let (oids, states) = self.databases();
+        let is_it = |oid: &AtomicU32| oid.load(Ordering::Acquire) == database.to_u32();
+        let last = LAST.load(Ordering::Relaxed);
+        if oids.get(last).is_some_and(is_it) {
+            return states.get(last);
+        }
+        let index = oids.iter().position(is_it)?;
+        LAST.store(index, Ordering::Relaxed);
+        states.get(index)
     }
 
     /// What is shared about `database`, given a place if there is one left.
@@ -385,32 +487,89 @@ impl Area {
         if let Some(state) = self.database(database) {
             return Some(state);
         }
+        /// All places were taken when this process last looked, some time before this.
+        static NONE_UNTIL: AtomicI64 = AtomicI64::new(0);
+        // SAFETY: the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let none_until = NONE_UNTIL.load(Ordering::Relaxed);
+        if now < none_until && now > none_until - NONE_FOR_US {
+            return None;
+        }
         let _guard = lock_requests();
-        self.database(database).or_else(|| {
-            let state = self.database(pg_sys::InvalidOid)?;
+        let found = self.database(database).or_else(|| {
+            let (oids, states) = self.databases();
+            let is_free = |oid: &AtomicU32| oid.load(Ordering::Relaxed) == 0;
+            let index = oids
+                .iter()
+                .position(is_free)
+                .or_else(|| states.iter().position(|state| self.vacate(state, oids)))?;
+            let state = &states[index];
             state.places.open();
-            state.database.store(database.to_u32(), Ordering::Release);
+            state.database.store(database.to_u32(), Ordering::Relaxed);
+            oids[index].store(database.to_u32(), Ordering::Release);
             Some(state)
-        })
+        });
+        if found.is_none() {
+            NONE_UNTIL.store(now + NONE_FOR_US, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// Takes the place of a database that does nothing and about which nothing is known that would be lost. The requests lock is held.
+    fn vacate(&self, state: &DatabaseState, oids: &[AtomicU32]) -> bool {
+        let database = state.database.load(Ordering::Relaxed);
+        state.asked_at.load(Ordering::Relaxed) == 0
+            && state.held.load(Ordering::Acquire) == 0
+            && state.activity.load(Ordering::Relaxed) == 0
+            && state.only_in_table.load(Ordering::Relaxed) == 0
+            && state.visited_at.load(Ordering::Relaxed) != 0
+            && !self.posts().any_in(database)
+            && self.vacate_if_empty(state, oids)
+    }
+
+    /// The requests lock is held.
+    fn vacate_if_empty(&self, state: &DatabaseState, oids: &[AtomicU32]) -> bool {
+        if !state.places.close() {
+            return false;
+        }
+        let database = state.database.swap(0, Ordering::Relaxed);
+        if let Some(oid) = oids
+            .iter()
+            .find(|oid| oid.load(Ordering::Relaxed) == database)
+        {
+            oid.store(0, Ordering::Release);
+        }
+        for word in [
+            &state.wanted,
+            &state.warm,
+            &state.held,
+            &state.jobs,
+            &state.idle,
+        ] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for seen in [&state.flushed, &state.trended, &state.cleaned] {
+            seen.forget();
+        }
+        state.activity.store(0, Ordering::Relaxed);
+        state.asked_at.store(0, Ordering::Relaxed);
+        state.visited_at.store(0, Ordering::Relaxed);
+        state.started_at.store(0, Ordering::Relaxed);
+        state.only_in_table.store(0, Ordering::Relaxed);
+        state.recorded.forget();
+        true
     }
 
     /// The database is gone: its place is free again, unless memory still has entries of it.
     pub fn forget_database(&self, database: pg_sys::Oid) {
         self.tracking_requests().forget(database.to_u32());
         let _guard = lock_requests();
-        let Some(state) = self.database(database) else {
-            return;
-        };
-        if database == pg_sys::InvalidOid || !state.places.close() {
+        if database == pg_sys::InvalidOid {
             return;
         }
-        for word in [&state.wanted, &state.warm, &state.held, &state.jobs] {
-            word.store(0, Ordering::Relaxed);
+        if let Some(state) = self.database(database) {
+            self.vacate_if_empty(state, self.databases().0);
         }
-        state.started_at.store(0, Ordering::Relaxed);
-        state.only_in_table.store(0, Ordering::Relaxed);
-        state.recorded.forget();
-        state.database.store(0, Ordering::Release);
     }
 
     /// How often the configuration of `database` was changed since the server started: what a session has read of it is right for as
@@ -458,5 +617,15 @@ impl Area {
         let offset = self.layout.total.next_multiple_of(8) + REQUESTS_BYTES + PROGRESS_BYTES;
         // SAFETY: room for the places was asked for there, zeroed at creation.
         unsafe { Refreshes::at(self.at(offset)) }
+    }
+
+    /// Which background processes there are.
+    pub fn posts(&self) -> Posts {
+        let offset = self.layout.total.next_multiple_of(8)
+            + REQUESTS_BYTES
+            + PROGRESS_BYTES
+            + REFRESHES_BYTES;
+        // SAFETY: room for the posts was asked for there, zeroed at creation; all fields are atomic.
+        Posts(unsafe { &*self.at(offset).cast() })
     }
 }

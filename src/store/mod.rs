@@ -13,6 +13,7 @@
 //! * `lookup`: reading an entry without a lock
 //! * `insert`: adding and removing entries, eviction
 //! * `flights`: one session computes, the others wait
+//! * `posts`: which background processes of ours there are
 //! * `progress`: who is warming or refreshing, and how far
 //! * `requests`: tables that calls have found untracked
 //! * `refreshes`: results that are to be computed anew before they are too old
@@ -31,6 +32,7 @@ pub mod layout;
 mod locks;
 pub mod lookup;
 pub mod partition;
+pub mod posts;
 pub mod progress;
 pub mod refreshes;
 pub mod requests;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::locks::lock_requests;
+use crate::behalf::Pledge;
 use crate::server;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -43,10 +44,12 @@ struct Place {
     since: i64,
     key_length: u32,
     settings_length: u32,
+    /// What the right to make the call rests on.
+    rests_on: [u8; 16],
     key: [u8; MOST_KEY],
     settings: [u8; MOST_SETTINGS],
 }
-const _: () = assert!(size_of::<Place>() == 48 + MOST_KEY + MOST_SETTINGS);
+const _: () = assert!(size_of::<Place>() == 64 + MOST_KEY + MOST_SETTINGS);
 
 /// Bytes of all places.
 pub const REFRESHES_BYTES: usize = PLACES * size_of::<Place>();
@@ -57,12 +60,8 @@ pub struct Request {
     pub hash: u64,
     /// Oid of the database.
     pub database: u32,
-    /// For which role.
-    pub role: pg_sys::Oid,
-    /// The role of its session.
-    pub session_role: pg_sys::Oid,
-    /// The cached function.
-    pub function: pg_sys::Oid,
+    /// The cached function, for which role and which role's session, and what that rests on.
+    pub pledge: Pledge,
     /// The key.
     pub key: Vec<u8>,
     /// Settings of the session, as `call::carried` writes them.
@@ -147,6 +146,7 @@ impl Refreshes {
             .or_else(|| in_state(FREE))
             .or_else(|| in_state(GIVEN_UP))
             .or_else(|| (0..PLACES).find(|index| self.is_left(*index)))
+            .or_else(|| self.of_greediest(request.pledge.session_role))
         else {
             return false;
         };
@@ -155,9 +155,10 @@ impl Refreshes {
             let place = &mut *self.place(index);
             place.hash.store(request.hash, Ordering::Relaxed);
             place.database = request.database;
-            place.role = request.role.to_u32();
-            place.session_role = request.session_role.to_u32();
-            place.function = request.function.to_u32();
+            place.role = request.pledge.role.to_u32();
+            place.session_role = request.pledge.session_role.to_u32();
+            place.function = request.pledge.function.to_u32();
+            place.rests_on = request.pledge.digest;
             place.pid = 0;
             place.since = now();
             place.key_length = request.key.len() as u32;
@@ -167,6 +168,29 @@ impl Refreshes {
             place.state.store(WAITS, Ordering::Release);
         }
         true
+    }
+
+    /// The newest request of the role whose sessions have most of the places, if those of `role` have less by more than one: who uses
+    /// them up has less, and nobody else. The lock is held.
+    fn of_greediest(&self, role: pg_sys::Oid) -> Option<usize> {
+        // SAFETY: the lock is held.
+        let place = |index: usize| unsafe { &*self.place(index) };
+        let waits = |index: &usize| place(*index).state.load(Ordering::Relaxed) == WAITS;
+        let count = |role: u32| {
+            (0..PLACES)
+                .filter(|index| waits(index) && place(*index).session_role == role)
+                .count()
+        };
+        let most = (0..PLACES)
+            .filter(waits)
+            .map(|index| place(index).session_role)
+            .max_by_key(|role| count(*role))?;
+        if count(most) <= count(role.to_u32()) + 1 {
+            return None;
+        }
+        (0..PLACES)
+            .filter(|index| waits(index) && place(*index).session_role == most)
+            .max_by_key(|index| place(*index).since)
     }
 
     /// A refresher for sessions of a role has come so far that it can take requests: those that wait for it do not wait in vain.
@@ -198,9 +222,12 @@ impl Refreshes {
                 request: Request {
                     hash: place.hash.load(Ordering::Relaxed),
                     database,
-                    role: place.role.into(),
-                    session_role,
-                    function: place.function.into(),
+                    pledge: Pledge {
+                        function: place.function.into(),
+                        role: place.role.into(),
+                        session_role,
+                        digest: place.rests_on,
+                    },
                     key: place.key[..place.key_length as usize].to_vec(),
                     settings: place.settings[..place.settings_length as usize].to_vec(),
                 },

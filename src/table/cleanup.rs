@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::row::dependencies_of;
-use super::{done, lock_for_writing, qualified};
+use super::{done, is_any, lock_for_writing, qualified};
 use crate::compat;
 use crate::store::area::{Area, area};
 use crate::store::insert::{Verdict, survey, sweep};
@@ -53,12 +53,21 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
     let (true, Some(schema)) = (lock_for_writing(wait), compat::extension_schema()) else {
         return 0;
     };
-    let command = format!(
-        "DELETE FROM {schema}.query_cache AS q WHERE q.expires_at <= $1 OR q.incarnation <> $2 OR q.database <> $3 \
+    let rows = format!(
+        "FROM {schema}.query_cache AS q WHERE q.expires_at <= $1 OR q.incarnation <> $2 OR q.database <> $3 \
          OR {schema}.cache_row_is_dead(q.dependencies)"
     );
     let database = compat::database();
     let incarnation = area.header().incarnation.load(Ordering::Relaxed) as i64;
+    let oldest = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();
+    if !is_any(
+        &format!("SELECT {rows}"),
+        &[oldest.into(), incarnation.into(), database.into()],
+    ) {
+        count_what_is_left(area, &schema, database);
+        return 0;
+    }
+    let command = format!("DELETE {rows}");
     let removed = Spi::connect_mut(|client| {
         let now = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();
         client

@@ -53,6 +53,17 @@ pub fn qualified(table: &str) -> Option<String> {
     Some(format!("{}.{table}", compat::extension_schema()?))
 }
 
+/// Whether a question has an answer. For who writes only if there is something to be written: SPI takes a transaction id for each
+/// statement that may write, whether it finds rows or not.
+pub fn is_any(question: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> bool {
+    let any = pgrx::Spi::connect(|client| {
+        client
+            .select(question, Some(1), arguments)
+            .map(|rows| !rows.is_empty())
+    });
+    done("look for rows", any)
+}
+
 /// Raises what SPI could not do.
 pub fn done<T>(what: &str, result: Result<T, pgrx::spi::Error>) -> T {
     match result {

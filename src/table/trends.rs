@@ -74,9 +74,8 @@ pub const RESOLUTIONS: [Resolution; 3] = [
     },
 ];
 
-const MINUTE: i64 = 60_000_000;
-/// An idle database gets a row this often.
-const IDLE: i64 = 60 * MINUTE;
+/// Microseconds of a minute.
+pub const MINUTE: i64 = 60_000_000;
 
 impl Resolution {
     /// Begin of the bucket that a time lies in.
@@ -171,13 +170,12 @@ pub fn unrecorded(area: Area, state: &DatabaseState) -> Unrecorded {
 }
 
 impl Unrecorded {
-    /// Whether a row is worth it: something happened here, or nothing has been written for an hour.
-    fn is_worth_a_row(&self, state: &DatabaseState) -> bool {
+    /// Whether a row is worth it: something happened here.
+    fn is_worth_a_row(&self) -> bool {
         COLUMNS
             .iter()
             .zip(self.numbers)
             .any(|(column, number)| number > 0 && !OF_SERVER.contains(column))
-            || (self.now - state.recorded.at()).abs() >= IDLE
     }
 
     /// A time in the minute that this belongs to. The worker comes at the first moment of the next minute; if it was away for longer
@@ -199,9 +197,9 @@ impl Unrecorded {
 
 /// Adds what is not recorded yet to the rows of its minute, hour and day, and removes rows that are too old. `None` if there was
 /// nothing to write.
-pub fn record(area: Area, state: &DatabaseState, even_if_idle: bool) -> Option<Unrecorded> {
+pub fn record(area: Area, state: &DatabaseState) -> Option<Unrecorded> {
     let new = unrecorded(area, state);
-    if !new.is_worth_a_row(state) || !even_if_idle && new.numbers.iter().all(|n| *n == 0) {
+    if !new.is_worth_a_row() {
         return None;
     }
     let table = qualified("cache_trends")?;

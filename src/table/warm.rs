@@ -4,7 +4,7 @@
 
 use super::reader::Reader;
 use super::row::{NoEntry, Row, key_name};
-use super::{done, lock_for_writing, qualified};
+use super::{done, is_any, lock_for_writing, qualified};
 use crate::configuration;
 use crate::fault::{self, Point};
 use crate::settings;
@@ -72,10 +72,12 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
 /// Removes the rows of other databases and of other lives of the slots.
 fn remove_foreign(table: &str, incarnation: u64) {
     let database = crate::compat::database();
-    let removed = Spi::run_with_args(
-        &format!("DELETE FROM {table} WHERE incarnation <> $1 OR database <> $2"),
-        &[(incarnation as i64).into(), database.into()],
-    );
+    let rows = format!("FROM {table} WHERE incarnation <> $1 OR database <> $2");
+    let arguments = [(incarnation as i64).into(), database.into()];
+    if !is_any(&format!("SELECT {rows}"), &arguments) {
+        return;
+    }
+    let removed = Spi::run_with_args(&format!("DELETE {rows}"), &arguments);
     done("clean table \"query_cache\"", removed);
 }
 

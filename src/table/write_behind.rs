@@ -65,14 +65,23 @@ pub fn forget() {
     }
 }
 
-/// Writes what memory has and the table has not. `stop` is asked between batches. Returns how many entries were written.
-pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> i64 {
+/// What a flush has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flushed {
+    /// How many entries were written.
+    pub written: i64,
+    /// Whether that was all there was to be written.
+    pub complete: bool,
+}
+
+/// Writes what memory has and the table has not. `stop` is asked between batches.
+pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flushed {
     statistics::hand_over(area);
     if !lock_for_writing(extent == Extent::Everything) {
-        return 0;
+        return Flushed::default();
     }
     let Some(table) = qualified("query_cache") else {
-        return 0;
+        return Flushed::default();
     };
     // SAFETY: the clock; a variable of the backend.
     let (now, database) = unsafe {
@@ -105,14 +114,20 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> i64 
                 hits.write();
                 pgrx::check_for_interrupts!();
                 if stop() {
-                    return rows.total;
+                    return Flushed {
+                        written: rows.total,
+                        complete: false,
+                    };
                 }
             }
         }
     }
     rows.write();
     hits.write();
-    rows.total
+    Flushed {
+        written: rows.total,
+        complete: true,
+    }
 }
 
 fn hits_grown(head: &EntryHead, extent: Extent) -> bool {

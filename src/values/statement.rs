@@ -47,6 +47,8 @@ pub enum Statement {
     Keys,
     /// Number and bytes.
     Figures,
+    /// Whether anything has expired, or belonged to a role that is gone.
+    HasExpired,
     /// Removes what has expired, and what belonged to a role that is gone.
     CleanExpired,
     /// Number of rows, as far as it exceeds a limit.
@@ -78,7 +80,10 @@ impl Statement {
             Statement::Delete => &[TIME, OID, TEXT],
             Statement::DeleteMany | Statement::DeleteTagged => &[TIME, OID, TEXTS],
             Statement::DeletePattern => &[TIME, OID, TEXT, TEXT, TEXT],
-            Statement::DeleteAll | Statement::HasAny | Statement::CleanExpired => &[TIME],
+            Statement::DeleteAll
+            | Statement::HasAny
+            | Statement::HasExpired
+            | Statement::CleanExpired => &[TIME],
             Statement::HasTagged => &[TIME, OID, TEXTS],
             Statement::Keys => &[TIME, OID, TEXT, TEXT, TEXT, NUMBER],
             Statement::Figures => &[TIME, OID],
@@ -88,6 +93,7 @@ impl Statement {
 
     fn text(self, schema: &str) -> String {
         const ALIVE: &str = "(v.expires_at IS NULL OR v.expires_at > $1)";
+        const EXPIRED: &str = "v.expires_at <= $1 OR v.namespace <> 0 AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.namespace)";
         const TAGGED: &str = "v.namespace = $2 AND v.tags && $3 AND v.tags <> '{}'::text[]";
         // The bounds are what the index is asked for; the pattern decides.
         let matching = format!(
@@ -161,9 +167,10 @@ impl Statement {
                  COALESCE(sum(pg_column_size(v.key) + pg_column_size(v.value)), 0)::bigint, \
                  count(*) FILTER (WHERE NOT {ALIVE}) FROM {table} AS v WHERE $2 IS NULL OR v.namespace = $2"
             ),
+            Statement::HasExpired => format!("SELECT FROM {table} AS v WHERE {EXPIRED} LIMIT 1"),
             // What somebody is about to change is left to the next time.
             Statement::CleanExpired => remove(
-                "v.expires_at <= $1 OR v.namespace <> 0 AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.namespace)",
+                EXPIRED,
                 "v.namespace, v.key FOR UPDATE OF v SKIP LOCKED",
                 "true",
             ),
@@ -182,6 +189,7 @@ impl Statement {
             Statement::Members
                 | Statement::HasTagged
                 | Statement::HasAny
+                | Statement::HasExpired
                 | Statement::Keys
                 | Statement::Figures
                 | Statement::Excess

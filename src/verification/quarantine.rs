@@ -46,6 +46,13 @@ pub fn begin(area: Area, function: &CachedFunction) {
     }
 }
 
+/// Whether something is not written yet.
+pub fn is_to_be_saved(area: Area) -> bool {
+    area.functions()
+        .with_trait(compat::database(), Trait::Quarantined)
+        .any(|(_, traits)| !traits.has(Trait::QuarantineSaved))
+}
+
 /// Writes what is not written yet to the table. For the worker.
 pub fn save(area: Area) {
     let database = compat::database();

@@ -9,12 +9,13 @@
 #![allow(unsafe_code)]
 
 use super::arguments::{elements, json_type};
-use crate::behalf;
+use crate::behalf::{self, Pledge};
 use crate::call::carried;
 use crate::compat;
 use crate::error::{Error, OrRaise};
 use crate::server;
-use crate::store::progress::{self, Tally};
+use crate::settings;
+use crate::store::progress::Tally;
 use crate::table;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -24,6 +25,9 @@ use std::ffi::CStr;
 const TABLE: &CStr = c"cache_warm_jobs";
 /// The most jobs that can be waiting in a database.
 const MOST_QUEUED: i64 = 1000;
+/// What a job's right rested on has changed.
+const CHANGED: &str =
+    "the function, what it caches, a role or its settings have changed since the job was queued";
 /// How long a job is remembered.
 const KEPT: &str = "7 days";
 
@@ -33,8 +37,8 @@ pub struct Job {
     pub function: pg_sys::Oid,
     /// The arguments of each call, as JSON.
     pub calls: Vec<String>,
-    /// The role that asked.
-    pub role: pg_sys::Oid,
+    /// The role that asked, with its word.
+    pub pledge: Pledge,
     /// Settings with their values.
     pub settings: Vec<(String, String)>,
 }
@@ -111,28 +115,45 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
         }
         (role, session_role)
     };
-    let given = carried::given().into_iter();
+    let given = carried::given();
+    let Some(pledge) = Pledge::of(function, role, session_role, &given) else {
+        Error::NotCached(compat::regprocedure(function)).raise();
+    };
+    let given = given.into_iter();
     let settings = Value::Object(given.map(|(name, value)| (name, value.into())).collect());
     let settings = settings.to_string();
     let name = compat::regprocedure_qualified(function);
     let total = calls.len() as i64;
     let calls = format!("[{}]", calls.join(", "));
     let id = as_owner(|table| {
-        let waiting = done(Spi::get_one::<i64>(&format!(
-            "SELECT pg_catalog.count(*) FROM {table} WHERE state = 'queued'"
-        )));
-        if waiting.unwrap_or(0) >= MOST_QUEUED {
+        let waiting = |of: &str| {
+            let waiting = done(Spi::get_one_with_args::<i64>(
+                &format!(
+                    "SELECT pg_catalog.count(*) FROM {table} WHERE state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text {of}"
+                ),
+                &[session_role.into()],
+            ));
+            waiting.unwrap_or(0)
+        };
+        let own = settings::warm_jobs_per_role();
+        let refuse = |what: String| {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                format!("{MOST_QUEUED} jobs are waiting already"),
+                what,
                 "A job can have any number of calls: give it an array."
             );
+        };
+        if own > 0 && waiting("AND session_role OPERATOR(pg_catalog.=) $1") >= own {
+            refuse(format!("{own} jobs of this role are waiting already"));
+        }
+        if waiting("AND $1 IS NOT NULL") >= MOST_QUEUED {
+            refuse(format!("{MOST_QUEUED} jobs are waiting already"));
         }
         done(Spi::get_one_with_args::<i64>(
             &format!(
-                "INSERT INTO {table} (database, function, name, calls, role, session_role, settings, total) \
-                 VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5, $6, $7::pg_catalog.jsonb, $8) RETURNING id"
+                "INSERT INTO {table} (database, function, name, calls, role, session_role, settings, total, rests_on) \
+                 VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5, $6, $7::pg_catalog.jsonb, $8, $9) RETURNING id"
             ),
             &[
                 compat::database().into(),
@@ -143,14 +164,15 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
                 session_role.into(),
                 settings.into(),
                 total.into(),
+                pledge.digest.to_vec().into(),
             ],
         ))
     });
     id.flatten().unwrap_or(0)
 }
 
-/// Takes a job that waits; `None` if somebody has taken it. For the process that runs it.
-pub fn claim(id: i64) -> Option<Job> {
+/// Takes a job that waits and was queued by a session of the role; `None` if somebody has taken it. For the process that runs it.
+pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
     as_owner(|table| {
         done(Spi::connect_mut(|client| {
             // SAFETY: a variable of the process.
@@ -158,12 +180,12 @@ pub fn claim(id: i64) -> Option<Job> {
             let rows = client.update(
                 format!(
                     "UPDATE {table} SET state = 'running', pid = $2, started_at = pg_catalog.clock_timestamp() \
-                     WHERE id = $1 AND state = 'queued' \
-                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text"
+                     WHERE id = $1 AND state = 'queued' AND session_role = $3 \
+                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on"
                 )
                 .as_str(),
                 None,
-                &[id.into(), pid.into()],
+                &[id.into(), pid.into(), session_role.into()],
             )?;
             let Some(row) = rows.into_iter().next() else {
                 return Ok(None);
@@ -172,12 +194,22 @@ pub fn claim(id: i64) -> Option<Job> {
             let settings: Option<String> = row.get(5)?;
             let function: Option<pg_sys::Oid> = row.get(1)?;
             let name: Option<String> = row.get(2)?;
+            let function = function
+                .filter(|function| Some(named(*function)) == name)
+                .unwrap_or(pg_sys::InvalidOid);
+            let digest: Option<Vec<u8>> = row.get(6)?;
             Ok(Some(Job {
-                function: function
-                    .filter(|function| Some(named(*function)) == name)
-                    .unwrap_or(pg_sys::InvalidOid),
+                function,
                 calls: elements(&calls.unwrap_or_default()),
-                role: row.get(4)?.unwrap_or(pg_sys::InvalidOid),
+                pledge: Pledge {
+                    function,
+                    role: row.get(4)?.unwrap_or(pg_sys::InvalidOid),
+                    session_role,
+                    // A job without one rests on nothing, and is refused.
+                    digest: digest
+                        .and_then(|digest| digest.try_into().ok())
+                        .unwrap_or_default(),
+                },
                 settings: texts(&settings.unwrap_or_default()),
             }))
         }))
@@ -236,36 +268,64 @@ pub fn bury(id: i64) {
     });
 }
 
-/// Jobs that are said to be running, and nobody runs them. For the worker.
-pub fn abandoned() -> Vec<i64> {
-    let alive: Vec<i64> = progress::seen().iter().map(|seen| seen.job).collect();
+/// Jobs that are said to be running, and that nobody runs as far as `is_run` knows. For the worker.
+pub fn abandoned(is_run: impl Fn(i64) -> bool) -> Vec<i64> {
     let running = numbers("SELECT id, NULL::pg_catalog.oid FROM {table} WHERE state = 'running'");
     running
         .into_iter()
         .map(|(id, _)| id)
-        .filter(|id| !alive.contains(id))
+        .filter(|id| !is_run(*id))
         .collect()
 }
 
-/// The next job, with the role of its session. For the worker.
-pub fn next() -> Option<(i64, pg_sys::Oid)> {
-    let database = compat::database().to_u32();
-    numbers(&format!(
-        "SELECT id, session_role FROM {{table}} WHERE state = 'queued' AND database = {database} ORDER BY id LIMIT 1"
-    ))
+/// The next job, with the role of its session, besides those of roles that are `busy`: the oldest of the role whose last job was
+/// started longest ago. For the worker.
+pub fn next(busy: &[pg_sys::Oid]) -> Option<(i64, pg_sys::Oid)> {
+    let database = compat::database();
+    as_owner(|table| {
+        done(Spi::connect(|client| {
+            client
+                .select(
+                    format!(
+                        "SELECT j.id, j.session_role FROM {table} AS j \
+                         WHERE j.state = 'queued' AND j.database = $1 AND j.session_role <> ALL ($2) \
+                         ORDER BY (SELECT pg_catalog.max(o.started_at) FROM {table} AS o WHERE o.session_role = j.session_role) \
+                         NULLS FIRST, j.id LIMIT 1"
+                    )
+                    .as_str(),
+                    None,
+                    &[database.into(), busy.to_vec().into()],
+                )?
+                .map(|row| {
+                    Ok((
+                        row.get(1)?.unwrap_or(0),
+                        row.get(2)?.unwrap_or(pg_sys::InvalidOid),
+                    ))
+                })
+                .collect::<Result<Vec<_>, pgrx::spi::Error>>()
+        }))
+    })?
     .pop()
+}
+
+/// What is said of a job whose right rested on something that has changed.
+pub fn changed() -> String {
+    CHANGED.to_owned()
 }
 
 /// Forgets jobs that have been over for long, and what came with a template database.
 pub fn clean_up() {
     let database = compat::database();
     as_owner(|table| {
-        done(Spi::run_with_args(
-            &format!(
-                "DELETE FROM {table} WHERE finished_at < pg_catalog.now() - interval '{KEPT}' OR database <> $1"
-            ),
-            &[database.into()],
-        ))
+        let rows = format!(
+            "FROM {table} WHERE finished_at < pg_catalog.now() - interval '{KEPT}' OR database <> $1"
+        );
+        if table::is_any(&format!("SELECT {rows}"), &[database.into()]) {
+            done(Spi::run_with_args(
+                &format!("DELETE {rows}"),
+                &[database.into()],
+            ));
+        }
     });
 }
 

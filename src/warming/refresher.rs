@@ -4,39 +4,46 @@
 //! It was sent for one key. The call builds its own, and if that differs by a byte, because something of the session could not be taken
 //! along, nothing is computed (`call::refresh`): so it never fills anybody else's entry.
 //!
-//! It ends when nothing is left to do; and after a request with a setting of an extension or an application, because not even RESET ALL
+//! What the right to make the call rested on when it was asked for has to be as it was then (`behalf::Pledge`), when the transaction begins
+//! and when the base function is about to be run.
+//!
+//! It ends when nothing is left to do, or others wait; and after a request with a setting of an extension or an application, because not even RESET ALL
 //! makes a session forget that there was one.
 
 #![allow(unsafe_code)]
 
-use super::runner::{self, Writes, transaction};
+use super::runner::{self, Until, Writes, transaction};
 use crate::call::{base, carried, key, refresh};
 use crate::compat;
 use crate::language::function;
 use crate::language::replay::{self, Value};
+use crate::settings;
 use crate::store::area::Area;
 use crate::store::lookup;
 use crate::store::progress::{Command, Phase, Tally};
 use crate::store::refreshes::Request;
-use pgrx::bgworkers::DynamicBackgroundWorker;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::time::{Duration, Instant};
 
-/// Asks for a process for the requests of a role's sessions; `None` if there is no free one.
-pub fn start(session_role: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
-    runner::process("refreshing", 0, session_role)
-}
+/// It takes no further request after this time, so that it is the turn of others who wait.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Entry point of the process.
 #[pg_guard]
 #[unsafe(no_mangle)]
-pub extern "C-unwind" fn pg_query_cache_refreshing(_argument: pg_sys::Datum) {
-    let Some((area, session_role)) = runner::connect() else {
+pub extern "C-unwind" fn pg_query_cache_refreshing(argument: pg_sys::Datum) {
+    let Some((area, post, order)) = runner::connect(argument) else {
         return;
     };
+    let session_role = pg_sys::Oid::from(order.role);
+    let began = Instant::now();
     let requests = area.refreshes();
     requests.arrived(compat::database().to_u32(), session_role);
-    while let Some(taken) = requests.take(compat::database().to_u32(), session_role) {
+    while began.elapsed() < TURN
+        && let Some(taken) = requests.take(compat::database().to_u32(), session_role)
+    {
+        post.has_until(settings::refresh_us());
         let settings = carried::read(&taken.request.settings);
         let stored = refresh(area, &taken.request, &settings);
         requests.done(&taken, stored);
@@ -53,18 +60,22 @@ pub extern "C-unwind" fn pg_query_cache_refreshing(_argument: pg_sys::Datum) {
 fn refresh(area: Area, request: &Request, settings: &[(String, String)]) -> bool {
     let running = area
         .progress()
-        .begin(Command::Refreshing, request.function, 0, 1);
+        .begin(Command::Refreshing, request.pledge.function, 0, 1);
     let computed_at =
         || lookup::find(area, request.hash, &request.key).map_or(i64::MIN, |e| e.head.created_at);
     let before = computed_at();
     let made = transaction("prepare", Writes::Nothing, || {
-        carried::put_on(settings, request.role);
+        carried::put_on(settings, request.pledge.role);
         running.serves();
     })
     .and_then(|()| {
         running.phase(Phase::Computing);
         let mut came = false;
-        transaction("refreshing", Writes::Nothing, || came = make(request)).map(|()| came)
+        let until = Until::after(settings::refresh_us());
+        transaction("refreshing", Writes::Function(until), || {
+            came = make(request, settings);
+        })
+        .map(|()| came)
     });
     let stored = computed_at() > before;
     let failed = u64::from(made.is_err());
@@ -79,15 +90,18 @@ fn refresh(area: Area, request: &Request, settings: &[(String, String)]) -> bool
     if let Err(message) = made {
         log!(
             "pg_query_cache: could not refresh a result of function {}: {message}",
-            request.function.to_u32()
+            request.pledge.function.to_u32()
         );
     }
     stored
 }
 
-/// Makes the call of a request. Whether it had its key.
-fn make(request: &Request) -> bool {
-    let function = function::get(request.function);
+/// Makes the call of a request, if its word stands. Whether it had its key.
+fn make(request: &Request, settings: &[(String, String)]) -> bool {
+    if !request.pledge.stands(settings) {
+        return false;
+    }
+    let function = function::get(request.pledge.function);
     base::load(function.base);
     let Some((collation, values)) = key::take_apart(&function, &request.key) else {
         return false;
@@ -108,7 +122,9 @@ fn make(request: &Request) -> bool {
         });
     }
     refresh::send_for(request.key.clone(), || {
-        // SAFETY: in a transaction with an active snapshot; the values were taken out of a key of this function.
-        unsafe { replay::call(request.function, collation, &values) }
+        request.pledge.keep(settings, || {
+            // SAFETY: in a transaction with an active snapshot; the values were taken out of a key of this function.
+            unsafe { replay::call(request.pledge.function, collation, &values) }
+        });
     })
 }

@@ -1,7 +1,8 @@
 //! The background process that runs a job: connected as the role of the session that queued it, like a session of that role, with
 //! its settings; so that it fills the entries that such sessions find.
 //!
-//! Each call is a transaction of its own. The process ends with its job. Whatever ends it before (SIGTERM, a crash, a role that may not
+//! Each call is a transaction of its own, in which it is looked anew whether what the job's right rests on is as it was. The process ends
+//! with its job, and with the job's time. Whatever ends it before (SIGTERM, a crash, a role that may not
 //! log in any more), the worker of the database notes that the job was interrupted.
 
 #![allow(unsafe_code)]
@@ -12,71 +13,51 @@ use crate::call::carried;
 use crate::compat;
 use crate::error::OrRaise;
 use crate::server;
+use crate::settings;
 use crate::store::area::{Area, area};
+use crate::store::posts::{Order, Post};
 use crate::store::progress::{Command, Phase, Running, Tally};
-use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
+use crate::worker::process;
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
-/// Asks for a process for a job; `None` if there is no free one.
-pub fn start(job: i64, session_role: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
-    process("warming", job, session_role)
-}
-
-/// Asks for a process of ours, by what it does, that connects as a role.
-pub(super) fn process(
-    does: &str,
-    argument: i64,
-    session_role: pg_sys::Oid,
-) -> Option<DynamicBackgroundWorker> {
-    // SAFETY: variables of the process; what is kept of the process outlives the present transaction.
-    unsafe {
-        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-        let started = BackgroundWorkerBuilder::new(&format!("pg_query_cache {does}"))
-            .set_type(&format!("pg_query_cache {does}"))
-            .set_library("pg_query_cache")
-            .set_function(&format!("pg_query_cache_{does}"))
-            .set_argument(Some(pg_sys::Datum::from(argument)))
-            .set_extra(&format!(
-                "{} {}",
-                pg_sys::MyDatabaseId.to_u32(),
-                session_role.to_u32()
-            ))
-            .enable_spi_access()
-            .set_restart_time(None)
-            .set_notify_pid(pg_sys::MyProcPid)
-            .load_dynamic();
-        pg_sys::MemoryContextSwitchTo(context);
-        started.ok()
-    }
-}
-
-/// The start of such a process: connected, and obedient like a session. The area and the role.
-pub(super) fn connect() -> Option<(Area, pg_sys::Oid)> {
-    let mut numbers = BackgroundWorker::get_extra()
-        .split(' ')
-        .filter_map(|number| number.parse::<u32>().ok());
-    let (database, role, area) = (numbers.next()?, numbers.next()?, area()?);
+/// The start of such a process: at its post, connected, and obedient like a session. `None` if it is not wanted any more.
+pub(super) fn connect(argument: pg_sys::Datum) -> Option<(Area, &'static Post, Order)> {
+    let area = area()?;
     // SAFETY: the start of a background worker.
+    unsafe { pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(server::die)) };
+    let (post, order) = process::arrive(area, argument)?;
+    // SAFETY: as above. Until it is connected nobody can tell it to end, but by force.
     unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(server::die));
         pg_sys::BackgroundWorkerUnblockSignals();
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role.into(), 0);
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            order.database.into(),
+            order.role.into(),
+            0,
+        );
     }
     crate::transaction::prepare(area);
-    Some((area, role.into()))
+    Some((area, post, order))
 }
 
-/// Entry point of the process; the argument is the number of the job.
+/// Entry point of the process; the argument is the number of its ticket.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
-    let id = argument.value() as i64;
-    let Some((area, _)) = connect() else { return };
+    let Some((area, post, order)) = connect(argument) else {
+        return;
+    };
+    let id = order.job;
+    let most = settings::warm_job_us();
+    post.has_until(most);
+    let until = Until::after(most);
     let mut job = None;
-    let claimed = transaction("claim", Writes::Table, || job = jobs::claim(id));
+    let claimed = transaction("claim", Writes::Table, || {
+        job = jobs::claim(id, order.role.into());
+    });
     let Some(job) = job.filter(|_| claimed.is_ok()) else {
         return;
     };
@@ -87,7 +68,7 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
         job.calls.len() as u64,
     );
     let mut tally = Tally::default();
-    let outcome = run(&job, &running, &mut tally);
+    let outcome = run(&job, &running, &mut tally, until);
     running.phase(Phase::Finishing);
     let (error, failed) = match &outcome {
         Ok(error) => (error.as_deref(), false),
@@ -99,27 +80,49 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
 }
 
 /// Makes the calls of a job. What went wrong with a call in the end, or why none can be made.
-fn run(job: &Job, running: &Running, tally: &mut Tally) -> Result<Option<String>, String> {
+fn run(
+    job: &Job,
+    running: &Running,
+    tally: &mut Tally,
+    until: Until,
+) -> Result<Option<String>, String> {
     let mut target = None;
     transaction("prepare", Writes::Nothing, || {
-        carried::put_on(&job.settings, job.role);
+        carried::put_on(&job.settings, job.pledge.role);
         running.serves();
     })?;
     // A transaction of its own: the settings may say how transactions are to be.
-    transaction("prepare", Writes::Nothing, || {
+    let mut stands = false;
+    transaction("prepare", Writes::Function(until), || {
         target = Some(Target::of(job.function).or_raise());
+        stands = job.pledge.stands(&job.settings);
     })?;
+    if !stands {
+        return Err(jobs::changed());
+    }
     let Some(target) = target else {
         return Ok(None);
     };
     running.phase(Phase::Computing);
     let mut error = None;
     for arguments in &job.calls {
+        if until.is_over() {
+            return Err("canceling the job due to pg_query_cache.warm_job_timeout".to_owned());
+        }
         let mut warmed = None;
-        let made = transaction("warming", Writes::Nothing, || {
-            let call = target.call(arguments).or_raise();
-            warmed = Some(super::warm(job.function, &call));
+        let mut stands = true;
+        let made = transaction("warming", Writes::Function(until), || {
+            stands = job.pledge.stands(&job.settings);
+            if stands {
+                let call = target.call(arguments).or_raise();
+                job.pledge.keep(&job.settings, || {
+                    warmed = Some(super::warm(job.function, &call))
+                });
+            }
         });
+        if !stands {
+            return Err(jobs::changed());
+        }
         tally.done += 1;
         match (made, warmed) {
             (Ok(()), Some(warmed)) => {
@@ -147,10 +150,37 @@ fn run(job: &Job, running: &Running, tally: &mut Tally) -> Result<Option<String>
 /// What a transaction is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writes {
-    /// The user's function, as the settings have it.
+    /// Nothing.
     Nothing,
+    /// The user's function, as the settings have it, and not for longer.
+    Function(Until),
     /// The table of jobs, whatever settings the session has.
     Table,
+}
+
+/// When something has to be over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Until(Option<Instant>);
+
+impl Until {
+    /// After so many microseconds; never, if they are 0.
+    pub(super) fn after(us: i64) -> Self {
+        Until((us > 0).then(|| Instant::now() + Duration::from_micros(us as u64)))
+    }
+
+    fn is_over(self) -> bool {
+        self.0.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// The milliseconds that a statement has: what the role has for one, or what is left; 0 for any time.
+    fn statement_ms(self, of_role: c_int) -> c_int {
+        let Some(until) = self.0 else { return of_role };
+        let left = until
+            .saturating_duration_since(Instant::now())
+            .as_millis()
+            .clamp(1, c_int::MAX as u128) as c_int;
+        if of_role > 0 { of_role.min(left) } else { left }
+    }
 }
 
 /// Runs `body` in a transaction. An ERROR is the answer; the process goes on, unless it was told to end.
@@ -167,8 +197,13 @@ pub(super) fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Re
             pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as c_int;
         }
         // Nobody escapes a statement_timeout by way of the background.
-        if writes == Writes::Nothing && pg_sys::StatementTimeout > 0 {
-            server::enable_timeout_after(compat::STATEMENT_TIMEOUT, pg_sys::StatementTimeout);
+        let most = match writes {
+            Writes::Table => 0,
+            Writes::Nothing => pg_sys::StatementTimeout,
+            Writes::Function(until) => until.statement_ms(pg_sys::StatementTimeout),
+        };
+        if most > 0 {
+            server::enable_timeout_after(compat::STATEMENT_TIMEOUT, most);
         }
         let mut body = Some(body);
         let body = AssertUnwindSafe(&mut body);

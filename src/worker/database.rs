@@ -1,25 +1,32 @@
-//! The worker of one database.
+//! The visit of a worker to a database.
 //!
 //! Each turn of its loop runs the steps that are due, each in a transaction of its own; an ERROR in one is logged and the step is
-//! tried again when it is due next. The worker ends when the extension is gone; if it dies the launcher starts it again.
+//! tried again when it is due next. The worker stays until the launcher asks it to make room for others, a command needs the database
+//! without it, or the extension is gone. Before it leaves it writes what is not written yet.
+//!
+//! SIGTERM cancels the step that runs, wherever it waits; what is left to be written is written then, in a time that is bounded. A server
+//! that stops starts no process any more, so what was computed since the last visit to a database that has no worker right then is
+//! computed again.
 
 #![allow(unsafe_code)]
 
 use super::jobs::Jobs;
-use super::refreshing::Refreshing;
-use super::{cleanup, tracking};
+use super::{cleanup, hold, process, refreshing, surroundings, tracking};
 use crate::compat;
 use crate::configuration;
-use crate::server::fenced;
+use crate::server;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
 use crate::store::insert::{Verdict, remove_uncounted, shrink, sweep};
+use crate::store::posts::Post;
 use crate::table::write_behind::{self, Extent};
 use crate::table::{trends, warm};
 use crate::verification::quarantine;
-use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
+use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,96 +35,105 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// How long the last flush waits for other sessions to end.
 const OTHERS_END: Duration = Duration::from_millis(500);
-/// How long the last flush may take; what is not written by then is computed again after the start.
+/// How long the last words may take; what is not written by then is computed again after the start.
 const LAST_WORDS: Duration = Duration::from_secs(15);
+/// The same of a worker that makes room for others: what is not written by then is written at the next visit.
+const PARTING_WORDS: Duration = Duration::from_secs(5);
 
-/// Starts the worker of a database. Without a free worker process nothing happens.
-pub fn start(database: pg_sys::Oid) {
-    // SAFETY: a variable of the process.
-    let launcher = unsafe { pg_sys::MyProcPid };
-    let worker = BackgroundWorkerBuilder::new("pg_query_cache worker")
-        .set_type("pg_query_cache worker")
-        .set_library("pg_query_cache")
-        .set_function("pg_query_cache_worker")
-        .set_argument(Some(pg_sys::Datum::from(database)))
-        .enable_spi_access()
-        .set_restart_time(None)
-        .set_notify_pid(launcher)
-        .load_dynamic();
-    if let Ok(worker) = worker {
-        let _ = worker.wait_for_startup();
-    }
-}
-
-/// Clears the worker's number when it ends, however that happens; the server then wakes the launcher.
-unsafe extern "C-unwind" fn worker_exit(_code: i32, database: pg_sys::Datum) {
-    // SAFETY: no value with a destructor is alive in this frame; a variable of the process.
-    unsafe {
-        fenced("end of a worker", || {
-            let state =
-                area().and_then(|area| area.database(pg_sys::Oid::from(database.value() as u32)));
-            if let Some(state) = state {
-                let _ = state.worker_pid.compare_exchange(
-                    pg_sys::MyProcPid,
-                    0,
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                );
-            }
-        })
-    }
-}
-
-/// Entry point of the worker; the argument is the oid of its database.
+/// Entry point of the worker; the argument is the number of its ticket.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
-    let database = pg_sys::Oid::from(argument.value() as u32);
-    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // SAFETY: the start of a background worker: a signal handler of the signature that the server wants.
+    unsafe { pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(told_to_stop)) };
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP);
     let Some(area) = area() else { return };
-    let Some(state) = area.database_or_new(database) else {
+    let of_server = surroundings::of_server();
+    let Some((post, order)) = process::arrive(area, argument) else {
         return;
     };
-    // SAFETY: a variable of the process.
-    let own = unsafe { pg_sys::MyProcPid };
-    if state
-        .worker_pid
-        .compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed)
-        .is_err()
-    {
+    let database = pg_sys::Oid::from(order.database);
+    let place = area.database_or_new(database);
+    let state = place.unwrap_or_else(without_place);
+    if state.held.load(Ordering::Acquire) != 0 {
         return;
     }
     // SAFETY: the start of a background worker.
     unsafe {
-        pg_sys::before_shmem_exit(Some(worker_exit), pg_sys::Datum::from(database));
-        if state.held.load(Ordering::Acquire) != 0 {
-            return;
-        }
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
         pg_sys::pgstat_report_appname(c"pg_query_cache".as_ptr());
-        for (name, value) in SETTINGS {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-            );
-        }
     }
-    let worker = Worker { area, state };
+    if !surroundings::take_back(&of_server) {
+        log!("pg_query_cache: the worker of a database could not become what it has to be");
+        return;
+    }
+    crate::transaction::prepare(area);
+    let worker = Worker {
+        area,
+        state,
+        post,
+        has_place: place.is_some(),
+        until: Cell::new(None),
+    };
+    state.asked_at.store(0, Ordering::Release);
     if worker.runs_without_extension() {
         worker.give_place_back();
         return;
     }
-    remove_uncounted(area, database);
+    if worker.has_place {
+        remove_uncounted(area, database);
+    }
     worker.keep_to_configuration();
     if state.warm.load(Ordering::Acquire) == 0 {
         worker.warm_up();
     }
-    match worker.work() {
-        End::Stopped => worker.finish(),
-        End::SentAway => (),
-        End::ExtensionGone => worker.give_place_back(),
+    match worker.go_round() {
+        End::Stopped => {
+            worker.finish(LAST_WORDS);
+            // If it is not the server that stops, another one is to come.
+            state.asked_at.store(now(), Ordering::Release);
+        }
+        End::MakesRoom => worker.finish(PARTING_WORDS),
+        End::SentAway => hold::empty(area, database),
+        End::ExtensionGone => {
+            hold::empty(area, database);
+            worker.give_place_back();
+            return;
+        }
+    }
+    state.visited_at.store(now(), Ordering::Release);
+}
+
+/// What this process knows of a database that has no place in shared memory.
+fn without_place() -> &'static DatabaseState {
+    // SAFETY: atomic words, for which zeros are a value. It lives as long as the process.
+    let state: DatabaseState = unsafe { std::mem::zeroed() };
+    let state = Box::leak(Box::new(state));
+    // Nobody tells that something was done.
+    state.is_active();
+    state
+}
+
+fn now() -> i64 {
+    // SAFETY: the clock.
+    unsafe { server::GetCurrentTimestamp() }
+}
+
+/// SIGTERM has arrived.
+static STOP: AtomicBool = AtomicBool::new(false);
+/// A step runs, which SIGTERM cancels.
+static IN_STEP: AtomicBool = AtomicBool::new(false);
+
+/// The handler of SIGTERM. A step that runs is cancelled, once; so a second signal does not disturb the last words.
+unsafe extern "C-unwind" fn told_to_stop(_signal: c_int) {
+    // No fence: a signal handler, which stores words and sets a latch.
+    // SAFETY: words that signal handlers of the server write in the same way; the latch is the process's own.
+    unsafe {
+        if !STOP.swap(true, Ordering::Relaxed) && IN_STEP.load(Ordering::Relaxed) {
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(1);
+            (&raw mut pg_sys::InterruptPending).write_volatile(1);
+        }
+        pg_sys::SetLatch(pg_sys::MyLatch);
     }
 }
 
@@ -125,30 +141,23 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
 enum End {
     /// SIGTERM.
     Stopped,
+    /// Others wait.
+    MakesRoom,
     /// A command needs the database without this worker.
     SentAway,
     /// The extension is not there any more.
     ExtensionGone,
 }
 
-/// Settings of the database or of the server that a worker must not inherit: it runs as a superuser, and it writes.
-const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
-    (c"search_path", c"pg_catalog, pg_temp"),
-    (c"default_transaction_isolation", c"read committed"),
-    (c"default_transaction_read_only", c"off"),
-    (c"session_replication_role", c"origin"),
-    // SIGTERM does not end a wait for a lock.
-    (c"lock_timeout", c"1s"),
-];
-
-/// SIGTERM has arrived, or the postmaster has died. Kept, since asking pgrx takes the signal away.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// The worker of the database that this process is connected to.
-#[derive(Clone, Copy)]
 struct Worker {
     area: Area,
     state: &'static DatabaseState,
+    post: &'static Post,
+    /// Whether the database has a place in shared memory.
+    has_place: bool,
+    /// When the last words have to be said.
+    until: Cell<Option<Instant>>,
 }
 
 impl std::panic::UnwindSafe for Worker {}
@@ -157,9 +166,6 @@ impl std::panic::RefUnwindSafe for Worker {}
 impl Worker {
     /// Whether SIGTERM has arrived.
     fn stopping(&self) -> bool {
-        if BackgroundWorker::sigterm_received() {
-            STOP.store(true, Ordering::Relaxed);
-        }
         STOP.load(Ordering::Relaxed)
     }
 
@@ -175,22 +181,22 @@ impl Worker {
 
     /// Whether the extension is not there. Then nobody wants this worker, and what memory has of the database is worth nothing.
     fn runs_without_extension(&self) -> bool {
-        if installed() {
+        if self.installed() {
             return false;
         }
         self.state.wanted.store(0, Ordering::Release);
         // It may have come back between the two, with nobody to tell.
-        if installed() {
+        if self.installed() {
             self.state.wanted.store(1, Ordering::Release);
             return false;
         }
-        let database = self.state.database.load(Ordering::Acquire);
-        self.area.functions().forget(database.into());
-        self.area.charges().forget(database.into());
+        let database = compat::database();
+        self.area.functions().forget(database);
+        self.area.charges().forget(database);
         self.state.recorded.forget();
         for partition in self.area.partitions() {
             sweep(partition, |head, _| {
-                if head.database == database {
+                if head.database == database.to_u32() {
                     Verdict::Remove
                 } else {
                     Verdict::Keep
@@ -202,16 +208,15 @@ impl Worker {
 
     /// The place of this database among those with a worker is free for another one. Who wants a worker later takes a new place.
     fn give_place_back(&self) {
-        let database = self.state.database.load(Ordering::Acquire);
-        self.state.worker_pid.store(0, Ordering::Release);
+        self.state.visited_at.store(now(), Ordering::Release);
         if self.state.wanted.load(Ordering::Acquire) == 0 && !self.sent_away() {
-            self.area.forget_database(database.into());
+            self.area.forget_database(compat::database());
         }
     }
 
     /// Reads the table tier into memory, once in the life of the server.
     fn warm_up(&self) {
-        step("warm start", || {
+        self.step("warm start", || {
             let began = Instant::now();
             if let Some(loaded) = warm::load(self.area, || self.leaving()) {
                 self.state.warm.store(1, Ordering::Release);
@@ -228,31 +233,31 @@ impl Worker {
     /// After a change of the configuration: memory has no more entries than it may have.
     fn keep_to_configuration(&self) {
         if !configuration::is_known(self.area) {
-            step("configuration", || configuration::refresh(self.area));
+            self.step("configuration", || configuration::refresh(self.area));
         }
         let (limit, taken) = self.state.places.counts();
         if limit != 0 && taken > limit {
-            // SAFETY: the clock.
-            let now = unsafe { pg_sys::GetCurrentTimestamp() } + settings::clock_offset_us();
-            shrink(self.area, self.state, now, || self.leaving());
+            shrink(
+                self.area,
+                self.state,
+                now() + settings::clock_offset_us(),
+                || self.leaving(),
+            );
         }
     }
 
-    /// Works until the worker has to leave, or the extension is gone.
-    fn work(&self) -> End {
-        let (jobs, refreshing) = (Jobs::default(), Refreshing::default());
-        let end = self.go_round(&jobs, &refreshing);
-        jobs.stop();
-        refreshing.stop();
-        end
-    }
-
-    /// The loop.
-    fn go_round(&self, jobs: &Jobs, refreshing: &Refreshing) -> End {
-        let (mut cleaned, mut flushed) = (Instant::now(), Instant::now());
-        let mut minute = trends::minute(trends::now());
+    /// The loop: works until the worker has to leave, or the extension is gone.
+    fn go_round(&self) -> End {
+        let jobs = Jobs::default();
+        let state = self.state;
+        if state.cleaned.at() == 0 {
+            state.cleaned.set(0, now());
+        }
+        if state.trended.at() == 0 {
+            state.trended.set(0, trends::now());
+        }
         loop {
-            if self.stopping() || !BackgroundWorker::wait_latch(Some(NAP)) {
+            if self.stopping() {
                 return End::Stopped;
             }
             if BackgroundWorker::sighup_received() {
@@ -262,118 +267,186 @@ impl Worker {
             if self.sent_away() {
                 return End::SentAway;
             }
+            // What is asked for from here on, another turn or another worker sees to.
+            state.asked_at.store(0, Ordering::SeqCst);
             if self.runs_without_extension() {
                 return End::ExtensionGone;
             }
             self.keep_to_configuration();
             for request in tracking::waiting(self.area) {
-                step("tracking", || tracking::serve(self.area, &request));
+                self.step("tracking", || tracking::serve(self.area, &request));
             }
-            step("quarantine", || quarantine::save(self.area));
-            refreshing.run(self.area);
-            if jobs.due(self.state) {
-                step("jobs", || jobs.run(self.state));
+            self.save_quarantine();
+            refreshing::run(self.area);
+            if jobs.due(state) {
+                self.step("jobs", || jobs.run(self.area, state));
             }
-            if due(&mut flushed, settings::flush_interval_s()) {
-                step("flush", || {
-                    write_behind::flush(self.area, Extent::Background, || self.leaving());
-                });
+            if !state.flushed.is_all(state) && due(&state.flushed, settings::flush_interval_s()) {
+                self.flush(Extent::Background, || self.leaving());
             }
-            if due(&mut cleaned, settings::cleanup_interval_s()) {
-                step("cleanup", || {
-                    cleanup::run(self.area, cleanup::By::Worker);
-                });
+            if due(&state.cleaned, settings::cleanup_interval_s()) {
+                self.clean_up();
             }
             // By the clock, not by what has passed: so it never drifts, and a write that failed is tried again in the next minute.
-            let present = trends::minute(trends::now());
-            if minute != present {
-                minute = present;
-                self.record_trends(true);
+            if self.has_place
+                && !state.trended.is_all(state)
+                && trends::minute(state.trended.at()) != trends::minute(trends::now())
+            {
+                self.record_trends();
             }
-            step("old transactions", || {
-                cleanup::forget_unknown_writers(self.area)
-            });
+            if self.stopping() {
+                return End::Stopped;
+            }
+            if self.post.is_to_leave() && !self.sent_away() {
+                return End::MakesRoom;
+            }
+            if !BackgroundWorker::wait_latch(Some(NAP)) {
+                return End::Stopped;
+            }
         }
     }
 
+    /// Writes functions in quarantine to their table, if there are any that are not there.
+    fn save_quarantine(&self) {
+        if quarantine::is_to_be_saved(self.area) {
+            self.step("quarantine", || quarantine::save(self.area));
+        }
+    }
+
+    /// Writes what memory has and the table tier has not.
+    fn flush(&self, extent: Extent, stop: impl Fn() -> bool) {
+        let activity = self.state.activity.load(Ordering::Acquire);
+        let mut complete = false;
+        let committed = self.step("flush", || {
+            complete = write_behind::flush(self.area, extent, &stop).complete;
+        });
+        let seen_to = if committed && complete {
+            activity
+        } else {
+            self.state.activity.load(Ordering::Relaxed).wrapping_sub(1)
+        };
+        self.state.flushed.set(seen_to, now());
+    }
+
+    fn clean_up(&self) {
+        let state = self.state;
+        let activity = state.activity.load(Ordering::Acquire);
+        let mut found = true;
+        let committed = self.step("cleanup", || {
+            let removed = cleanup::run(self.area, cleanup::By::Worker);
+            found = removed.expired + removed.dead + removed.rows + removed.values > 0;
+        });
+        if !committed || found || !state.cleaned.is_all(state) {
+            state.idle.store(0, Ordering::Relaxed);
+        } else {
+            let idle = state.idle.load(Ordering::Relaxed);
+            state.idle.store(idle.saturating_add(1), Ordering::Relaxed);
+        }
+        state.cleaned.set(activity, now());
+    }
+
     /// Adds what was counted since the last time to `cache_trends`.
-    fn record_trends(&self, even_if_idle: bool) {
+    fn record_trends(&self) {
+        let activity = self.state.activity.load(Ordering::Acquire);
         let mut recorded = None;
-        let committed = step("trends", || {
-            recorded = trends::record(self.area, self.state, even_if_idle);
+        let committed = self.step("trends", || {
+            recorded = trends::record(self.area, self.state);
         });
         if let Some(recorded) = recorded.filter(|_| committed) {
             recorded.committed(self.state);
         }
+        let seen_to = if committed {
+            activity
+        } else {
+            self.state.activity.load(Ordering::Relaxed).wrapping_sub(1)
+        };
+        self.state.trended.set(seen_to, trends::now());
     }
 
-    /// Before the server stops: writes what is not written yet, as far as there is time. Sessions that are ending hand over their
-    /// last hits first.
-    fn finish(&self) {
+    /// Before the worker leaves: writes what is not written yet, as far as there is time. If the server stops, sessions that are ending
+    /// hand over their last hits first.
+    fn finish(&self, most: Duration) {
         let began = Instant::now();
+        let until = began + most;
+        self.until.set(Some(until));
         // SAFETY: asks the system; counts entries of shared memory; a short sleep.
         unsafe {
-            if !crate::server::PostmasterIsAliveInternal() {
+            if !server::PostmasterIsAliveInternal() {
                 return;
             }
-            while pg_sys::CountDBConnections(pg_sys::MyDatabaseId) > 0
+            while self.stopping()
+                && pg_sys::CountDBConnections(pg_sys::MyDatabaseId) > 0
                 && began.elapsed() < OTHERS_END
             {
                 pg_sys::pg_usleep(5_000);
             }
         }
-        step("quarantine", || quarantine::save(self.area));
-        self.record_trends(false);
-        step("final flush", || {
-            let stop = || self.sent_away() || began.elapsed() > LAST_WORDS;
-            write_behind::flush(self.area, Extent::Everything, stop);
-        });
+        self.save_quarantine();
+        if self.has_place && (self.stopping() || !self.state.trended.is_all(self.state)) {
+            self.record_trends();
+        }
+        if self.stopping() || !self.state.flushed.is_all(self.state) {
+            self.flush(Extent::Everything, || {
+                self.sent_away() || Instant::now() > until
+            });
+        }
     }
-}
 
-fn installed() -> bool {
-    BackgroundWorker::transaction(|| compat::extension().is_some())
-}
-
-/// Whether `seconds` have passed since `last`, which is then set to now. Never, if `seconds` is 0.
-fn due(last: &mut Instant, seconds: i32) -> bool {
-    let due = seconds > 0 && last.elapsed() >= Duration::from_secs(seconds as u64);
-    if due {
-        *last = Instant::now();
+    /// Whether the extension is there, as far as is known.
+    fn installed(&self) -> bool {
+        let mut installed = true;
+        self.step("look", || installed = compat::extension().is_some());
+        installed
     }
-    due
-}
 
-/// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on. Returns whether it
-/// committed.
-fn step(name: &str, body: impl FnOnce()) -> bool {
-    let activity = std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
-    // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::StartTransactionCommand();
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
-        let mut body = Some(body);
-        let body = std::panic::AssertUnwindSafe(&mut body);
-        let committed = PgTryBuilder::new(move || {
-            let body = body;
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            if let Some(body) = body.0.take() {
-                body();
+    /// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on. Returns whether it
+    /// committed.
+    fn step(&self, name: &str, body: impl FnOnce()) -> bool {
+        let activity =
+            std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
+        // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
+        unsafe {
+            if let Some(until) = self.until.get() {
+                let left = until.saturating_duration_since(Instant::now()).as_millis();
+                server::enable_timeout_after(compat::STATEMENT_TIMEOUT, (left as c_int).max(1));
             }
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
-            true
-        })
-        .catch_others(|error| {
-            let message = crate::error::message_of(&error);
-            pg_sys::AbortCurrentTransaction();
-            log!("pg_query_cache: step \"{name}\" failed: {message}");
-            false
-        })
-        .execute();
-        pg_sys::pgstat_report_stat(false);
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
-        committed
+            IN_STEP.store(true, Ordering::Relaxed);
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
+            let mut body = Some(body);
+            let body = std::panic::AssertUnwindSafe(&mut body);
+            let committed = PgTryBuilder::new(move || {
+                let body = body;
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+                if let Some(body) = body.0.take() {
+                    body();
+                }
+                pg_sys::PopActiveSnapshot();
+                pg_sys::CommitTransactionCommand();
+                true
+            })
+            .catch_others(|error| {
+                let message = crate::error::message_of(&error);
+                pg_sys::AbortCurrentTransaction();
+                if self.until.get().is_some() || !self.stopping() {
+                    log!("pg_query_cache: step \"{name}\" failed: {message}");
+                }
+                false
+            })
+            .execute();
+            IN_STEP.store(false, Ordering::Relaxed);
+            server::disable_timeout(compat::STATEMENT_TIMEOUT, false);
+            // A cancel that came too late is not for the next step.
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+            pg_sys::pgstat_report_stat(false);
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+            committed
+        }
     }
+}
+
+/// Whether so many seconds have passed since a step was last done. Never, if they are 0.
+fn due(last: &crate::store::area::Seen, seconds: i32) -> bool {
+    seconds > 0 && (now() - last.at()).abs() >= i64::from(seconds) * 1_000_000
 }

@@ -1,8 +1,8 @@
-//! Commands that need a database without our worker: DROP DATABASE, CREATE DATABASE … TEMPLATE, ALTER DATABASE … RENAME or SET
-//! TABLESPACE. The server refuses them while anybody else is connected, and does not know that our worker would go.
+//! Commands that need a database without our processes: DROP DATABASE, CREATE DATABASE … TEMPLATE, ALTER DATABASE … RENAME or SET
+//! TABLESPACE. The server refuses them while anybody else is connected, and does not know that ours would go.
 //!
-//! Before such a command the worker is asked to leave and none is started until the command's transaction has ended. If it failed,
-//! the launcher starts the worker again.
+//! Before such a command they are asked to leave, and none is started until the command's transaction, or the part of it that the
+//! command was in, has ended. Nobody is sent away by a command that the server will refuse anyhow: who may not do it, or not here.
 
 #![allow(unsafe_code)]
 
@@ -11,26 +11,38 @@ use crate::compat;
 use crate::fault::{self, Point};
 use crate::store::area::{Area, area};
 use crate::store::insert::{Verdict, sweep};
+use crate::store::posts::{Duty, Present};
 use pgrx::pg_sys;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
-/// How long the worker is waited for, in steps of 10 ms. The server itself waits 5 s more.
+/// How long our processes are waited for, in steps of 10 ms. The server itself waits 5 s more.
 const PATIENCE: u32 = 500;
 
-/// A database that this session's command needs for itself.
+/// A database that a command of this session needs for itself.
 #[derive(Clone, Copy)]
 struct Held {
     database: pg_sys::Oid,
     /// It is to be dropped.
     dropped: bool,
+    /// The level of the subtransaction that the command is in.
+    level: i32,
 }
 
-static HELD: Backend<Cell<Option<Held>>> = Backend::new(Cell::new(None));
+/// What a command does to the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Drop,
+    Copy,
+    Move,
+    Rename,
+}
+
+static HELD: Backend<RefCell<Vec<Held>>> = Backend::new(RefCell::new(Vec::new()));
 static WAKE: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
-/// Before a command: sends the worker away if the command needs its database; notes if the extension comes or goes.
+/// Before a command: sends our processes away if the command needs its database; notes if the extension comes or goes.
 ///
 /// # Safety
 /// `statement` is the parse tree of a command.
@@ -39,23 +51,26 @@ pub unsafe fn before(statement: *mut pg_sys::Node) {
     unsafe {
         match (*statement).type_ {
             pg_sys::NodeTag::T_DropdbStmt => {
-                hold((*statement.cast::<pg_sys::DropdbStmt>()).dbname, true);
+                hold((*statement.cast::<pg_sys::DropdbStmt>()).dbname, Deed::Drop);
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let create = &*statement.cast::<pg_sys::CreatedbStmt>();
                 let template = option(create.options, c"template");
-                hold(template.unwrap_or(c"template1".as_ptr().cast_mut()), false);
+                hold(
+                    template.unwrap_or(c"template1".as_ptr().cast_mut()),
+                    Deed::Copy,
+                );
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*statement.cast::<pg_sys::AlterDatabaseStmt>();
                 if option(alter.options, c"tablespace").is_some() {
-                    hold(alter.dbname, false);
+                    hold(alter.dbname, Deed::Move);
                 }
             }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = &*statement.cast::<pg_sys::RenameStmt>();
                 if rename.renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                    hold(rename.subname, false);
+                    hold(rename.subname, Deed::Rename);
                 }
             }
             pg_sys::NodeTag::T_CreateExtensionStmt => {
@@ -93,41 +108,82 @@ unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*mut std::ff
     }
 }
 
-/// Sends the worker of a database away, if the caller may do to the database what it is about to.
-unsafe fn hold(name: *const std::ffi::c_char, dropped: bool) {
+/// Sends our processes in a database away, if the server will let the caller do to it what it is about to.
+unsafe fn hold(name: *const std::ffi::c_char, deed: Deed) {
     let Some(area) = area() else { return };
     // SAFETY: a C string; catalog lookups.
     let database = unsafe {
         let database = pg_sys::get_database_oid(name, true);
-        if database == pg_sys::InvalidOid || HELD.get().is_some() || !may_hold(database) {
+        if database == pg_sys::InvalidOid || !may(database, deed) {
             return;
         }
         database
     };
     let Some(state) = area.database_or_new(database) else {
+        empty(area, database);
         return;
     };
     crate::transaction::prepare(area);
+    // SAFETY: a variable of the backend.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
     state.held.fetch_add(1, Ordering::AcqRel);
-    HELD.set(Some(Held { database, dropped }));
+    HELD.with_borrow_mut(|held| {
+        held.push(Held {
+            database,
+            dropped: deed == Deed::Drop,
+            level,
+        });
+    });
     fault::point(Point::Holding);
-    for _ in 0..PATIENCE {
-        let worker = state.worker_pid.load(Ordering::Acquire);
-        if worker == 0 {
+    empty(area, database);
+}
+
+/// Sends our processes in a database away, and waits until they are gone; not for itself, and not for ever. An interrupt ends the
+/// command, and with it the hold.
+pub fn empty(area: Area, database: pg_sys::Oid) {
+    // SAFETY: a variable of the process.
+    let own = unsafe { pg_sys::MyProcPid };
+    for turn in 0..PATIENCE {
+        let present: Vec<Present> = area
+            .posts()
+            .present()
+            .into_iter()
+            .filter(|one| one.order.database == database.to_u32() && one.pid != own)
+            .collect();
+        if present.is_empty() {
             return;
         }
-        // SAFETY: sets a latch; a short sleep; an interrupt ends the command, and with it the hold.
-        unsafe {
-            super::set_latch(worker);
-            pg_sys::pg_usleep(10_000);
+        for one in present {
+            match one.order.duty {
+                Duty::Worker => super::wake_process(one.pid),
+                // They obey at once; again and again would not make them faster.
+                _ if turn % 50 == 0 => super::kill(one.pid),
+                _ => (),
+            }
         }
+        // SAFETY: a short sleep.
+        unsafe { pg_sys::pg_usleep(10_000) };
         pgrx::check_for_interrupts!();
     }
 }
 
-/// Whether the caller may copy, change or drop the database. Nobody else can send its worker away.
-fn may_hold(database: pg_sys::Oid) -> bool {
-    compat::owns_database(database) || compat::may_create_databases()
+/// Whether the server will let the caller do it, as far as that is known beforehand. Nobody else can send our processes away.
+fn may(database: pg_sys::Oid, deed: Deed) -> bool {
+    // SAFETY: a variable of the backend. What cannot be in a transaction block is refused there.
+    if deed != Deed::Rename && unsafe { pg_sys::IsTransactionBlock() } {
+        return false;
+    }
+    let (owns, creates) = (
+        compat::owns_database(database),
+        compat::may_create_databases(),
+    );
+    let is_own = database == compat::database();
+    match deed {
+        Deed::Drop => owns && !is_own && !compat::is_template(database),
+        Deed::Move => owns && !is_own,
+        Deed::Rename => owns && creates && !is_own,
+        Deed::Copy => creates && (owns || compat::is_template(database)),
+    }
 }
 
 /// The worker of this database is to look what there is to do once this transaction has committed.
@@ -136,28 +192,60 @@ pub fn wake_at_commit(area: Area) {
     WAKE.set(true);
 }
 
+/// A subtransaction at `level` has ended.
+pub fn subtransaction_ended(area: Area, level: i32, committed: bool) {
+    if HELD.with_borrow(Vec::is_empty) {
+        return;
+    }
+    let mut released = Vec::new();
+    HELD.with_borrow_mut(|held| {
+        if committed {
+            for one in held.iter_mut() {
+                one.level = one.level.min(level - 1);
+            }
+        } else {
+            held.retain(|one| {
+                let keeps = one.level < level;
+                if !keeps {
+                    released.push(*one);
+                }
+                keeps
+            });
+        }
+    });
+    for one in released {
+        release(area, one, false);
+    }
+}
+
+/// Nobody is kept away any more.
+fn release(area: Area, held: Held, committed: bool) {
+    let Some(state) = area.database(held.database) else {
+        return;
+    };
+    let _ = state
+        .held
+        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
+    if committed && held.dropped {
+        for partition in area.partitions() {
+            sweep(partition, |head, _| {
+                if head.database == held.database.to_u32() {
+                    Verdict::Remove
+                } else {
+                    Verdict::Keep
+                }
+            });
+        }
+        area.forget_database(held.database);
+    } else if state.wanted.load(Ordering::Acquire) == 1 {
+        super::wake(area, held.database);
+    }
+}
+
 /// The transaction has ended.
 pub fn transaction_ended(area: Area, committed: bool) {
-    if let Some(held) = HELD.take()
-        && let Some(state) = area.database(held.database)
-    {
-        let _ = state
-            .held
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
-        if committed && held.dropped {
-            for partition in area.partitions() {
-                sweep(partition, |head, _| {
-                    if head.database == held.database.to_u32() {
-                        Verdict::Remove
-                    } else {
-                        Verdict::Keep
-                    }
-                });
-            }
-            area.forget_database(held.database);
-        } else if state.wanted.load(Ordering::Acquire) == 1 {
-            super::wake(area, held.database);
-        }
+    for held in HELD.take() {
+        release(area, held, committed);
     }
     if WAKE.take() && committed {
         if let Some(state) = area.database_or_new(compat::database()) {

@@ -1,22 +1,26 @@
-//! Step: lets the jobs of `cache_warm_jobs` run, one at a time, each in a process of its own.
+//! Step: lets the jobs of `cache_warm_jobs` run, each in a process of its own.
 //!
-//! The worker is woken when a transaction that queued one commits, and looks by itself every [`LOOK`]: a prepared transaction that
-//! commits wakes nobody. Without a free worker process a job goes on waiting.
+//! Half as many as there may be workers run at the same time in the cluster, one at least, and of one role's sessions one. The worker is
+//! woken when a transaction that queued one commits and when one has ended, and looks by itself every [`LOOK`]: a prepared transaction
+//! that commits wakes nobody. Without a free process a job goes on waiting.
 
-use crate::store::area::DatabaseState;
-use crate::warming::{jobs, runner};
-use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
-use std::cell::{Cell, RefCell};
+use super::process::{self, Started};
+use crate::compat;
+use crate::settings;
+use crate::store::area::{Area, DatabaseState};
+use crate::store::posts::{self, Duty, Order, Present};
+use crate::warming::jobs;
+use pgrx::pg_sys;
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the worker looks without being asked to.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// The job that runs, if one does.
+/// When the worker last looked.
 #[derive(Default)]
 pub struct Jobs {
-    running: RefCell<Option<(i64, DynamicBackgroundWorker)>>,
     looked: Cell<Option<Instant>>,
 }
 
@@ -24,37 +28,50 @@ impl Jobs {
     /// Whether there may be something to do.
     pub fn due(&self, state: &DatabaseState) -> bool {
         let asked = state.jobs.swap(0, Ordering::AcqRel) != 0;
-        asked
-            || self.running.borrow().is_some()
-            || self.looked.get().is_none_or(|last| last.elapsed() >= LOOK)
+        asked || self.looked.get().is_none_or(|last| last.elapsed() >= LOOK)
     }
 
-    /// Starts the next job once the last one is over. In a transaction.
-    pub fn run(&self, state: &DatabaseState) {
-        let first = self.looked.replace(Some(Instant::now())).is_none();
-        let running = self.running.take();
-        if let Some((id, process)) = running {
-            if !matches!(process.pid(), Err(BackgroundWorkerStatus::Stopped)) {
-                self.running.replace(Some((id, process)));
-                return;
-            }
-            jobs::bury(id);
+    /// Closes jobs whose process is gone, and starts the next. In a transaction.
+    pub fn run(&self, area: Area, state: &DatabaseState) {
+        self.looked.set(Some(Instant::now()));
+        let database = compat::database().to_u32();
+        for (order, _) in area.posts().ended(database, Duty::Warming) {
+            jobs::bury(order.job);
         }
-        if first {
-            jobs::abandoned().into_iter().for_each(jobs::bury);
-        }
-        if let Some((id, session_role)) = jobs::next() {
-            match runner::start(id, session_role) {
-                Some(process) => drop(self.running.replace(Some((id, process)))),
-                None => state.jobs.store(1, Ordering::Release),
-            }
-        }
-    }
+        let present = posts::present();
+        jobs::abandoned(|id| {
+            present
+                .iter()
+                .any(|one| one.order.database == database && one.order.job == id)
+        })
+        .into_iter()
+        .for_each(jobs::bury);
 
-    /// The worker leaves, and so has to the process that runs a job.
-    pub fn stop(&self) {
-        if let Some((_, process)) = self.running.take() {
-            let _ = process.terminate().wait_for_shutdown();
+        let most = (settings::workers() / 2).max(1);
+        let running = |present: &[Present]| -> Vec<pg_sys::Oid> {
+            present
+                .iter()
+                .filter(|one| one.order.duty == Duty::Warming)
+                .map(|one| one.order.role.into())
+                .collect()
+        };
+        let busy = running(&present);
+        let Some((id, session_role)) = jobs::next(&busy) else {
+            return;
+        };
+        let order = Order {
+            duty: Duty::Warming,
+            database,
+            role: session_role.to_u32(),
+            job: id,
+        };
+        let started = process::start(area, order, |present| {
+            let busy = running(present);
+            busy.len() < most && !busy.contains(&session_role)
+        });
+        // There may be room for another one; and where there is none now, there will be.
+        if started == Started::Comes || busy.len() < most {
+            state.jobs.store(1, Ordering::Release);
         }
     }
 }

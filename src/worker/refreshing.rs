@@ -1,63 +1,49 @@
 //! Step: lets results be computed anew before they are too old, in processes that are connected as the roles of the sessions that
 //! asked.
+//!
+//! There are as many of them in the cluster as there may be workers, and of one role's sessions one: so one slow function does not hold
+//! up those of others. A process ends after a while ([`crate::warming::refresher`]), and then it is the turn of who waits for longest.
 
+use super::process::{self, Started};
 use crate::compat;
-use crate::server;
+use crate::settings;
 use crate::store::area::Area;
-use crate::warming::refresher;
-use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
-use pgrx::pg_sys;
-use std::cell::RefCell;
+use crate::store::posts::{self, Duty, Order};
 
-/// So many processes at the same time in a database, each for another role: one slow function does not hold up all others.
-const MOST: usize = 2;
-
-/// The processes that run.
-#[derive(Default)]
-pub struct Refreshing(RefCell<Vec<Refresher>>);
-
-struct Refresher {
-    role: pg_sys::Oid,
-    began: i64,
-    process: DynamicBackgroundWorker,
-}
-
-impl Refreshing {
-    /// Starts processes for what was asked. Without a free one it is tried again at the next turn.
-    #[allow(unsafe_code)]
-    pub fn run(&self, area: Area) {
-        let (database, requests) = (compat::database().to_u32(), area.refreshes());
-        let mut running = self.0.borrow_mut();
-        running.retain(|one| {
-            let ended = matches!(one.process.pid(), Err(BackgroundWorkerStatus::Stopped));
-            if ended {
-                requests.give_up(database, Some((one.role, one.began)));
-            }
-            !ended
-        });
-        requests.give_up(database, None);
-        while running.len() < MOST {
-            let busy: Vec<_> = running.iter().map(|one| one.role).collect();
-            let Some(role) = requests.next_role(database, &busy) else {
-                break;
-            };
-            // SAFETY: the clock.
-            let began = unsafe { server::GetCurrentTimestamp() };
-            let Some(process) = refresher::start(role) else {
-                break;
-            };
-            running.push(Refresher {
-                role,
-                began,
-                process,
-            });
-        }
+/// Starts processes for what was asked. Without a free one it is tried again at the next turn.
+pub fn run(area: Area) {
+    let (database, requests) = (compat::database().to_u32(), area.refreshes());
+    for (order, since) in area.posts().ended(database, Duty::Refreshing) {
+        requests.give_up(database, Some((order.role.into(), since)));
     }
-
-    /// The worker leaves, and so have they to.
-    pub fn stop(&self) {
-        for one in self.0.take() {
-            let _ = one.process.terminate().wait_for_shutdown();
+    requests.give_up(database, None);
+    loop {
+        let busy: Vec<_> = posts::present()
+            .into_iter()
+            .filter(|one| one.order.duty == Duty::Refreshing)
+            .map(|one| one.order.role.into())
+            .collect();
+        if busy.len() >= settings::workers() {
+            return;
+        }
+        let Some(role) = requests.next_role(database, &busy) else {
+            return;
+        };
+        let order = Order {
+            duty: Duty::Refreshing,
+            database,
+            role: role.to_u32(),
+            job: 0,
+        };
+        let most = settings::workers();
+        let started = process::start(area, order, |present| {
+            let mut same = present
+                .iter()
+                .filter(|one| one.order.duty == Duty::Refreshing);
+            same.clone().count() < most && !same.any(|one| one.order.role == order.role)
+        });
+        if started != Started::Comes {
+            return;
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Whether everything runs that should, and what the server itself is in danger of.
 
-use super::remedies::{self, literal, plain_call};
+#![allow(unsafe_code)]
+
+use super::remedies::{self, MORE_MEMORY, literal, plain_call};
 use super::{Finding, Status};
 use crate::api::figures::Figures;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
 use crate::error::PRELOAD_HINT;
+use crate::server;
 use crate::settings;
 use crate::store::area::Area;
+use crate::store::posts::MOST_WORKERS;
 use pgrx::prelude::*;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A prepared transaction is left over after so many seconds.
 const PREPARED: i64 = 3600;
@@ -33,6 +37,7 @@ pub fn not_preloaded() -> Finding {
 
 pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
     let mut findings = vec![enabled(), worker(area), damaged(area), age()];
+    findings.extend(place(area));
     findings.extend(switched_off(area));
     findings.extend(prepared(area, figures));
     findings
@@ -99,28 +104,72 @@ fn enabled() -> Finding {
     )
 }
 
+/// A database may wait for a worker that it has asked for so long, in seconds.
+const WORKER_COMES: i64 = 30;
+
+/// Whether the workers come to this database.
 fn worker(area: Area) -> Finding {
-    let worker = area
-        .database(compat::database())
-        .map_or(0, |state| state.worker_pid.load(Ordering::Acquire));
+    let database = compat::database();
+    let state = area.database(database);
+    let read = |number: &AtomicI64| number.load(Ordering::Acquire);
+    // SAFETY: the clock.
+    let now = unsafe { server::GetCurrentTimestamp() };
+    let seconds = |since: i64| (now - since).max(0) / 1_000_000;
+    let here = area.posts().worker_of(database.to_u32());
+    let short = read(&area.header().short_since);
+    let asked = state.map_or(0, |state| read(&state.asked_at));
+    let visited = state.map_or(0, |state| read(&state.visited_at));
+    let waits = asked != 0 && seconds(asked) > WORKER_COMES;
+    let well = here.is_some() || visited != 0 && short == 0 && !waits;
+    let value = match here {
+        Some(process) => format!("process {process}"),
+        None if short != 0 => format!("no process is left since {} s", seconds(short)),
+        None if asked != 0 => format!("asked for {} s ago", seconds(asked)),
+        None if visited != 0 => format!("was here {} s ago", seconds(visited)),
+        None => "no".to_owned(),
+    };
     let processes: u32 = remedies::setting(c"max_worker_processes")
         .parse()
         .unwrap_or(8);
+    let sql = match settings::workers() {
+        0 => "ALTER SYSTEM SET pg_query_cache.workers = 2".to_owned(),
+        workers if waits && short == 0 && workers < MOST_WORKERS => {
+            format!("ALTER SYSTEM SET pg_query_cache.workers = {}", workers + 1)
+        }
+        _ => format!("ALTER SYSTEM SET max_worker_processes = {}", processes + 8),
+    };
     Finding::new(
         "background worker running",
-        Status::warning_if(worker == 0),
-        if worker == 0 {
-            "no".to_owned()
-        } else {
-            format!("process {worker}")
-        },
-        "yes",
+        Status::warning_if(!well),
+        value,
+        "here or in turn",
     )
     .advise(
-        "Without it nothing is cleaned up, written to query_cache, recorded or tracked by itself. It starts within seconds of the first \
-         call; if it does not, all worker processes are in use: allow more and restart the server.",
-        format!("ALTER SYSTEM SET max_worker_processes = {}", processes + 8),
+        "Without it nothing is cleaned up, written to query_cache, recorded, refreshed or tracked by itself. A worker comes within seconds \
+         of the first call; if none does, all worker processes of the server are in use, or the workers have too many databases to go \
+         round: allow more. max_worker_processes needs a restart, pg_query_cache.workers SELECT pg_reload_conf().",
+        sql,
     )
+}
+
+/// Places in shared memory for what is known of a database.
+fn place(area: Area) -> Option<Finding> {
+    let full = area.header().without_place.load(Ordering::Acquire) != 0;
+    (full && area.database(compat::database()).is_none()).then(|| {
+        Finding::new(
+            "database without a place",
+            Status::Warning,
+            format!("all {} are taken", area.databases().0.len()),
+            "a place",
+        )
+        .advise(
+            format!(
+                "The cache works, but without history in cache_trends and without rows that only query_cache has, and with max_entries \
+                 nothing is stored: {MORE_MEMORY}."
+            ),
+            remedies::more_memory(),
+        )
+    })
 }
 
 fn damaged(area: Area) -> Finding {

@@ -241,6 +241,11 @@ pub fn hand_over(area: Area) {
         )
     });
     let database = crate::compat::database();
+    if !(charges.is_empty() && functions.is_empty() && entries.is_empty())
+        && let Some(state) = area.database(database)
+    {
+        state.is_active();
+    }
     for (relation, charge) in charges {
         area.charges().add(database, relation.into(), charge);
     }

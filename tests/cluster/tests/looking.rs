@@ -123,11 +123,11 @@ fn trends_are_bounded_and_an_idle_database_is_left_alone() -> Result<()> {
         )? == 732
     );
 
-    // Nothing happens: nothing is written for an hour, whatever the clock says.
+    // Nothing happens: nothing is written, whatever the clock says.
     let written = "SELECT max(xmin::text::bigint) FROM cache_trends";
     let xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
     let (before, first) = (number(&mut client, written)?, number(&mut client, xid)?);
-    for minute in 2..=4 {
+    for minute in [2, 3, 4, 120, 240] {
         set_clock(&cluster, minute * 60)?;
         // There is nothing to wait for when nothing is to happen; the worker turns once a second.
         std::thread::sleep(std::time::Duration::from_millis(1200));
@@ -140,12 +140,7 @@ fn trends_are_bounded_and_an_idle_database_is_left_alone() -> Result<()> {
         number(&mut client, xid)? == first,
         "an idle database took transaction ids"
     );
-    set_clock(&cluster, 2 * 3600)?;
-    wait_for(
-        &cluster,
-        "a sign of life after an hour",
-        &format!("SELECT ({written}) > {before}"),
-    )
+    Ok(())
 }
 
 /// Evictions are those of the whole server: in a database where nothing happens they are no reason to write.

@@ -405,3 +405,62 @@ fn served_for_ever() -> Result<()> {
     ensure!(text(&mut client, "SELECT ever_cached(1)")? == first);
     Ok(())
 }
+
+/// A role whose computation sleeps has one process, for a time; those of others are refreshed meanwhile.
+#[test]
+fn a_role_that_sleeps_holds_up_nobody_else() -> Result<()> {
+    let cluster =
+        with_extension(quiet("refresh-sleepers").setting("pg_query_cache.refresh_timeout", "3s"))?;
+    cluster.connect(DATABASE)?.batch_execute(GROUND)?;
+    worker(&cluster)?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "CREATE TABLE naps (x integer); GRANT ALL ON naps TO PUBLIC;
+         CREATE FUNCTION nap(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
+         $$BEGIN
+             IF EXISTS (SELECT FROM naps WHERE naps.x = nap.x) THEN
+                 LOOP BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;
+             END IF;
+             RETURN clock_timestamp();
+         END$$;
+         SELECT cache_function('nap(integer)', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour')",
+    )?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    ann.batch_execute("SELECT nap_cached(i) FROM generate_series(1, 40) AS i")?;
+    ann.batch_execute("INSERT INTO naps SELECT generate_series(1, 40)")?;
+    let mut bob = cluster.connect_as(DATABASE, "bob")?;
+    let first = text(&mut bob, "SELECT swr_cached(1)")?;
+    // More than there are places for requests, and all of them sleep.
+    thread::sleep(Duration::from_millis(1200));
+    ann.batch_execute("SELECT nap_cached(i) FROM generate_series(1, 40) AS i")?;
+    wait_for(
+        &cluster,
+        "ann's sleeps",
+        "SELECT count(*) = 1 FROM cache_progress WHERE role = 'ann' AND phase = 'computing'",
+    )?;
+    wait_until_new(&mut bob, &first)?;
+    ensure!(
+        number(
+            &mut admin,
+            "SELECT count(*) FROM cache_progress WHERE role = 'ann'"
+        )? <= 1
+    );
+    // The one that does not let itself be cancelled is ended.
+    let sleeper = number(
+        &mut admin,
+        "SELECT coalesce(min(pid), 0)::bigint FROM cache_progress WHERE role = 'ann'",
+    )?;
+    wait_for(
+        &cluster,
+        "it is ended",
+        &format!("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {sleeper}"),
+    )
+}
+
+fn wait_until_new(client: &mut Client, first: &str) -> Result<()> {
+    pg_query_cache_harness::wait_until(
+        "a new result",
+        pg_query_cache_cluster_tests::PATIENCE,
+        || text(client, "SELECT swr_cached(1)").is_ok_and(|new| new != first),
+    )
+}

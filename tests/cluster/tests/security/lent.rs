@@ -94,6 +94,64 @@ fn work_for_the_owner_of_an_object() -> Result<()> {
     Ok(())
 }
 
+/// A SECURITY DEFINER function of ann's hits two results of ann's while a superuser calls it; before the second is computed anew ann
+/// replaces what it rests on. What is run then would be run with the role of the session.
+#[test]
+fn functions_that_become_others() -> Result<()> {
+    for change in [
+        "CREATE OR REPLACE FUNCTION second(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
+             $$BEGIN PERFORM public.catch('the base'); RETURN 'x'; END$$;
+         ALTER FUNCTION second_cached(integer, interval) SECURITY INVOKER",
+        "ALTER FUNCTION second_cached(integer, interval) SECURITY INVOKER; ALTER FUNCTION second(integer) VOLATILE",
+        "CREATE OR REPLACE FUNCTION second(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
+             $$BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 'x'; END$$",
+        "ALTER FUNCTION second_cached(integer, interval) SET role = 'postgres'",
+    ] {
+        let (cluster, mut admin) = ground(
+            quiet("security-becomes").setting("pg_query_cache.workers", "1"),
+            "CREATE EXTENSION pg_query_cache",
+        )?;
+        admin.batch_execute(
+            "SET SESSION AUTHORIZATION ann;
+             CREATE TABLE ran (who name);
+             CREATE FUNCTION first(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
+                 $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN clock_timestamp(); END$$;
+             CREATE FUNCTION second(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
+                 $$BEGIN PERFORM public.catch('the first base'); RETURN clock_timestamp(); END$$;
+             SELECT cache_function('first(integer)', scope => 'shared', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour'),
+                 cache_function('second(integer)', scope => 'shared', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour');
+             ALTER FUNCTION first_cached(integer, interval) SECURITY DEFINER;
+             ALTER FUNCTION second_cached(integer, interval) SECURITY DEFINER;
+             CREATE FUNCTION trap() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
+                 $$BEGIN RETURN public.first_cached(1) || public.second_cached(1); END$$;
+             RESET SESSION AUTHORIZATION",
+        )?;
+        admin.batch_execute("SELECT trap(); SELECT trap()")?;
+        thread::sleep(Duration::from_millis(1200));
+        let mut ann = cluster.connect_as(DATABASE, "ann")?;
+        ann.batch_execute("SELECT pg_advisory_lock(1)")?;
+        admin.batch_execute("SELECT trap()")?;
+        wait_for(
+            &cluster,
+            "the first is being computed anew",
+            "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted",
+        )?;
+        ann.batch_execute(change)?;
+        ann.batch_execute("SELECT pg_advisory_unlock(1)")?;
+        wait_for(
+            &cluster,
+            "nothing is done any more",
+            "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_query_cache refreshing'",
+        )?;
+        nobody_was_caught(&mut admin)?;
+        ensure!(
+            number(&mut admin, "SELECT count(*) FROM ran")? == 0,
+            "{change}"
+        );
+    }
+    Ok(())
+}
+
 /// Tables of the names that the present version has, where an earlier one is installed: the worker, a superuser, leaves them alone.
 #[test]
 fn tables_in_the_place_of_the_extensions() -> Result<()> {
