@@ -6,10 +6,10 @@ use crate::call::outcome::Reason;
 use crate::compat;
 use crate::store::area::Area;
 use crate::store::charges::Charge;
-use crate::store::insert::{self, Seen};
 use crate::store::layout::BLOCK;
 use crate::store::partition::blocks_for;
 use crate::store::statistics::{self, Counts};
+use crate::store::walk::{Seen, survey};
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
@@ -167,7 +167,7 @@ pub fn exists(function: pg_sys::Oid) -> bool {
 pub fn entries_of_database(area: Area) -> Vec<Seen> {
     let database = compat::database().to_u32();
     area.partitions()
-        .flat_map(|partition| insert::survey(partition, |head| head.database == database))
+        .flat_map(|partition| survey(partition, |head| head.database == database))
         .collect()
 }
 

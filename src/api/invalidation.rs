@@ -11,6 +11,7 @@ use crate::values::write;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;
+use std::sync::atomic::Ordering;
 
 /// The area, if this server may write: what is invalidated is noted under the transaction's id, and a standby assigns none.
 #[allow(unsafe_code)]
@@ -21,12 +22,15 @@ fn preloaded(command: &CStr) -> Area {
     area
 }
 
-/// Entries of this database that depend on one of the slots.
-#[allow(unsafe_code)]
-fn concerned(area: Area, slots: &[u32]) -> i64 {
-    looking::count_entries(area, |dependencies| {
-        dependencies.iter().any(|d| slots.contains(&d.slot()))
-    })
+/// How often entries depend on one of the slots. They are not looked at for that: each slot has the number of its entries. One that depends
+/// on two of them is counted twice.
+fn concerned(area: Area, mut slots: Vec<u32>) -> i64 {
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+        .into_iter()
+        .map(|slot| i64::from(area.tally(slot).load(Ordering::Relaxed)))
+        .sum()
 }
 
 /// Invalidates all results with one of the tags, and removes the values. Returns how many entries in memory, and how many values, carry
@@ -47,7 +51,7 @@ fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
             )
         })
         .collect();
-    let found = concerned(area, &slots);
+    let found = concerned(area, slots);
     let values = write::delete_tagged(&tags);
     utility::mark_tags(area, tags.into_iter());
     found + values
@@ -64,7 +68,7 @@ fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
         Tag::Function(function),
         area.layout.slots,
     );
-    let found = concerned(area, &[slot]);
+    let found = concerned(area, vec![slot]);
     utility::mark_function(area, function);
     found
 }
@@ -101,7 +105,7 @@ fn invalidate_cache_pattern(pattern: &str) -> i64 {
         .iter()
         .map(|function| slot_of(database, Tag::Function(*function), area.layout.slots))
         .collect();
-    let found = concerned(area, &slots);
+    let found = concerned(area, slots);
     functions
         .into_iter()
         .for_each(|function| utility::mark_function(area, function));
@@ -139,7 +143,7 @@ fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
                 .map(|tag| slot_of(database, tag, area.layout.slots))
         })
         .collect();
-    let found = concerned(area, &slots);
+    let found = concerned(area, slots);
     utility::mark_relation(area, relation);
     found
 }

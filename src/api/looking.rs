@@ -13,25 +13,17 @@ use crate::store::area::{Area, area};
 use crate::store::partition::NEVER_PERSISTED;
 use crate::store::statistics;
 use crate::store::traits::Trait;
-use crate::validity::Dependency;
+use crate::store::walk;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
 
-/// How many entries of this database have dependencies for which `wanted` says so.
-pub fn count_entries(area: Area, wanted: impl Fn(&[Dependency]) -> bool) -> i64 {
-    entries_of_database(area)
-        .iter()
-        .filter(|seen| wanted(&seen.dependencies))
-        .count() as i64
-}
-
 /// How many results of this database memory has; values of the application are in a table of their own.
 pub fn count_results(area: Area) -> i64 {
-    entries_of_database(area)
-        .iter()
-        .filter(|seen| seen.head.persisted != NEVER_PERSISTED)
-        .count() as i64
+    let database = compat::database().to_u32();
+    walk::count(area, |head| {
+        head.database == database && head.persisted != NEVER_PERSISTED
+    }) as i64
 }
 
 fn preloaded() -> Area {

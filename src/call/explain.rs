@@ -19,10 +19,10 @@ use crate::language::body::{Consistency, Scope};
 use crate::language::function::CachedFunction;
 use crate::server;
 use crate::store::area::{Area, area};
-use crate::store::insert;
 use crate::store::layout::BLOCK;
 use crate::store::lookup::{self, MAX_DEPENDENCIES};
 use crate::store::partition::{EntryHead, blocks_for};
+use crate::store::walk;
 use crate::table::row::Row;
 use crate::validity::Dependency;
 use pgrx::pg_sys;
@@ -422,16 +422,11 @@ fn untracked_remedy(relation: pg_sys::Oid, name: &str) -> String {
 }
 
 /// How many results of a function memory has.
-fn stored_results(area: Area, function: pg_sys::Oid) -> usize {
+fn stored_results(area: Area, function: pg_sys::Oid) -> u64 {
     let database = compat::database().to_u32();
-    area.partitions()
-        .map(|partition| {
-            insert::survey(partition, |head| {
-                head.database == database && head.function == function.to_u32()
-            })
-            .len()
-        })
-        .sum()
+    walk::count(area, |head| {
+        head.database == database && head.function == function.to_u32()
+    })
 }
 
 /// What of the session is part of the key: roles, names of settings, and settings of formats that the session has changed.

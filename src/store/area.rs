@@ -397,6 +397,19 @@ impl Area {
         unsafe { Slots::at(self.at(self.layout.slots_at).cast(), self.layout.slots) }
     }
 
+    /// How many entries in memory depend on a slot.
+    #[inline(always)]
+    pub fn tally(&self, slot: u32) -> &'static AtomicU32 {
+        let index = slot.min(self.layout.slots - 1) as usize;
+        // SAFETY: the layout reserves a zeroed word for each slot.
+        unsafe {
+            &*self
+                .at(self.layout.tallies_at)
+                .cast::<AtomicU32>()
+                .add(index)
+        }
+    }
+
     /// Who wrote last under each slot.
     pub fn writers(&self) -> Writers {
         // SAFETY: the layout reserves `writers` zeroed sets there.
@@ -480,6 +493,19 @@ impl Area {
         let index = oids.iter().position(is_it)?;
         LAST.store(index, Ordering::Relaxed);
         states.get(index)
+    }
+
+    /// What an entry calls its database's place ([`super::partition::EntryHead::placed`]).
+    pub fn place_of(&self, state: &DatabaseState) -> u8 {
+        let states = &self.header().databases;
+        (states.iter().position(|one| std::ptr::eq(one, state))).map_or(0, |index| index as u8 + 1)
+    }
+
+    /// The state of the database that an entry's place belongs to.
+    pub fn with_place(&self, place: u8) -> Option<&'static DatabaseState> {
+        self.header()
+            .databases
+            .get((place as usize).checked_sub(1)?)
     }
 
     /// What is shared about `database`, given a place if there is one left.

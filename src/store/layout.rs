@@ -2,6 +2,7 @@
 
 use super::charges::CHARGE_BYTES;
 use super::flights::FLIGHTS_BYTES;
+use super::partition::OWNERS_BYTES;
 use super::statistics::FUNCTION_BYTES;
 use crate::validity::MAX_SLOTS;
 use crate::validity::slots::SLOT_BYTES;
@@ -23,8 +24,8 @@ pub const MAX_PARTITIONS: usize = 64;
 const PARTITION_MIN_BYTES: usize = 4 * 1024 * 1024;
 /// Blocks for each bucket, before their number is rounded down to a power of two: an entry of 1 KB has nineteen, the smallest two.
 const BLOCKS_OF_BUCKET: usize = 16;
-/// Bits for the ghosts of the eviction queue for each block: five bytes for an entry of 1 KB.
-const GHOST_BITS: usize = 2;
+/// Bits for the ghosts of the eviction queue for each block: seven bytes for an entry of 1 KB.
+const GHOST_BITS: usize = 3;
 /// Slots for each set of writers: most slots are written rarely or never.
 const SLOTS_OF_WRITERS: usize = 16;
 
@@ -37,6 +38,8 @@ pub struct Layout {
     pub slots: u32,
     /// Offset of the slots.
     pub slots_at: usize,
+    /// Offset of the numbers of entries that depend on each slot.
+    pub tallies_at: usize,
     /// Number of sets of writers.
     pub writers: u32,
     /// Offset of the sets of writers.
@@ -85,7 +88,8 @@ impl Layout {
         let functions = (total / 256 / FUNCTION_BYTES).clamp(64, 4096);
         let slots_at = HEADER_BYTES;
         let writers = (slots / SLOTS_OF_WRITERS).max(RESERVED as usize * 2);
-        let writers_at = align(slots_at + slots * SLOT_BYTES);
+        let tallies_at = align(slots_at + slots * SLOT_BYTES);
+        let writers_at = align(tallies_at + slots * size_of::<u32>());
         let functions_at = align(writers_at + writers * SET_BYTES);
         let charges = (total / 1024 / CHARGE_BYTES).clamp(128, 8192);
         let charges_at = align(functions_at + functions * FUNCTION_BYTES);
@@ -96,7 +100,7 @@ impl Layout {
         let partition_bytes = (room / partitions) & !(ALIGNMENT - 1);
 
         let buckets = previous_power_of_two(partition_bytes / BLOCK / BLOCKS_OF_BUCKET).max(64);
-        let buckets_at = PARTITION_HEAD_BYTES;
+        let buckets_at = align(PARTITION_HEAD_BYTES + OWNERS_BYTES);
         let used_at = align(buckets_at + buckets * size_of::<u64>());
         // A block, its bits in both maps and for ghosts, its half of a credit; and what aligning may cost.
         let room = partition_bytes - used_at - 5 * ALIGNMENT;
@@ -111,6 +115,7 @@ impl Layout {
             total,
             slots: slots as u32,
             slots_at,
+            tallies_at,
             writers: writers as u32,
             writers_at,
             functions: functions as u32,

@@ -1,17 +1,18 @@
 //! Memory tier: one fixed area of main shared memory, nothing else.
 //!
 //! ```text
-//! area      = header, validity slots, function statistics, times of writers, flights, partitions
-//! partition = head, buckets, maps of taken blocks and of heads, ghosts, credits, blocks
+//! area      = header, validity slots, entries by slot, function statistics, times of writers, flights, partitions
+//! partition = head, entries by database, buckets, maps of taken blocks and of heads, ghosts, credits, blocks
 //! entry     = a chain of extents, mostly one: fixed fields, dependencies, rest of the key, value
 //! ```
 //!
 //! * `layout`: sizes and offsets, computed once from `pg_query_cache.memory`
 //! * `area`: attaching to it, at start and after a crash; `hooks`: when that happens
-//! * `locks`: what there is to be locked
+//! * `locks`: what there is to be locked, and how much may be done under a lock
 //! * `partition`: entries, buckets, blocks and the bytes in them; what is guarded by what
 //! * `lookup`: reading an entry without a lock
-//! * `insert`: adding and removing entries, eviction
+//! * `insert`: adding entries; `eviction`: making room for them; `removal`: taking them out
+//! * `walk`: looking through entries, a few at a time; `hits`: counting their hits
 //! * `flights`: one session computes, the others wait
 //! * `posts`: which background processes of ours there are
 //! * `progress`: who is warming or refreshing, and how far
@@ -24,8 +25,10 @@
 
 pub mod area;
 pub mod charges;
+pub mod eviction;
 pub mod fill_times;
 pub mod flights;
+pub mod hits;
 pub mod hooks;
 pub mod insert;
 pub mod layout;
@@ -35,7 +38,9 @@ pub mod partition;
 pub mod posts;
 pub mod progress;
 pub mod refreshes;
+mod removal;
 pub mod requests;
 pub mod statistics;
 pub mod traits;
+pub mod walk;
 pub mod worth;

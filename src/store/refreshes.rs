@@ -209,6 +209,8 @@ impl Refreshes {
 
     /// Takes the oldest request of a database and of sessions of a role.
     pub fn take(&self, database: u32, session_role: pg_sys::Oid) -> Option<Taken> {
+        let mut key = Vec::with_capacity(MOST_KEY);
+        let mut settings = Vec::with_capacity(MOST_SETTINGS);
         let _guard = lock_requests();
         let index = self.waiting(|place| {
             place.database == database && place.session_role == session_role.to_u32()
@@ -216,6 +218,8 @@ impl Refreshes {
         // SAFETY: the lock is held; a variable of the process.
         unsafe {
             let place = &mut *self.place(index);
+            key.extend_from_slice(&place.key[..place.key_length as usize]);
+            settings.extend_from_slice(&place.settings[..place.settings_length as usize]);
             place.pid = pg_sys::MyProcPid;
             place.state.store(RUNS, Ordering::Release);
             Some(Taken {
@@ -228,8 +232,8 @@ impl Refreshes {
                         session_role,
                         digest: place.rests_on,
                     },
-                    key: place.key[..place.key_length as usize].to_vec(),
-                    settings: place.settings[..place.settings_length as usize].to_vec(),
+                    key,
+                    settings,
                 },
                 index,
             })

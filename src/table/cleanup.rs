@@ -6,7 +6,8 @@ use super::row::dependencies_of;
 use super::{done, is_any, lock_for_writing, qualified};
 use crate::compat;
 use crate::store::area::{Area, area};
-use crate::store::insert::{Verdict, survey, sweep};
+use crate::store::partition::EntryHead;
+use crate::store::walk::{Verdict, count, sweep};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -88,12 +89,10 @@ pub fn remove_everything(area: Area) -> Removed {
     let mut removed = Removed::default();
     let database = compat::database();
     for partition in area.partitions() {
-        sweep(partition, |head, _| {
-            if head.database != database.to_u32() {
-                return Verdict::Keep;
-            }
+        let of_database = |head: &EntryHead| head.database == database.to_u32();
+        sweep(partition, of_database, |entry| {
             removed.dead += 1;
-            removed.only_in_memory += u64::from(head.persisted == 0);
+            removed.only_in_memory += u64::from(entry.head.persisted == 0);
             Verdict::Remove
         });
     }
@@ -119,19 +118,13 @@ fn count_what_is_left(area: Area, schema: &str, database: pg_sys::Oid) {
         "SELECT pg_catalog.count(*) FROM {schema}.query_cache"
     ));
     let rows = done("read table \"query_cache\"", rows).unwrap_or(0) as u64;
-    let in_memory: usize = area
-        .partitions()
-        .map(|partition| {
-            survey(partition, |head| {
-                head.persisted == 1 && head.database == database.to_u32()
-            })
-            .len()
-        })
-        .sum();
+    let in_memory = count(area, |head| {
+        head.persisted == 1 && head.database == database.to_u32()
+    });
     if let Some(state) = area.database(database) {
         state
             .only_in_table
-            .store(rows.saturating_sub(in_memory as u64), Ordering::Relaxed);
+            .store(rows.saturating_sub(in_memory), Ordering::Relaxed);
     }
 }
 

@@ -222,9 +222,9 @@ pub fn record(area: Area, state: &DatabaseState) -> Option<Unrecorded> {
 /// Entries of this database in memory, and bytes in use of the whole server.
 pub fn gauges(area: Area) -> (i64, i64) {
     let database = compat::database().to_u32();
-    let (mut entries, mut used) = (0, 0);
+    let entries = crate::store::walk::count(area, |head| head.database == database);
+    let mut used = 0;
     for partition in area.partitions() {
-        entries += crate::store::insert::count(partition, |head| head.database == database);
         used += u64::from(partition.blocks() - partition.counts().1) * BLOCK as u64;
     }
     (entries as i64, used as i64)

@@ -12,10 +12,10 @@ use crate::backend::Backend;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
-use crate::store::insert::{self, Seen, amend, survey};
 use crate::store::lookup::EntryId;
 use crate::store::partition::EntryHead;
 use crate::store::statistics;
+use crate::store::walk::{Seen, amend, contents, survey};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -104,7 +104,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
             }
             let full = if seen.head.persisted != 0 {
                 hits.add(&seen)
-            } else if let Some((key, value)) = insert::contents(area, seen.id) {
+            } else if let Some((key, value)) = contents(area, &seen) {
                 rows.add(&seen, key, value)
             } else {
                 false

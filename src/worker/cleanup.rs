@@ -6,7 +6,8 @@ use crate::configuration;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
-use crate::store::insert::{Verdict, sweep};
+use crate::store::partition::EntryHead;
+use crate::store::walk::{Verdict, sweep};
 use crate::table;
 use crate::table::cleanup::Removed;
 use crate::values;
@@ -37,17 +38,16 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     let mut removed = Removed::default();
     area.slots().settle_all();
     for partition in area.partitions() {
-        sweep(partition, |head, dependencies| {
-            if head.database != database {
-                return Verdict::Keep;
-            } else if now >= head.expires_at {
+        let of_database = |head: &EntryHead| head.database == database;
+        sweep(partition, of_database, |entry| {
+            if now >= entry.head.expires_at {
                 removed.expired += 1;
-            } else if area.slots().is_dead(dependencies) {
+            } else if area.slots().is_dead(entry.dependencies) {
                 removed.dead += 1;
             } else {
                 return Verdict::Keep;
             }
-            removed.only_in_memory += u64::from(head.persisted == 0);
+            removed.only_in_memory += u64::from(entry.head.persisted == 0);
             Verdict::Remove
         });
     }

@@ -17,8 +17,9 @@ use crate::configuration;
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
-use crate::store::insert::{Verdict, remove_uncounted, shrink, sweep};
+use crate::store::eviction::shrink;
 use crate::store::posts::Post;
+use crate::store::walk;
 use crate::table::write_behind::{self, Extent};
 use crate::table::{trends, warm};
 use crate::verification::quarantine;
@@ -81,7 +82,7 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
         return;
     }
     if worker.has_place {
-        remove_uncounted(area, database);
+        walk::remove_uncounted(area, database.to_u32());
     }
     worker.keep_to_configuration();
     if state.warm.load(Ordering::Acquire) == 0 {
@@ -194,15 +195,7 @@ impl Worker {
         self.area.functions().forget(database);
         self.area.charges().forget(database);
         self.state.recorded.forget();
-        for partition in self.area.partitions() {
-            sweep(partition, |head, _| {
-                if head.database == database.to_u32() {
-                    Verdict::Remove
-                } else {
-                    Verdict::Keep
-                }
-            });
-        }
+        walk::remove_database(self.area, database.to_u32());
         true
     }
 

@@ -10,8 +10,8 @@ use crate::backend::Backend;
 use crate::compat;
 use crate::fault::{self, Point};
 use crate::store::area::{Area, area};
-use crate::store::insert::{Verdict, sweep};
 use crate::store::posts::{Duty, Present};
+use crate::store::walk;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -227,15 +227,7 @@ fn release(area: Area, held: Held, committed: bool) {
         .held
         .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
     if committed && held.dropped {
-        for partition in area.partitions() {
-            sweep(partition, |head, _| {
-                if head.database == held.database.to_u32() {
-                    Verdict::Remove
-                } else {
-                    Verdict::Keep
-                }
-            });
-        }
+        walk::remove_database(area, held.database.to_u32());
         area.forget_database(held.database);
     } else if state.wanted.load(Ordering::Acquire) == 1 {
         super::wake(area, held.database);

@@ -17,7 +17,8 @@
 //! * Probation has a twentieth of the room, not a tenth.
 //! * An entry leaves a ghost from either queue, as in ARC (Megiddo, Modha: "ARC: A Self-Tuning, Low Overhead Replacement Cache",
 //!   FAST 2003).
-//! * Ghosts are bits in two Bloom filters that take turns, not fingerprints with the time (`ghosts.rs`).
+//! * Ghosts are bits in three Bloom filters that take turns, not fingerprints with the time (`ghosts.rs`).
+//! * No operation takes more steps than a constant, however many entries there are: all of them run under a lock that others wait for.
 //!
 //! Everything lives in the caller's memory (shared memory in the extension, vectors in tests and in the benchmark), behind
 //! [`Entries`]. Whoever calls a method of [`Queue`] holds the lock that guards it; only credits may be raised by others meanwhile.
@@ -28,7 +29,7 @@ mod ghosts;
 mod queue;
 mod ring;
 
-pub use queue::{Queue, Rank};
+pub use queue::{MOST_SPARED, Queue};
 
 /// Number of an entry; [`NIL`] is none.
 pub type Id = u32;

@@ -6,19 +6,9 @@ use crate::{Entries, Id, MAX_CREDIT, NIL};
 
 /// Probation has one part of so many of the room.
 const PROBATION: u64 = 20;
-/// So many candidates are compared before the one with the least credit leaves.
-const COMPARED: usize = 32;
-
-/// What an entry is to somebody who looks for one of a certain kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rank {
-    /// Not of that kind.
-    Other,
-    /// Of that kind.
-    Candidate,
-    /// Of that kind, and of no use to anybody.
-    Worthless,
-}
+/// So many entries are spared at most before one leaves that should be spared too. Where all have been hit, none is less worth than the
+/// one whose turn it is, and no eviction takes longer than that.
+pub const MOST_SPARED: usize = 256;
 
 /// The queues of a set of entries. Plain data, so that it can lie in shared memory.
 #[repr(C)]
@@ -45,11 +35,6 @@ impl Queue {
         }
     }
 
-    /// All entries: the established ones first, of each kind the one whose turn is next first.
-    pub fn ids(&self, entries: &impl Entries) -> impl Iterator<Item = Id> {
-        self.main.ids(entries).chain(self.probation.ids(entries))
-    }
-
     /// Adds a new entry with the credit that its priority gives it.
     pub fn insert(&mut self, entries: &mut impl Entries, id: Id, credit: u8) {
         let hash = entries.hash(id);
@@ -65,74 +50,29 @@ impl Queue {
         self.take_out(entries, id, of_use);
     }
 
-    /// Chooses the entry that leaves next and takes it out; `None` if there is none.
+    /// Chooses the entry that leaves next and takes it out; `None` if there is none. Looks at [`MOST_SPARED`] others at most.
     pub fn evict(&mut self, entries: &mut impl Entries) -> Option<Id> {
+        let mut spared = 0;
         loop {
             let id = self.ring(!self.probation_is_due()).hand;
             if id == NIL {
                 return None;
             }
-            if entries.credit(id) == 0 {
+            if entries.credit(id) == 0 || spared == MOST_SPARED {
                 self.take_out(entries, id, true);
                 return Some(id);
             }
+            spared += 1;
             self.spare(entries, id);
         }
     }
 
-    /// Chooses, among entries of a certain kind only, the one that leaves next, and takes it out. Walks over at most `steps` entries of
-    /// each ring and at most once around; `None` if it met none of that kind.
-    ///
-    /// A worthless one leaves at once, before anybody has paid. Of the candidates that come first the one with the least credit leaves;
-    /// the others are spared as if the hand had come to them.
-    pub fn evict_among(
-        &mut self,
-        entries: &mut impl Entries,
-        steps: usize,
-        mut rank: impl FnMut(Id) -> Rank,
-    ) -> Option<Id> {
-        let (mut candidates, mut count, mut chosen) = ([NIL; COMPARED], 0, NIL);
-        let mut worthless = false;
-        let first = !self.probation_is_due();
-        'rings: for established in [first, !first] {
-            let ring = self.ring(established);
-            let start = ring.hand;
-            for _ in 0..steps.min(ring.count as usize) {
-                let id = ring.hand;
-                match rank(id) {
-                    Rank::Other => (),
-                    Rank::Worthless => {
-                        chosen = id;
-                        worthless = true;
-                        break 'rings;
-                    }
-                    Rank::Candidate => {
-                        candidates[count] = id;
-                        count += 1;
-                        if chosen == NIL || entries.credit(id) < entries.credit(chosen) {
-                            chosen = id;
-                        }
-                        if count == COMPARED || entries.credit(id) == 0 {
-                            break 'rings;
-                        }
-                    }
-                }
-                // What was walked over need not be walked over again: it is the end of the queue now.
-                ring.hand = entries.next(id);
-                if ring.hand == start {
-                    break;
-                }
-            }
-        }
-        if chosen == NIL {
-            return None;
-        }
-        if worthless {
-            self.remove(entries, chosen);
-            return Some(chosen);
-        }
-        for &id in candidates[..count].iter().filter(|id| **id != chosen) {
-            self.pay(entries, id);
+    /// Of some entries, given in the order in which their turn comes, takes out the one with the least credit, of several the first; the
+    /// others are spared as if the hand had come to them. `None` if none is given.
+    pub fn evict_one_of(&mut self, entries: &mut impl Entries, some: &[Id]) -> Option<Id> {
+        let chosen = *some.iter().min_by_key(|id| entries.credit(**id))?;
+        for id in some.iter().filter(|id| **id != chosen) {
+            self.pay(entries, *id);
         }
         self.take_out(entries, chosen, true);
         Some(chosen)
@@ -210,7 +150,7 @@ mod tests {
     fn nothing_leaves_an_empty_queue() {
         let (mut queue, mut table) = queue(&[]);
         assert_eq!(queue.evict(&mut table), None);
-        assert_eq!(queue.evict_among(&mut table, 9, |_| Rank::Candidate), None);
+        assert_eq!(queue.evict_one_of(&mut table, &[]), None);
     }
 
     #[test]
@@ -291,40 +231,11 @@ mod tests {
         assert_eq!(all(queue, table), [3, 4, 5, 0, 1, 2]);
     }
 
-    fn even(id: Id) -> Rank {
-        if id.is_multiple_of(2) {
-            Rank::Candidate
-        } else {
-            Rank::Other
-        }
-    }
-
     #[test]
-    fn among_some_the_others_stay() {
-        let (mut queue, mut table) = queue(&[0, 1, 2, 3, 4]);
-        table.credits[2] = 1;
-        let left: Vec<_> = std::iter::from_fn(|| queue.evict_among(&mut table, 64, even)).collect();
-        assert_eq!(left, [0, 4, 2]);
-        assert_eq!(all(queue, table), [1, 3]);
-    }
-
-    #[test]
-    fn among_some_a_worthless_one_leaves_first_and_nobody_pays() {
-        let (mut queue, mut table) = queue(&[0, 1, 2, 3]);
-        table.credits[0] = 1;
-        let rank = |id| {
-            if id == 2 { Rank::Worthless } else { even(id) }
-        };
-        assert_eq!(queue.evict_among(&mut table, 64, rank), Some(2));
-        assert_eq!(table.credits[0], 1);
-        assert!(!table.established(0));
-    }
-
-    #[test]
-    fn among_some_the_one_with_the_least_credit_leaves_and_the_others_pay() {
+    fn of_some_the_one_with_the_least_credit_leaves_and_the_others_pay() {
         let (mut queue, mut table) = queue(&[0, 2, 4, 5]);
         table.credits[..6].copy_from_slice(&[3, 0, 1, 0, 2, 3]);
-        assert_eq!(queue.evict_among(&mut table, 64, even), Some(2));
+        assert_eq!(queue.evict_one_of(&mut table, &[0, 2, 4]), Some(2));
         assert_eq!(
             (table.credits[0], table.credits[4], table.credits[5]),
             (2, 1, 3)
@@ -333,19 +244,24 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_was_too_short_goes_on() {
-        let (mut queue, mut table) = queue(&[1, 3, 5, 7, 2]);
-        assert_eq!(queue.evict_among(&mut table, 3, even), None);
-        assert_eq!(queue.evict_among(&mut table, 3, even), Some(2));
+    fn of_equals_the_first_leaves() {
+        let (mut queue, mut table) = queue(&[1, 3, 5]);
+        assert_eq!(queue.evict_one_of(&mut table, &[3, 5]), Some(3));
+        assert_eq!(all(queue, table), [1, 5]);
     }
 
     #[test]
-    fn a_short_walk_sees_both_rings() {
-        let (mut queue, mut table) = queue(&[2, 1, 3, 5, 7]);
-        table.credits[2] = 1;
-        assert_eq!(queue.evict(&mut table), Some(1));
-        assert!(table.established(2));
-        assert_eq!(queue.evict_among(&mut table, 2, even), Some(2));
+    fn one_leaves_though_all_should_be_spared() {
+        let count = MOST_SPARED as Id + 10;
+        let mut table = Table::new(count as usize, 0);
+        let mut queue = Queue::new();
+        for id in 0..count {
+            queue.insert(&mut table, id, MAX_CREDIT);
+        }
+        let left = queue.evict(&mut table);
+        assert!(left.is_some_and(|id| table.credits[id as usize] > 0));
+        let credits: usize = table.credits.iter().map(|credit| *credit as usize).sum();
+        assert_eq!(credits, count as usize * MAX_CREDIT as usize - MOST_SPARED);
     }
 
     #[test]
@@ -353,9 +269,9 @@ mod tests {
         let (mut queue, mut table) = queue(&[0, 2]);
         table.credits[0] = u8::MAX;
         table.credits[2] = u8::MAX;
-        let (mut among, mut others) = (queue, table.clone());
+        let (mut of_some, mut others) = (queue, table.clone());
         assert_eq!(queue.evict(&mut table), Some(0));
-        assert_eq!(among.evict_among(&mut others, 64, even), Some(0));
+        assert_eq!(of_some.evict_one_of(&mut others, &[0, 2]), Some(0));
         assert!(others.credits[2] < MAX_CREDIT);
     }
 
@@ -398,7 +314,7 @@ mod tests {
             for _ in 0..5000 {
                 let id = random.below(50) as Id;
                 let credit = random.below(256) as u8;
-                let (kind, modulo) = (random.below(6), random.below(7) as Id + 1);
+                let (kind, modulo) = (random.below(5), random.below(7) as Id + 1);
                 match (kind, live[id as usize]) {
                     (0..3, false) => {
                         table.hashes[id as usize] = random.below(200);
@@ -419,19 +335,14 @@ mod tests {
                         }
                     }
                     _ => {
-                        let rank = |id: Id| match id % modulo {
-                            0 => Rank::Candidate,
-                            1 if kind == 5 => Rank::Worthless,
-                            _ => Rank::Other,
-                        };
-                        let steps = [3, 50][credit as usize % 2];
-                        let any =
-                            (0..50).any(|id: Id| live[id as usize] && rank(id) != Rank::Other);
-                        let left = queue.evict_among(&mut table, steps, rank);
-                        assert!(left.is_some() || !any || steps == 3);
+                        let some: Vec<Id> = (0..50)
+                            .filter(|id: &Id| live[*id as usize] && id % modulo == 0)
+                            .collect();
+                        let left = queue.evict_one_of(&mut table, &some);
+                        assert_eq!(left.is_some(), !some.is_empty());
                         if let Some(id) = left {
+                            assert!(some.contains(&id));
                             assert!(std::mem::take(&mut live[id as usize]));
-                            assert_ne!(rank(id), Rank::Other);
                         }
                     }
                 }

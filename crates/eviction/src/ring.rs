@@ -59,6 +59,7 @@ impl Ring {
     }
 
     /// The entries, the one under the hand first.
+    #[cfg(test)]
     pub(crate) fn ids(self, entries: &impl Entries) -> impl Iterator<Item = Id> {
         let first = (self.hand != NIL).then_some(self.hand);
         std::iter::successors(first, move |id| Some(entries.next(*id))).take(self.count as usize)

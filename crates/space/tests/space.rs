@@ -1,6 +1,7 @@
 //! The bits against a list of plain marks.
 
 use pg_query_cache_space::{Space, words_for};
+use std::sync::atomic::AtomicU64;
 
 /// The same numbers each time (Marsaglia's xorshift64).
 struct Numbers(u64);
@@ -27,7 +28,8 @@ fn first_run(marks: &[bool], from: usize, length: usize) -> Option<usize> {
 fn it_agrees_with_plain_marks_after_any_changes() {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for blocks in [1, 2, 63, 64, 65, 127, 128, 200, 1000] {
-        let mut words = vec![0; words_for(blocks)];
+        let words: Vec<_> = (0..words_for(blocks)).map(|_| AtomicU64::new(0)).collect();
+        let space = Space::new(&words, blocks);
         let mut marks = vec![false; blocks as usize];
         for _ in 0..3000 {
             let start = numbers.below(blocks);
@@ -35,7 +37,6 @@ fn it_agrees_with_plain_marks_after_any_changes() {
             let run = start..start + 1 + numbers.below(longest);
             let run = run.start..run.end.min(blocks);
             let taken = numbers.below(2) == 0;
-            let mut space = Space::new(&mut words, blocks);
             if taken {
                 space.take(run.clone());
             } else {
@@ -43,40 +44,48 @@ fn it_agrees_with_plain_marks_after_any_changes() {
             }
             marks[run.start as usize..run.end as usize].fill(taken);
 
-            let free = marks.iter().filter(|taken| !**taken).count();
-            assert_eq!(space.count_free() as usize, free);
             let (from, length) = (numbers.below(blocks), 1 + numbers.below(100));
-            let expected = first_run(&marks, from as usize, length as usize).or_else(|| {
-                first_run(&marks, 0, length as usize).filter(|start| *start < from as usize)
-            });
-            let found = space.find(from, length);
-            assert_eq!(found.as_ref().map(|run| run.start as usize), expected);
-            assert!(found.is_none_or(|run| run.len() == length as usize));
-            let next = space.next_run(from, length);
-            let first = first_run(&marks, from as usize, 1);
+            let end = from + numbers.below(blocks - from + 1);
+            let within = &marks[..end as usize];
+            let found = space.find(from..end, length);
+            assert_eq!(
+                found.as_ref().map(|run| run.start as usize),
+                first_run(within, from as usize, length as usize)
+            );
+            assert!(found.is_none_or(|run| run.len() == length as usize && run.end <= end));
+            let next = space.next_run(from..end, length);
+            let first = first_run(within, from as usize, 1);
             assert_eq!(
                 (!next.is_empty()).then_some(next.start as usize),
                 first,
-                "blocks {blocks}, from {from}"
+                "blocks {blocks}, from {from} to {end}"
             );
             assert!(next.clone().all(|block| !space.is_taken(block)));
             let whole =
-                next.len() == length as usize || next.end == blocks || space.is_taken(next.end);
+                next.len() == length as usize || next.end == end || space.is_taken(next.end);
             assert!(whole, "{next:?} could be longer");
+            let first_taken = (from..end).find(|block| marks[*block as usize]);
+            assert_eq!(space.next_taken(from..end), first_taken);
         }
     }
 }
 
 #[test]
 fn what_is_beyond_the_end_is_taken() {
-    let mut words = [0; 1];
-    let mut space = Space::new(&mut words, 100);
-    assert_eq!(space.count_free(), 64, "there are no bits for more");
+    let words = [AtomicU64::new(0)];
+    let space = Space::new(&words, 100);
+    assert_eq!(
+        space.next_run(0..u32::MAX, u32::MAX),
+        0..64,
+        "there are no bits for more"
+    );
     assert!(space.is_taken(64) && space.is_taken(u32::MAX));
-    assert!(space.next_run(u32::MAX, u32::MAX).is_empty());
-    assert_eq!(space.find(0, 65), None);
+    assert!(space.next_run(u32::MAX..u32::MAX, u32::MAX).is_empty());
+    assert_eq!(space.find(0..u32::MAX, 65), None);
+    assert_eq!(space.next_taken(0..u32::MAX), None);
     space.take(60..u32::MAX);
-    assert_eq!(space.count_free(), 60);
+    assert_eq!(space.next_run(0..100, 100), 0..60);
+    assert_eq!(space.next_taken(0..u32::MAX), Some(60));
     space.free(0..u32::MAX);
-    assert_eq!(space.find(63, 64), Some(0..64));
+    assert_eq!(space.find(0..100, 64), Some(0..64));
 }

@@ -10,7 +10,12 @@
 //! Locks: buckets change under the partition's lock only, by atomic writes.
 
 use super::Partition;
+use crate::store::locks::step;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// A bucket has at most so many entries: one more makes its last one leave. (An area that is full has one to eight in each; who makes keys
+/// that meet in one bucket drives out each other's.)
+pub const MOST_IN_BUCKET: usize = 64;
 
 impl Partition {
     /// The bucket of `hash`: in the lower half its first entry, in the upper half its version.
@@ -63,6 +68,7 @@ impl Partition {
         }
         let mut at = first;
         while self.has(at) {
+            step(1);
             let after = self.bucket_next(at);
             if after == block {
                 self.set_bucket_next(at, next);
@@ -76,20 +82,24 @@ impl Partition {
     /// Makes an entry the first one of its bucket, where it is found without a look at others. Readers of the bucket start over. Under the
     /// lock. (A list that puts forward what is asked for: McCabe, "On Serial Files with Relocatable Records", 1965.)
     pub fn put_first(&self, block: u32) {
-        // SAFETY: the lock is held; the block begins a live entry.
-        let hash = unsafe { (*self.entry(block)).hash };
+        let hash = self.hash_of(block);
         if self.first_in_bucket(hash) != block {
             self.unlink(block, hash);
             self.link(block, hash);
         }
     }
 
+    /// Whether an entry is the first one of its bucket. Under the lock, which may be shared.
+    pub fn is_first(&self, block: u32) -> bool {
+        self.first_in_bucket(self.hash_of(block)) == block
+    }
+
     /// The entry of `key`. Under the lock.
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let mut block = self.first_in_bucket(hash);
         while self.has(block) {
-            // SAFETY: the lock is held; the block begins a live entry.
-            let entry = unsafe { &*self.entry(block) };
+            step(1);
+            let entry = self.copy_entry(block);
             if let Some(rest) = entry.rest_of(key)
                 && entry.may_have(hash, key)
             {
@@ -102,6 +112,18 @@ impl Partition {
             block = self.bucket_next(block);
         }
         None
+    }
+
+    /// The last entry of the bucket of `hash`, if it has as many as it may. Under the lock.
+    pub fn last_of_full_bucket(&self, hash: u64) -> Option<u32> {
+        let (mut last, mut count) = (None, 0);
+        let mut block = self.first_in_bucket(hash);
+        while self.has(block) {
+            step(1);
+            (last, count) = (Some(block), count + 1);
+            block = self.bucket_next(block);
+        }
+        last.filter(|_| count >= MOST_IN_BUCKET)
     }
 
     /// Next entry in the bucket.

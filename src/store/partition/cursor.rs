@@ -7,6 +7,7 @@
 
 use super::Partition;
 use super::entry::ENTRY_HEAD;
+use super::racing;
 use super::room::EXTENT_HEAD;
 use crate::store::layout::BLOCK;
 
@@ -67,7 +68,7 @@ impl Cursor {
             };
             // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; the bucket tells the caller.
             unsafe {
-                std::ptr::copy_nonoverlapping(from, to, run);
+                racing::copy(from, to, run);
                 to = to.add(run);
             }
             length -= run;
@@ -94,7 +95,7 @@ impl Cursor {
                 return false;
             };
             // SAFETY: `run` bytes lie inside the partition. They may change meanwhile; the bucket tells the caller.
-            if unsafe { std::slice::from_raw_parts(from, run) } != &bytes[..run] {
+            if !unsafe { racing::equals(from, &bytes[..run]) } {
                 return false;
             }
             bytes = &bytes[run..];
@@ -108,8 +109,8 @@ impl Cursor {
             let Some((to, run)) = self.run(bytes.len()) else {
                 return;
             };
-            // SAFETY: the blocks are reserved by the caller.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, run) };
+            // SAFETY: the blocks are reserved by the caller. A reader that came too late may be looking; the bucket tells it.
+            unsafe { racing::copy(bytes.as_ptr(), to, run) };
             bytes = &bytes[run..];
         }
     }

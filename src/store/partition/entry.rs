@@ -2,12 +2,14 @@
 //!
 //! Database and function are the first bytes of every key. They are kept as fields, and only what follows of the key as bytes.
 //!
-//! Invariants: the fixed fields lie together in the first extent, so that a reader copies them in one piece. Any bytes make a valid
-//! [`EntryHead`], since a reader without a lock may copy one that is just being written. The lengths never change while an entry lives.
+//! Invariants: the fixed fields lie together in the first extent. Any bytes make a valid [`EntryHead`], since a reader without a lock may
+//! copy one that is just being written. The lengths never change while an entry lives.
 //!
-//! Locks: a field that says so is written under the lock of the partition, and trusted only under it unless it is read atomically. The
-//! others are written before the entry goes live, and read by anyone.
+//! Locks: a field that says so is written under the lock of the partition, and trusted only under it. The others are written before the
+//! entry goes live, and read by anyone. There is no reference to an entry in shared memory, only copies of it and its fields
+//! (`super::racing`).
 
+use super::racing;
 use crate::validity::Dependency;
 use pg_query_cache_eviction::{Id, NIL};
 
@@ -59,7 +61,10 @@ pub struct EntryHead {
     /// Links of the eviction queue. Under the lock.
     pub(super) queue_next: Id,
     pub(super) queue_previous: Id,
-    /// Hits handed over so far. Under the lock.
+    /// Links of the list of its database. Under the lock.
+    pub(super) owner_next: Id,
+    pub(super) owner_previous: Id,
+    /// Hits handed over so far. Under the lock, which may be shared: it is added to.
     pub hits: u32,
     /// The hits that its row in the table tier has. Under the lock.
     pub hits_written: u32,
@@ -67,14 +72,40 @@ pub struct EntryHead {
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,
-    /// 1 if it has one of the places of its database ([`crate::store::area::Places`]).
+    /// If it has one of the places of its database ([`crate::store::area::Places`]): one more than the number of that among the
+    /// databases. Else 0.
     pub placed: u8,
     /// 1 if the eviction queue has it among the established ones. Under the lock.
     pub(super) established: u8,
 }
 /// Bytes of the fixed fields.
 pub(super) const ENTRY_HEAD: usize = size_of::<EntryHead>();
-const _: () = assert!(ENTRY_HEAD == 80 && align_of::<EntryHead>() == 8);
+const _: () = assert!(ENTRY_HEAD == 88 && align_of::<EntryHead>() == 8);
+
+const _: () = assert!(ENTRY_HEAD == racing::FIXED);
+
+/// A copy of an entry whose fields others may be changing.
+///
+/// # Safety
+/// `at` is a place for an entry in memory that lives as long as the process.
+#[inline(always)]
+pub(super) unsafe fn load(at: *const EntryHead) -> EntryHead {
+    let mut entry = std::mem::MaybeUninit::<EntryHead>::uninit();
+    // SAFETY: the caller's; any bytes make an entry.
+    unsafe {
+        racing::copy_fixed(at.cast(), entry.as_mut_ptr().cast());
+        entry.assume_init()
+    }
+}
+
+/// Writes an entry where others may be reading.
+///
+/// # Safety
+/// As above; the place is the caller's.
+pub(super) unsafe fn store(at: *mut EntryHead, entry: &EntryHead) {
+    // SAFETY: the caller's.
+    unsafe { racing::copy_fixed((&raw const *entry).cast(), at.cast()) }
+}
 
 impl EntryHead {
     /// Fields of a new entry that is in no list yet.
@@ -102,6 +133,8 @@ impl EntryHead {
             serial: 0,
             queue_next: NIL,
             queue_previous: NIL,
+            owner_next: NIL,
+            owner_previous: NIL,
             hits: 0,
             hits_written: 0,
             persisted: 0,

@@ -8,7 +8,9 @@
 //! Locks: all of it is under the partition's lock, except that a hit gives its entry a credit without it.
 
 use super::Partition;
+use super::racing::Field;
 use super::room::{FIRST_EXTENT, blocks_for};
+use crate::store::locks::step;
 use pg_query_cache_eviction::{Entries, Id};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -20,6 +22,11 @@ impl Partition {
         if credit.load(Ordering::Relaxed) == 0 {
             credit.store(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether an entry would be spared.
+    pub fn has_credit(&self, block: u32) -> bool {
+        self.credit_of(block).load(Ordering::Relaxed) != 0
     }
 
     /// One for two blocks: no entry is smaller.
@@ -38,22 +45,23 @@ impl Partition {
 /// The eviction queue's links, in the entries themselves. Used under the lock.
 impl Entries for Partition {
     fn next(&self, id: Id) -> Id {
-        // SAFETY: the first block of a live entry; the lock is held.
-        unsafe { (*self.entry(id)).queue_next }
+        // SAFETY: the first block of a live entry.
+        unsafe { Field::get(&raw mut (*self.entry(id)).queue_next) }
     }
     fn previous(&self, id: Id) -> Id {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).queue_previous }
+        unsafe { Field::get(&raw mut (*self.entry(id)).queue_previous) }
     }
     fn set_next(&mut self, id: Id, next: Id) {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).queue_next = next }
+        unsafe { Field::set(&raw mut (*self.entry(id)).queue_next, next) }
     }
     fn set_previous(&mut self, id: Id, previous: Id) {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).queue_previous = previous }
+        unsafe { Field::set(&raw mut (*self.entry(id)).queue_previous, previous) }
     }
     fn credit(&self, id: Id) -> u8 {
+        step(1);
         self.credit_of(id).load(Ordering::Relaxed)
     }
     fn set_credit(&mut self, id: Id, credit: u8) {
@@ -61,22 +69,25 @@ impl Entries for Partition {
     }
     fn established(&self, id: Id) -> bool {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).established == 1 }
+        unsafe { Field::get(&raw mut (*self.entry(id)).established) == 1 }
     }
     fn set_established(&mut self, id: Id, established: bool) {
         // SAFETY: as above.
-        unsafe { (*self.entry(id)).established = u8::from(established) }
+        unsafe {
+            Field::set(
+                &raw mut (*self.entry(id)).established,
+                u8::from(established),
+            )
+        }
     }
     fn weight(&self, id: Id) -> u32 {
-        // SAFETY: as above; the lengths do not change while the entry lives.
-        blocks_for(unsafe { (*self.entry(id)).payload() })
+        blocks_for(self.copy_entry(id).payload())
     }
     fn hash(&self, id: Id) -> u64 {
-        // SAFETY: as above.
-        unsafe { (*self.entry(id)).hash }
+        self.hash_of(id)
     }
     fn ghosts(&mut self) -> &mut [u64] {
-        // SAFETY: the layout reserves the words, which nothing else uses; the lock is held.
+        // SAFETY: the layout reserves the words, which nobody touches without the lock; it is held, and not shared.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.base.add(self.layout.ghosts_at).cast::<u64>(),

@@ -6,8 +6,8 @@
 //! Invariants: what is handed over is taken out of here first, so nothing is counted twice. A hit counts for its function and, up to
 //! [`BATCH_ENTRIES`], for its entry; anything else that becomes of a call for its function only.
 //!
-//! Locks: none while counting. Handing over takes the functions' lock for functions and relations that have no row yet, then the lock
-//! of each partition with entries that were hit, one at a time.
+//! Locks: none while counting. Handing over takes the functions' lock for functions and relations that have no row yet, then the
+//! shared lock of each partition with entries that were hit, one at a time.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +20,7 @@ use crate::numbers::{NumberMap, number_map};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::charges::Charge;
-use crate::store::insert::add_hits;
+use crate::store::hits::add_hits;
 use crate::store::lookup::EntryId;
 use pgrx::pg_sys;
 use std::cell::RefCell;

@@ -4,4 +4,5 @@
 
 mod ended;
 mod killed;
+mod locks;
 mod paused;
