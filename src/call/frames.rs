@@ -50,13 +50,27 @@ pub struct Frame {
     /// The stored result, if the function is run to verify it and not to fill.
     pub suspect: Option<Suspect>,
     /// Rows of a set, as they will be stored.
-    pub rows: Vec<u8>,
+    pub rows: Rows,
     /// When the computation began.
     pub began: Instant,
     snapshot: SnapshotIdentity,
     queries: Vec<usize>,
     nest_level: i32,
     parallel_reads: u32,
+}
+
+/// The rows of a set that a fill has collected.
+pub enum Rows {
+    /// All so far.
+    Kept(Vec<u8>),
+    /// More than may be stored: none are kept, and none will be.
+    TooLarge,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Rows::Kept(Vec::new())
+    }
 }
 
 /// What two snapshots have in common that see the same transactions.
@@ -150,7 +164,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         reads: session::kept(),
         settings: call.settings,
         suspect,
-        rows: Vec::new(),
+        rows: Rows::default(),
         began: Instant::now(),
         snapshot,
         queries: Vec::new(),
@@ -191,17 +205,29 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
 
 /// Where the rows of a set go.
 pub fn collect_rows() -> value::RowSink {
-    fn sink(row: pg_sys::MinimalTuple) {
+    fn fits(bytes: usize) -> bool {
         let largest = crate::settings::max_entry_bytes();
+        FRAMES.with_borrow_mut(|frames| {
+            let Some(frame) = frames.last_mut() else {
+                return false;
+            };
+            if let Rows::Kept(rows) = &frame.rows
+                && rows.len().saturating_add(bytes) > largest
+            {
+                frame.rows = Rows::TooLarge;
+            }
+            matches!(frame.rows, Rows::Kept(_))
+        })
+    }
+    fn take(row: pg_sys::MinimalTuple) {
         with_innermost(|frame| {
-            // More than fits is not kept; the length above the limit refuses the entry later.
-            if frame.rows.len() <= largest {
+            if let Rows::Kept(rows) = &mut frame.rows {
                 // SAFETY: `value` hands over minimal tuples.
-                unsafe { value::append_row(&mut frame.rows, row) };
+                unsafe { value::append_row(rows, row) };
             }
         });
     }
-    sink
+    value::RowSink { fits, take }
 }
 
 fn with_innermost(change: impl FnOnce(&mut Frame)) {
@@ -224,7 +250,7 @@ pub fn reads(reads: Reads) {
 }
 
 /// The innermost fill's function and the rows collected so far, which start over.
-pub fn take_rows() -> Option<(Rc<CachedFunction>, Vec<u8>)> {
+pub fn take_rows() -> Option<(Rc<CachedFunction>, Rows)> {
     FRAMES.with_borrow_mut(|frames| {
         let frame = frames.last_mut()?;
         Some((frame.function.clone(), std::mem::take(&mut frame.rows)))

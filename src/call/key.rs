@@ -5,17 +5,19 @@
 
 #![allow(unsafe_code)]
 
+use super::outcome::Reason;
 use super::scope::{Digest, Settings};
 use crate::language::function::CachedFunction;
 use crate::server;
+use crate::settings;
 use pgrx::pg_sys;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Length that marks NULL.
 const NULL: u32 = u32::MAX;
 
-/// Writes the key of a call into `key` and returns its hash; `None` if an argument is a row without a named type, whose bytes mean
-/// something in this session only.
+/// Writes the key of a call into `key` and returns its hash; or why there can be none: an argument is a row without a named type, whose
+/// bytes mean something in this session only, or larger than anything that is stored.
 ///
 /// # Safety
 /// `fcinfo` is a call of `function`.
@@ -23,11 +25,12 @@ const NULL: u32 = u32::MAX;
 pub unsafe fn build(
     function: &CachedFunction,
     format: Digest,
-    settings: Settings,
+    of_session: Settings,
     fcinfo: pg_sys::FunctionCallInfo,
     key: &mut Vec<u8>,
-) -> Option<u64> {
+) -> Result<u64, Reason> {
     key.clear();
+    let largest = settings::max_entry_bytes();
     // SAFETY: variables of the backend; the caller's fcinfo.
     unsafe {
         let number = |key: &mut Vec<u8>, oid: pg_sys::Oid| {
@@ -38,18 +41,18 @@ pub unsafe fn build(
         number(key, function.base);
         number(key, (*fcinfo).fncollation);
         key.extend_from_slice(&format);
-        key.push(settings as u8);
-        if settings != Settings::None {
+        key.push(of_session as u8);
+        if of_session != Settings::None {
             number(key, server::GetUserId());
             number(key, server::GetSessionUserId());
-            key.extend_from_slice(&settings.digest());
+            key.extend_from_slice(&of_session.digest());
         }
         for (i, argument) in function.arguments.iter().enumerate() {
             let (mut length, mut by_value) = (argument.length, argument.by_value);
             if argument.polymorphic {
                 let actual = pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, i as i32);
                 if actual == pg_sys::RECORDOID || actual == pg_sys::RECORDARRAYOID {
-                    return None;
+                    return Err(Reason::AnonymousRow);
                 }
                 number(key, actual);
                 (length, by_value) = crate::compat::type_length(actual);
@@ -59,49 +62,66 @@ pub unsafe fn build(
                 key.extend_from_slice(&NULL.to_le_bytes());
                 continue;
             }
-            append(key, value.value, length, by_value);
+            if !append(key, value.value, length, by_value, largest) {
+                return Err(Reason::TooLarge);
+            }
         }
     }
-    Some(xxh3_64(key))
+    Ok(xxh3_64(key))
 }
 
-/// Appends the bytes of a value that is not NULL, with their length.
+/// Appends the bytes of a value that is not NULL, with their length. `false` if they are more than `largest`: then nothing is fetched
+/// or copied.
 ///
 /// # Safety
 /// `value` is a value of a type with that length and by-value mark.
 #[inline(always)]
-unsafe fn append(key: &mut Vec<u8>, value: pg_sys::Datum, length: i16, by_value: bool) {
+unsafe fn append(
+    key: &mut Vec<u8>,
+    value: pg_sys::Datum,
+    length: i16,
+    by_value: bool,
+    largest: usize,
+) -> bool {
     let mut field = |bytes: &[u8]| {
-        key.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        key.extend_from_slice(bytes);
+        let fits = bytes.len() <= largest;
+        if fits {
+            key.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            key.extend_from_slice(bytes);
+        }
+        fits
     };
     // SAFETY: the caller's; lengths follow the rules of pg_type.typlen.
     unsafe {
         if by_value {
-            field(&value.value().to_le_bytes()[..(length as usize).min(8)]);
+            field(&value.value().to_le_bytes()[..(length as usize).min(8)])
         } else if length > 0 {
             field(std::slice::from_raw_parts(
                 value.cast_mut_ptr::<u8>(),
                 length as usize,
-            ));
+            ))
         } else if length == -2 {
-            field(std::ffi::CStr::from_ptr(value.cast_mut_ptr()).to_bytes());
+            field(std::ffi::CStr::from_ptr(value.cast_mut_ptr()).to_bytes())
         } else {
             let given = value.cast_mut_ptr::<pg_sys::varlena>();
             let plain = pgrx::varatt_is_4b_u(given)
                 || pgrx::varatt_is_1b(given) && !pgrx::varatt_is_1b_e(given);
+            if !plain && pg_sys::toast_raw_datum_size(value) > largest {
+                return false;
+            }
             let packed = if plain {
                 given
             } else {
                 pg_sys::pg_detoast_datum_packed(given)
             };
-            field(std::slice::from_raw_parts(
+            let fits = field(std::slice::from_raw_parts(
                 pgrx::vardata_any(packed).cast::<u8>(),
                 pgrx::varsize_any_exhdr(packed),
             ));
             if packed != given {
                 pg_sys::pfree(packed.cast());
             }
+            fits
         }
     }
 }

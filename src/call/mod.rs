@@ -41,6 +41,7 @@ pub mod value;
 mod watched;
 
 use crate::backend::Backend;
+use crate::compat;
 use crate::dependencies::{definitions, temporary};
 use crate::fault::{self, Point};
 use crate::gate;
@@ -56,7 +57,8 @@ use crate::store::statistics::{self, count, count_hit};
 use crate::store::traits::{Learned, Trait};
 use crate::table::row::Row;
 use crate::table::warm;
-use crate::validity::{Invalid, saved};
+use crate::validity::tags::{Tag, slot_of};
+use crate::validity::{Dependency, Invalid, saved};
 use crate::verification::{self, Suspect};
 use crate::{configuration, settings, transaction};
 use advice::Finding;
@@ -72,6 +74,8 @@ use std::time::Instant;
 
 /// Room for a key, taken out while a call is decided: an ERROR then costs the room, not the next call.
 static KEY: Backend<Cell<Vec<u8>>> = Backend::new(Cell::new(Vec::new()));
+/// More room than this a session does not keep between calls, in bytes.
+pub const KEPT_ROOM: usize = 64 * 1024;
 
 /// By how much, in microseconds, the clocks of two processes may differ.
 const CLOCK_JITTER_US: i64 = 10_000_000;
@@ -192,10 +196,10 @@ unsafe fn try_to_decide<T: Traveller>(
         let settings = Settings::of(&function);
         let mut key = KEY.take();
         let decision = match key::build(&function, format, settings, fcinfo, &mut key) {
-            Some(hash) if rests && !learned.tries(hash) => {
+            Ok(hash) if rests && !learned.tries(hash) => {
                 Some(adaptive::run_by_itself(area, &function, traveller))
             }
-            Some(hash) => decide_by_key(
+            Ok(hash) => decide_by_key(
                 area,
                 fcinfo,
                 &Call {
@@ -210,9 +214,16 @@ unsafe fn try_to_decide<T: Traveller>(
                 },
                 traveller,
             ),
-            None => Some(bypass(&function, Reason::AnonymousRow, traveller)),
+            Err(reason) => {
+                if !T::ASKS && !reason.is_bypass() {
+                    count(function.oid, Outcome::Miss);
+                }
+                Some(bypass(&function, reason, traveller))
+            }
         };
-        KEY.set(key);
+        if key.capacity() <= KEPT_ROOM {
+            KEY.set(key);
+        }
         decision
     }
 }
@@ -314,7 +325,7 @@ unsafe fn decide_by_key<T: Traveller>(
             if T::ASKS {
                 return Some(traveller.finds(miss.into()));
             }
-            let lead = match join(area, call.hash, looked_again) {
+            let lead = match join(area, call, looked_again) {
                 // Who led before may have stored its result between the look and the turn.
                 Turn::Mine(Some(_)) if !looked_in_turn && look_up(area, call).is_ok() => {
                     looked_in_turn = true;
@@ -470,7 +481,27 @@ unsafe fn look_up(area: Area, call: &Call<'_>) -> Result<Found, Miss> {
     // SAFETY: the active snapshot.
     match unsafe { area.slots().check(dependencies, call.snapshot) } {
         Ok(()) => Ok(found),
-        Err(invalid) => Err(invalid.into()),
+        // SAFETY: as above.
+        Err(invalid) => Err(unsafe { why(area, call, dependencies, invalid) }),
+    }
+}
+
+/// Why an entry is not right for the snapshot. It may be dead, and another one no better: if the transaction has written what it depends
+/// on, or its snapshot is older than a write of that, nothing that is computed now could be served or stored.
+#[cold]
+#[inline(never)]
+unsafe fn why(area: Area, call: &Call<'_>, dependencies: &[Dependency], invalid: Invalid) -> Miss {
+    let doubt = |dependency: &Dependency| {
+        // SAFETY: the active snapshot.
+        unsafe {
+            area.slots()
+                .generation_for(dependency.slot(), call.snapshot)
+        }
+        .err()
+    };
+    match invalid {
+        Invalid::Dead => (dependencies.iter().find_map(doubt)).map_or(invalid.into(), Miss::from),
+        invalid => invalid.into(),
     }
 }
 
@@ -520,19 +551,46 @@ enum Turn {
 }
 
 /// Waits for another session that computes the same, or takes the turn.
-fn join(area: Area, hash: u64, waited: bool) -> Turn {
+///
+/// # Safety
+/// The call's snapshot is the active one.
+unsafe fn join(area: Area, call: &Call<'_>, waited: bool) -> Turn {
     let wait_ms = settings::fill_wait_ms();
-    if wait_ms == 0 {
+    // SAFETY: the caller's.
+    if wait_ms == 0 || !unsafe { can_share(area, call) } {
         return Turn::Mine(None);
     }
     let flights = area.flights();
-    match flights.join(hash) {
+    match flights.join(call.hash) {
         Part::Leads(lead) => Turn::Mine(Some(lead)),
         // One wait is enough: what the other computed may be of no use to this snapshot. And who computes does not wait.
-        Part::Waits(ticket) if !waited && !frames::filling() => {
-            flights.wait(ticket, wait_ms);
+        Part::Waits(ticket) if !waited && !frames::filling() && flights.wait(ticket, wait_ms) => {
             Turn::LookAgain
         }
         Part::Waits(_) | Part::Alone => Turn::Mine(None),
     }
+}
+
+/// Whether this call can take what another session computes now, and another one what this call computes: its transaction has not
+/// written what the function reads, and its snapshot is as new as the last write of that. Judged by what earlier computations have
+/// read, so that nobody waits, with its locks held, for what it could not take.
+///
+/// # Safety
+/// The call's snapshot is the active one.
+unsafe fn can_share(area: Area, call: &Call<'_>) -> bool {
+    let (database, function) = (compat::database(), call.function);
+    // A result that depends on keys is not concerned by other rows.
+    let keyed = !function.depends_on.is_empty();
+    area.functions()
+        .relations_of(database, function.oid)
+        .all(|relation| {
+            let tag = if keyed {
+                Tag::WholeRelation(relation)
+            } else {
+                Tag::Relation(relation)
+            };
+            let slot = slot_of(database, tag, area.layout.slots);
+            // SAFETY: the caller's.
+            unsafe { area.slots().generation_for(slot, call.snapshot) }.is_ok()
+        })
 }

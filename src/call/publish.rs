@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::adaptive;
-use super::frames::{self, Frame};
+use super::frames::{self, Frame, Rows};
 use super::outcome::{Outcome, Reason, Refusal};
 use super::scope::Settings;
 use super::value;
@@ -107,13 +107,19 @@ unsafe fn store(
             }
             resting_on.push(dependency);
         }
-        let mut bytes = std::mem::take(&mut frame.rows);
+        let Rows::Kept(mut bytes) = std::mem::take(&mut frame.rows) else {
+            return Err(Reason::TooLarge.into());
+        };
         let kind = if function.result.set {
             Kind::Rows
         } else if (*fcinfo).isnull {
             Kind::Null
         } else {
-            value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
+            let (shape, flinfo) = (&function.result, (*fcinfo).flinfo);
+            if value::size(shape, flinfo, result) > settings::max_entry_bytes() {
+                return Err(Reason::TooLarge.into());
+            }
+            value::encode(shape, flinfo, result, &mut bytes);
             Kind::Scalar
         };
         let lifetime = (function.ttl_us + function.stale_us).max(frame.max_age);

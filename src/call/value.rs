@@ -3,6 +3,9 @@
 //! A scalar is kept as the bytes of its Datum: eight for a value passed by value, the value itself else (decompressed, nothing
 //! outside). A set is kept as a sequence of rows, each a length, padded to eight bytes, and a `MinimalTuple` without anything
 //! outside; sets of scalars are rows of one column, as tuplestores keep them.
+//!
+//! Nothing is fetched or copied for the cache before it is known that it may fit: a size is asked for first, which costs no memory.
+//! What a row of a set needs on the way is freed before the next row.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +19,13 @@ use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
 /// Where the rows of a set go while a fill runs.
-pub type RowSink = fn(pg_sys::MinimalTuple);
+#[derive(Clone, Copy)]
+pub struct RowSink {
+    /// Whether a row of at least so many bytes may be kept. If one may not, none of the set is.
+    pub fits: fn(usize) -> bool,
+    /// Takes a row.
+    pub take: fn(pg_sys::MinimalTuple),
+}
 
 /// Bytes before each row: its length, and padding, so that rows stay aligned.
 const ROW_PREFIX: usize = 8;
@@ -32,6 +41,28 @@ pub unsafe fn append_row(to: &mut Vec<u8>, row: pg_sys::MinimalTuple) {
         to.extend_from_slice(&(length as u64).to_ne_bytes());
         to.extend_from_slice(std::slice::from_raw_parts(row.cast::<u8>(), length));
         to.resize(to.len().next_multiple_of(8), 0);
+    }
+}
+
+/// How many bytes [`encode`] would append. Nothing is fetched or copied for that.
+///
+/// # Safety
+/// As there.
+pub unsafe fn size(
+    shape: &ResultShape,
+    flinfo: *mut pg_sys::FmgrInfo,
+    datum: pg_sys::Datum,
+) -> usize {
+    // SAFETY: the caller's; lengths follow the rules of pg_type.typlen.
+    unsafe {
+        match actual_length(shape, flinfo) {
+            (_, true) => size_of::<pg_sys::Datum>(),
+            (-1, _) => pg_sys::toast_raw_datum_size(datum),
+            (-2, _) => std::ffi::CStr::from_ptr(datum.cast_mut_ptr())
+                .count_bytes()
+                .saturating_add(1),
+            (length, _) => usize::try_from(length).unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -300,13 +331,7 @@ pub unsafe fn run_set(
         info.returnMode = pg_sys::SetFunctionReturnMode::SFRM_ValuePerCall;
         (*inner).resultinfo = (&raw mut info).cast();
         // What a call leaves behind for one row is freed before the next; after an ERROR with the context around it.
-        let per_row = pg_sys::AllocSetContextCreateExtended(
-            pg_sys::CurrentMemoryContext,
-            c"cached function rows".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        );
+        let per_row = row_context();
         let around = pg_sys::MemoryContextSwitchTo(per_row);
         loop {
             pg_sys::MemoryContextReset(per_row);
@@ -333,7 +358,21 @@ pub unsafe fn run_set(
     }
 }
 
-/// Moves the rows of the base function's tuplestore over.
+/// A memory context below the present one for what is made of one row.
+unsafe fn row_context() -> pg_sys::MemoryContext {
+    // SAFETY: on the backend's main thread.
+    unsafe {
+        pg_sys::AllocSetContextCreateExtended(
+            pg_sys::CurrentMemoryContext,
+            c"cached function rows".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
+/// Moves the rows of the base function's tuplestore over. In a memory context of the caller's, which goes after that.
 unsafe fn copy_store(
     from: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
@@ -352,11 +391,17 @@ unsafe fn copy_store(
         };
         let slot =
             pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
+        // The slot frees the row that it was given before: that one is not in the context of what is made of a row.
+        let per_row = row_context();
         pg_sys::tuplestore_rescan(from);
         while pg_sys::tuplestore_gettupleslot(from, true, false, slot) {
+            let around = pg_sys::MemoryContextSwitchTo(per_row);
             pg_sys::slot_getallattrs(slot);
             put_row((*slot).tts_values, (*slot).tts_isnull, target, rows);
+            pg_sys::MemoryContextSwitchTo(around);
+            pg_sys::MemoryContextReset(per_row);
         }
+        pg_sys::MemoryContextDelete(per_row);
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::tuplestore_end(from);
     }
@@ -407,15 +452,23 @@ unsafe fn put_row(
         pg_sys::tuplestore_putvalues(target.store, target.description, values, nulls);
         let Some(sink) = rows else { return };
         let description = &*target.description;
-        for i in 0..description.natts as usize {
-            let attribute = &*description.attrs.as_ptr().add(i);
-            if attribute.attlen == -1 && !*nulls.add(i) {
-                let given = (*values.add(i)).cast_mut_ptr::<pg_sys::varlena>();
-                *values.add(i) = pg_sys::Datum::from(pg_sys::pg_detoast_datum(given));
-            }
+        let outside = |i: &usize| {
+            let attribute = &*description.attrs.as_ptr().add(*i);
+            attribute.attlen == -1 && !*nulls.add(*i)
+        };
+        let columns = 0..description.natts as usize;
+        let bytes = (columns.clone().filter(outside))
+            .map(|i| pg_sys::toast_raw_datum_size(*values.add(i)))
+            .fold(0, usize::saturating_add);
+        if !(sink.fits)(bytes) {
+            return;
+        }
+        for i in columns.filter(outside) {
+            let given = (*values.add(i)).cast_mut_ptr::<pg_sys::varlena>();
+            *values.add(i) = pg_sys::Datum::from(pg_sys::pg_detoast_datum(given));
         }
         let row = pg_sys::heap_form_minimal_tuple(target.description, values, nulls);
-        sink(row);
+        (sink.take)(row);
         pg_sys::heap_free_minimal_tuple(row);
     }
 }

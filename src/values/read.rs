@@ -122,7 +122,9 @@ fn look(
             in_table(area, reader, namespace, key, now, None)
         }
     };
-    ROOM.set(room);
+    if room.capacity() <= call::KEPT_ROOM {
+        ROOM.set(room);
+    }
     value
 }
 

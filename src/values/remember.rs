@@ -4,12 +4,17 @@
 //! look ── there ─▶ the value
 //!   └ absent ─ may this transaction write? ─ no ─▶ run the query, answer
 //!        └ somebody computing it? ─ no ─▶ lead: run the query, keep, answer; others wait until this transaction ends
-//!              └ yes ─ wait, once ─ look again ─ still absent and somebody else computing it ─▶ run the query, answer
+//!              └ yes ─ may it wait? ─ no ─▶ run the query, answer
+//!                    └ wait, once ─ look again ─ still absent and somebody else computing it ─▶ run the query, answer
 //! ```
 //!
 //! Only who leads keeps the value, so two transactions never wait for each other's rows through this function alone. The lead lasts
 //! until others can see the row, which is the end of the top transaction, or until it has gone: the end of the subtransaction that
-//! took it, if that rolls back. Who leads a flight, or is part of a fill, waits for nobody.
+//! took it, if that rolls back. A transaction that leads as many as it may ([`crate::store::flights`]) answers further keys and keeps
+//! nothing for them.
+//!
+//! Nobody waits who would wait in vain or make others wait: who leads a flight, is part of a fill, has written (its row locks would be
+//! held meanwhile), or has one snapshot for the whole transaction, which never sees what another one commits.
 //!
 //! The query runs between two guarded parts, outside of them, so that an ERROR of it reaches the caller as it is. What an ERROR leaves
 //! behind the transaction callbacks clear.
@@ -183,6 +188,15 @@ fn is_absent_for_all(place: Place, key: Key<'_>) -> bool {
     }
 }
 
+/// Whether this transaction will see what another one commits, and holds nobody up while it waits for that.
+fn may_wait() -> bool {
+    // SAFETY: variables of the backend.
+    unsafe {
+        pg_sys::XactIsoLevel as u32 <= pg_sys::XACT_READ_COMMITTED
+            && server::GetTopFullTransactionIdIfAny().value == 0
+    }
+}
+
 enum Turn {
     /// It computes and keeps; others wait.
     Leads,
@@ -213,11 +227,13 @@ fn take_turn(area: Area, hash: u64, waited: bool) -> Turn {
             LEADS.with_borrow_mut(|leads| leads.push((level, hash, lead)));
             Turn::Leads
         }
-        Part::Waits(ticket) if !waited && !frames::filling() && !leads(None) => {
-            match settings::fill_wait_ms() {
-                0 => return Turn::Alone,
-                wait_ms => area.flights().wait(ticket, wait_ms),
-            }
+        Part::Waits(ticket)
+            if !waited
+                && !frames::filling()
+                && !leads(None)
+                && may_wait()
+                && area.flights().wait(ticket, settings::fill_wait_ms()) =>
+        {
             Turn::LookAgain
         }
         Part::Waits(_) | Part::Alone => Turn::Alone,

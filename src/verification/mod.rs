@@ -23,7 +23,7 @@ pub mod quarantine;
 mod report;
 mod suspect;
 
-use crate::call::frames::{self, Frame};
+use crate::call::frames::{self, Frame, Rows};
 use crate::call::outcome::{Outcome, Reason, Verdict};
 use crate::call::{base, value};
 use crate::language::body::Consistency;
@@ -189,17 +189,22 @@ unsafe fn taken(
     fcinfo: pg_sys::FunctionCallInfo,
     function: &CachedFunction,
     result: pg_sys::Datum,
-    rows: Vec<u8>,
+    rows: Rows,
 ) -> suspect::Bytes {
+    let (shape, mut bytes) = match rows {
+        Rows::TooLarge => return suspect::Bytes::TooLarge,
+        Rows::Kept(rows) if function.result.set => return suspect::Bytes::Rows(rows),
+        Rows::Kept(_) => (&function.result, Vec::new()),
+    };
     // SAFETY: the result of a run of this call.
     unsafe {
-        if function.result.set {
-            suspect::Bytes::Rows(rows)
-        } else if (*fcinfo).isnull {
+        let flinfo = (*fcinfo).flinfo;
+        if (*fcinfo).isnull {
             suspect::Bytes::Null
+        } else if value::size(shape, flinfo, result) > settings::max_entry_bytes() {
+            suspect::Bytes::TooLarge
         } else {
-            let mut bytes = Vec::new();
-            value::encode(&function.result, (*fcinfo).flinfo, result, &mut bytes);
+            value::encode(shape, flinfo, result, &mut bytes);
             suspect::Bytes::Scalar(bytes)
         }
     }

@@ -18,6 +18,8 @@ pub enum Bytes {
     Scalar(Vec<u8>),
     /// Rows.
     Rows(Vec<u8>),
+    /// More than is stored.
+    TooLarge,
 }
 
 impl Bytes {

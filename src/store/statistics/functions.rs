@@ -196,6 +196,20 @@ impl Functions {
         }
     }
 
+    /// Tracked relations that computations of a function have read since the start.
+    pub fn relations_of(
+        &self,
+        database: pg_sys::Oid,
+        function: pg_sys::Oid,
+    ) -> impl Iterator<Item = pg_sys::Oid> {
+        self.row_of(database.to_u32(), function.to_u32())
+            .into_iter()
+            .flat_map(|row| &row.relations)
+            .map(|known| known.load(Ordering::Relaxed))
+            .take_while(|known| *known != 0)
+            .map(pg_sys::Oid::from)
+    }
+
     /// Tracked relations that computations of each function of a database have read since the start.
     pub fn relations(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Vec<pg_sys::Oid>)> {
         self.rows_of(database)

@@ -11,12 +11,21 @@ const LIMIT: i64 = 8 * 1024 * 1024;
 
 /// Memory of a session that is its own, in bytes.
 fn own_memory(client: &mut Client) -> Result<u64> {
+    of_process(client, "RssAnon:")
+}
+
+/// The most memory that a session has had, in bytes.
+fn most_memory(client: &mut Client) -> Result<u64> {
+    of_process(client, "VmHWM:")
+}
+
+fn of_process(client: &mut Client, what: &str) -> Result<u64> {
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .context("no RssAnon")?;
+        .find_map(|line| line.strip_prefix(what))
+        .with_context(|| format!("no {what}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024)
 }
@@ -212,6 +221,57 @@ fn sessions_read_while_others_evict() -> Result<()> {
     assert!(holds(
         &mut client,
         "SELECT entries = 0 AND memory_bytes = 0 FROM cache_stats()"
+    )?);
+    Ok(())
+}
+
+/// Results and arguments that are too large to be stored: the cached function needs what the function needs, and keeps nothing of it.
+#[test]
+fn what_is_too_large_costs_no_memory() -> Result<()> {
+    const MB: u64 = 1024 * 1024;
+    let cluster = with_extension(quiet("memory-large"))?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE TABLE docs (id integer, body text);
+         INSERT INTO docs SELECT i, repeat('x', 1000000) FROM generate_series(1, 300) AS i;
+         CREATE FUNCTION all_docs() RETURNS SETOF docs LANGUAGE sql STABLE AS 'SELECT * FROM docs';
+         CREATE FUNCTION each_doc() RETURNS SETOF docs LANGUAGE plpgsql STABLE AS 'BEGIN RETURN QUERY SELECT * FROM docs; END';
+         CREATE FUNCTION bytes(t text) RETURNS integer LANGUAGE plpgsql STABLE AS 'BEGIN RETURN length(t); END';
+         CREATE FUNCTION long(n integer) RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN repeat('x', n); END$$;
+         SELECT cache_track_table('docs'), cache_function('all_docs()'), cache_function('each_doc()'),
+                cache_function('bytes(text)'), cache_function('long(integer)')",
+    )?;
+    for (call, expected) in [
+        ("SELECT count(*) FROM {f}all_docs{e}()", 300),
+        ("SELECT count(*) FROM {f}each_doc{e}()", 300),
+        (
+            "SELECT {f}bytes{e}(repeat('x', 100000000))::bigint",
+            100_000_000,
+        ),
+        ("SELECT length({f}long{e}(100000000))::bigint", 100_000_000),
+    ] {
+        let [plain, cached] = ["", "_cached"].map(|ending| {
+            let mut client = cluster.connect(DATABASE)?;
+            let call = call.replace("{f}", "").replace("{e}", ending);
+            for _ in 0..2 {
+                assert_eq!(number(&mut client, &call)?, expected);
+            }
+            anyhow::Ok((most_memory(&mut client)?, own_memory(&mut client)?))
+        });
+        let ((plain_most, plain_kept), (cached_most, cached_kept)) = (plain?, cached?);
+        assert!(
+            cached_most < plain_most + 48 * MB,
+            "{call}: {cached_most} bytes, {plain_most} without the cache"
+        );
+        assert!(
+            cached_kept < plain_kept + 16 * MB,
+            "{call}: {cached_kept} bytes are kept, {plain_kept} without the cache"
+        );
+    }
+    // None of them is stored, and each was counted.
+    let mut client = cluster.connect(DATABASE)?;
+    assert!(holds(
+        &mut client,
+        "SELECT entries = 0 AND (reasons ->> 'too_large')::integer = 8 FROM cache_stats()"
     )?);
     Ok(())
 }

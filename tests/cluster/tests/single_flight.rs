@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
-    DATABASE, counters, in_background, number, quiet, wait_for, wait_for_gate, with_extension,
+    ACCOUNTS, DATABASE, counters, in_background, number, quiet, wait_for, wait_for_gate,
+    with_extension,
 };
 use pg_query_cache_harness::Cluster;
 
@@ -494,5 +495,158 @@ fn sessions_on_each_others_heels_compute_each_call_once() -> Result<()> {
     }
     let found = counters(&mut client, "work_cached")?;
     ensure!(found.fills == i64::from(CALLS), "{found:?}");
+    Ok(())
+}
+
+/// `watched()` waits as `gated()` does, and reads `accounts`; it has been computed once, so it is known what it reads. This session has the
+/// gate, and comes through it; there is no result in memory.
+fn with_watched(name: &str) -> Result<(Cluster, pg_query_cache_harness::postgres::Client)> {
+    let cluster = cluster(name)?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(ACCOUNTS)?;
+    client.batch_execute(
+        "CREATE FUNCTION watched() RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+         BEGIN
+             PERFORM nextval('computed');
+             WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP
+                 PERFORM pg_sleep(0.01);
+             END LOOP;
+             RETURN (SELECT sum(balance) FROM accounts);
+         END $$;
+         SELECT cache_function('watched()', consistency => 'ttl')",
+    )?;
+    // A transaction each.
+    for step in [
+        "SELECT pg_advisory_lock(1)",
+        "SELECT watched_cached()",
+        "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
+        "SELECT cleanup_expired_cache()",
+        "SELECT setval('computed', 1, false)",
+        "SET statement_timeout = '20s'",
+        "SET pg_query_cache.fill_wait = '1h'",
+    ] {
+        client.batch_execute(step)?;
+    }
+    assert_eq!(counters(&mut client, "watched_cached")?.fills, 1);
+    assert_eq!(number(&mut client, "SELECT entries FROM cache_stats()")?, 0);
+    Ok((cluster, client))
+}
+
+/// A transaction that has written what the function reads could not take what another one computes: it does not wait for it.
+#[test]
+fn who_has_written_does_not_wait() -> Result<()> {
+    let (cluster, mut client) = with_watched("flight-written")?;
+    let other = in_background(&cluster, "", "watched_cached()")?;
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+    client.batch_execute("BEGIN; UPDATE accounts SET balance = balance + 1 WHERE id = 2")?;
+    let own = number(&mut client, "SELECT watched_cached()")?;
+    assert_eq!(own, number(&mut client, "SELECT total()")?);
+    client.batch_execute("ROLLBACK; SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(other.join().unwrap(), Ok((own - 1).to_string()));
+    Ok(())
+}
+
+/// Nor does one whose snapshot is older than the last write.
+#[test]
+fn who_has_an_old_snapshot_does_not_wait() -> Result<()> {
+    let (cluster, mut client) = with_watched("flight-old")?;
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+    let before = number(&mut client, "SELECT total()")?;
+    let mut writer = cluster.connect(DATABASE)?;
+    writer.batch_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 2")?;
+    let other = in_background(&cluster, "", "watched_cached()")?;
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+    assert_eq!(number(&mut client, "SELECT watched_cached()")?, before);
+    client.batch_execute("COMMIT; SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(other.join().unwrap(), Ok((before + 1).to_string()));
+    Ok(())
+}
+
+/// Transactions that remember very many keys take the flights that they may, and leave the others to the others.
+#[test]
+fn a_session_and_a_role_have_their_share() -> Result<()> {
+    let cluster = cluster("flight-share")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE ROLE greedy LOGIN; CREATE ROLE modest LOGIN; SELECT grant_cache_access('greedy', 'greedy');
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO greedy, modest; GRANT ALL ON SEQUENCE computed TO modest",
+    )?;
+    let remember = |session: i32| {
+        format!(
+            "SELECT count(cache_remember('k' || {session} || '.' || i, 'SELECT 1')) FROM generate_series(1, 300) AS i"
+        )
+    };
+    let mut sessions = Vec::new();
+    for session in 0..6 {
+        let mut greedy = cluster.connect(DATABASE)?;
+        greedy.batch_execute("SET SESSION AUTHORIZATION greedy; BEGIN")?;
+        assert_eq!(number(&mut greedy, &remember(session))?, 300);
+        sessions.push(greedy);
+    }
+    // One of another role computes, and another session waits for it.
+    let gate = "SET SESSION AUTHORIZATION modest; SET pg_query_cache.fill_wait = '1h'";
+    client.batch_execute("SELECT pg_advisory_lock(1)")?;
+    let first = in_background(&cluster, gate, "gated_cached(1)")?;
+    wait_for(&cluster, "it computes", "SELECT is_called FROM computed")?;
+    let second = in_background(&cluster, gate, "gated_cached(1)")?;
+    wait_for_waiters(&cluster, 1)?;
+    client.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    assert_eq!(first.join().unwrap(), Ok("1".to_owned()));
+    assert_eq!(second.join().unwrap(), Ok("1".to_owned()));
+    assert_eq!(computed(&cluster)?, 1);
+    for mut greedy in sessions {
+        greedy.batch_execute("COMMIT")?;
+    }
+    // Only who leads keeps: sixteen of a session, four sessions of the role.
+    let kept = number(&mut client, "SELECT count(*) FROM cache_values")?;
+    assert_eq!(kept, 64);
+    Ok(())
+}
+
+/// A transaction that has remembered a key stays open: others wait for it once, all together, and not for each call again.
+#[test]
+fn a_transaction_that_stays_open_is_waited_for_once() -> Result<()> {
+    let cluster = cluster("flight-open")?;
+    let mut open = cluster.connect(DATABASE)?;
+    open.batch_execute("BEGIN; SELECT cache_remember('k', 'SELECT 1')")?;
+    wait_for(
+        &cluster,
+        "the flight is older than others wait",
+        "SELECT clock_timestamp() - xact_start > '5s' FROM pg_stat_activity WHERE state = 'idle in transaction'",
+    )?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "SET pg_query_cache.fill_wait = '5s'; SET statement_timeout = '20s';
+         DO $$ BEGIN FOR i IN 1..20 LOOP PERFORM cache_remember('k', 'SELECT 2'); END LOOP; END $$",
+    )?;
+    open.batch_execute("ROLLBACK")?;
+    Ok(())
+}
+
+/// Who would wait in vain, or make others wait, does not: with row locks, or with one snapshot for the whole transaction.
+#[test]
+fn a_transaction_with_locks_or_one_snapshot_does_not_wait_for_a_value() -> Result<()> {
+    let cluster = cluster("flight-value")?;
+    let mut open = cluster.connect(DATABASE)?;
+    open.batch_execute("CREATE TABLE work (id integer)")?;
+    open.batch_execute("BEGIN; SELECT cache_remember('k', 'SELECT 1')")?;
+    for begin in [
+        "BEGIN; INSERT INTO work VALUES (1)",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM work",
+    ] {
+        let mut client = cluster.connect(DATABASE)?;
+        client
+            .batch_execute("SET pg_query_cache.fill_wait = '1h'; SET statement_timeout = '20s'")?;
+        client.batch_execute(begin)?;
+        let value = number(
+            &mut client,
+            "SELECT cache_remember('k', 'SELECT 2')::bigint",
+        )?;
+        assert_eq!(value, 2, "{begin}");
+        client.batch_execute("COMMIT")?;
+    }
+    open.batch_execute("COMMIT")?;
+    let mut client = cluster.connect(DATABASE)?;
+    assert_eq!(number(&mut client, "SELECT cache_get('k')::bigint")?, 1);
     Ok(())
 }

@@ -511,7 +511,7 @@ SELECT hits FROM cache_value_stats() \gset
 SELECT cache_get('worked'), cache_get('worked');
 SELECT hits - :hits AS hits FROM cache_value_stats();
 
--- A transaction that remembers more keys than can be computed at once keeps the first of them, the next one goes on.
+-- A transaction that remembers more keys than a session can compute at once keeps the first sixteen of them, the next one goes on.
 SELECT count(cache_remember('more' || g, 'SELECT 1')) FROM generate_series(1, 300) AS g;
 SELECT count(*) < 300 AS less, count(*) > 0 AS some FROM cache_keys('more*');
 SELECT count(cache_remember('more' || g, 'SELECT 1')) FROM generate_series(1, 300) AS g;
