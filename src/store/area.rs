@@ -31,7 +31,9 @@ const PLACES_PER_MB: usize = 16;
 /// A process that found all places taken looks again after so many microseconds.
 const NONE_FOR_US: i64 = 1_000_000;
 /// See above.
-const PLACES: std::ops::RangeInclusive<usize> = 64..=4096;
+const PLACES: std::ops::RangeInclusive<usize> = 64..=MOST_PLACES;
+/// The most.
+pub const MOST_PLACES: usize = 4096;
 
 /// What the worker of one database and its backends share.
 #[repr(C)]
@@ -496,16 +498,16 @@ impl Area {
     }
 
     /// What an entry calls its database's place ([`super::partition::EntryHead::placed`]).
-    pub fn place_of(&self, state: &DatabaseState) -> u8 {
-        let states = &self.header().databases;
-        (states.iter().position(|one| std::ptr::eq(one, state))).map_or(0, |index| index as u8 + 1)
+    pub fn place_of(&self, state: &DatabaseState) -> u16 {
+        let (_, states) = self.databases();
+        let bytes = std::ptr::from_ref(state).addr() - states.as_ptr().addr();
+        (bytes / size_of::<DatabaseState>()) as u16 + 1
     }
 
     /// The state of the database that an entry's place belongs to.
-    pub fn with_place(&self, place: u8) -> Option<&'static DatabaseState> {
-        self.header()
-            .databases
-            .get((place as usize).checked_sub(1)?)
+    pub fn with_place(&self, place: u16) -> Option<&'static DatabaseState> {
+        let (_, states) = self.databases();
+        states.get((place as usize).checked_sub(1)?)
     }
 
     /// What is shared about `database`, given a place if there is one left.

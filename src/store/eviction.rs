@@ -122,7 +122,7 @@ pub fn shrink(area: Area, state: &DatabaseState, now: i64, mut stop: impl FnMut(
     }
 }
 
-fn evict_in(area: Area, partition: Partition, place: u8, now: i64) -> bool {
+fn evict_in(area: Area, partition: Partition, place: u16, now: i64) -> bool {
     let slots = area.slots();
     let (mut some, mut count, mut worthless) = ([NIL; COMPARED], 0, None);
     let mut rest = NIL;

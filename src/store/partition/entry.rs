@@ -74,7 +74,7 @@ pub struct EntryHead {
     pub by_age: u8,
     /// If it has one of the places of its database ([`crate::store::area::Places`]): one more than the number of that among the
     /// databases. Else 0.
-    pub placed: u8,
+    pub placed: u16,
     /// 1 if the eviction queue has it among the established ones. Under the lock.
     pub(super) established: u8,
 }

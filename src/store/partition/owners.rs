@@ -10,19 +10,19 @@
 
 use super::Partition;
 use super::racing::Field;
-use crate::store::area::DATABASES;
+use crate::store::area::MOST_PLACES;
 use crate::store::layout::PARTITION_HEAD_BYTES;
 use crate::store::locks::step;
 use pg_query_cache_eviction::{Id, NIL};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of the hands, after the head of the partition.
-pub const OWNERS_BYTES: usize = DATABASES * size_of::<AtomicU32>();
-const _: () = assert!(DATABASES < u8::MAX as usize);
+pub const OWNERS_BYTES: usize = MOST_PLACES * size_of::<AtomicU32>();
+const _: () = assert!(MOST_PLACES < u16::MAX as usize);
 
 impl Partition {
-    fn hand(&self, place: u8) -> &'static AtomicU32 {
-        let index = (place as usize).wrapping_sub(1).min(DATABASES - 1);
+    fn hand(&self, place: u16) -> &'static AtomicU32 {
+        let index = (place as usize).wrapping_sub(1).min(MOST_PLACES - 1);
         // SAFETY: the layout reserves as many words after the head.
         unsafe {
             &*self
@@ -34,13 +34,13 @@ impl Partition {
     }
 
     pub(super) fn initialise_owners(&self) {
-        for place in 1..=DATABASES as u8 {
+        for place in 1..=MOST_PLACES as u16 {
             self.hand(place).store(NIL, Ordering::Relaxed);
         }
     }
 
     /// Whether the database with this place has entries here. Without a lock: the answer may be a moment old.
-    pub fn may_have_of(&self, place: u8) -> bool {
+    pub fn may_have_of(&self, place: u16) -> bool {
         self.hand(place).load(Ordering::Relaxed) != NIL
     }
 
@@ -64,7 +64,7 @@ impl Partition {
     }
 
     /// Adds an entry to the ring of its database; its turn comes last.
-    pub fn add_to_owner(&self, id: Id, place: u8) {
+    pub fn add_to_owner(&self, id: Id, place: u16) {
         if place == 0 {
             return;
         }
@@ -83,7 +83,7 @@ impl Partition {
     }
 
     /// Takes an entry out of the ring of its database.
-    pub fn take_from_owner(&self, id: Id, place: u8) {
+    pub fn take_from_owner(&self, id: Id, place: u16) {
         if place == 0 {
             return;
         }
@@ -101,7 +101,7 @@ impl Partition {
 
     /// The next entries of a database in the order of their turns, each once, while `wanted`. The hand moves on over them: they are the
     /// last ones now.
-    pub fn next_of_owner(&self, place: u8, mut wanted: impl FnMut(Id) -> bool) {
+    pub fn next_of_owner(&self, place: u16, mut wanted: impl FnMut(Id) -> bool) {
         let hand = self.hand(place);
         let first = hand.load(Ordering::Relaxed);
         let mut id = first;
