@@ -258,7 +258,7 @@ pub fn before_commit(area: Area, preparing: bool) -> Owed {
     // Our id was assigned before the word is read; who sets the word reads the next id after that.
     fence(Ordering::SeqCst);
     let somewhere = area.bounds().is_used_somewhere();
-    let mut marks = Owed(owed.0 & Owed::CLUSTER.0 * u8::from(somewhere));
+    let mut marks = Owed(owed.0 & (Owed::CLUSTER.0 * u8::from(somewhere)));
     if owed.has(Owed::DEFINITIONS) && may_look() {
         // SAFETY: a transaction that may look at catalogs.
         if let Some(ours) = unsafe { find() } {

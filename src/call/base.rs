@@ -99,11 +99,11 @@ pub unsafe fn call(
 /// `fcinfo` is complete; no value with a destructor is alive in the frames up to the server.
 #[inline(always)]
 pub unsafe fn invoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: fmgr_info filled the pointer.
     #[allow(
         ffi_unwind_calls,
         reason = "a function of the server's or of a library raises ERRORs"
     )]
+    // SAFETY: fmgr_info filled the pointer.
     unsafe {
         match (*(*fcinfo).flinfo).fn_addr {
             Some(address) => address(fcinfo),
