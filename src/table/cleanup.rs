@@ -114,9 +114,14 @@ pub fn remove_everything(area: Area) -> Removed {
 
 /// Sets the number of rows that are not in memory right: rows that went away are no reason to look.
 fn count_what_is_left(area: Area, schema: &str, database: pg_sys::Oid) {
-    let rows = Spi::get_one::<i64>(&format!(
-        "SELECT pg_catalog.count(*) FROM {schema}.query_cache"
-    ));
+    // Not Spi::get_one, which takes a transaction id.
+    let rows = Spi::connect(|client| {
+        let question = format!("SELECT pg_catalog.count(*) FROM {schema}.query_cache");
+        client
+            .select(question.as_str(), None, &[])?
+            .first()
+            .get_one::<i64>()
+    });
     let rows = done("read table \"query_cache\"", rows).unwrap_or(0) as u64;
     let in_memory = count(area, |head| {
         head.persisted == 1 && head.database == database.to_u32()
