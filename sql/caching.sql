@@ -30,24 +30,30 @@ CREATE FUNCTION cache_untrack_table(relation regclass) RETURNS integer
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cache_untrack_table_wrapper';
 COMMENT ON FUNCTION cache_untrack_table(regclass) IS 'stops to track writes to a table; returns the number of triggers dropped';
 
+CREATE FUNCTION query_cache_internal.cached_body(source text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'cached_body_wrapper';
+COMMENT ON FUNCTION query_cache_internal.cached_body(text) IS
+    'the body of a cached function, NULL if it cannot be shown: one function must not hide all others in the view cached_functions';
+
 CREATE VIEW cached_functions AS
-SELECT p.oid::pg_catalog.regprocedure                                    AS function,
-       body.json ->> 'function'                                          AS base_function,
-       pg_catalog.pg_get_userbyid(p.proowner)                            AS owner,
-       COALESCE(body.json ->> 'class', 'default')                        AS class,
-       (body.json ->> 'ttl')::pg_catalog.interval                        AS ttl,
-       COALESCE(body.json ->> 'scope', 'role')                           AS scope,
-       COALESCE(body.json ->> 'consistency', 'strict')                   AS consistency,
-       COALESCE((body.json ->> 'priority')::pg_catalog.int4, 0)          AS priority,
-       body.json -> 'depends_on'                                         AS depends_on,
-       body.json -> 'tags'                                               AS tags,
-       body.json ->> 'refresh_ahead'                                     AS refresh_ahead,
-       (body.json ->> 'stale_while_revalidate')::pg_catalog.interval     AS stale_while_revalidate
+SELECT p.oid::pg_catalog.regprocedure                                                                       AS function,
+       body.json OPERATOR(pg_catalog.->>) 'function'::pg_catalog.text                                       AS base_function,
+       pg_catalog.pg_get_userbyid(p.proowner)                                                               AS owner,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'class'::pg_catalog.text, 'default'::pg_catalog.text)    AS class,
+       (body.json OPERATOR(pg_catalog.->>) 'ttl'::pg_catalog.text)::pg_catalog.interval                     AS ttl,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'scope'::pg_catalog.text, 'role'::pg_catalog.text)       AS scope,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'consistency'::pg_catalog.text, 'strict'::pg_catalog.text) AS consistency,
+       COALESCE((body.json OPERATOR(pg_catalog.->>) 'priority'::pg_catalog.text)::pg_catalog.int4, 0)       AS priority,
+       body.json OPERATOR(pg_catalog.->) 'depends_on'::pg_catalog.text                                      AS depends_on,
+       body.json OPERATOR(pg_catalog.->) 'tags'::pg_catalog.text                                            AS tags,
+       body.json OPERATOR(pg_catalog.->>) 'refresh_ahead'::pg_catalog.text                                  AS refresh_ahead,
+       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
--- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as JSON.
-CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached' THEN p.prosrc::pg_catalog.jsonb END) AS body (json)
-WHERE l.lanname OPERATOR(pg_catalog.=) 'cached';
+-- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as a body.
+CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name
+                                THEN query_cache_internal.cached_body(p.prosrc) END) AS body (json)
+WHERE l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name;
 COMMENT ON VIEW cached_functions IS 'the cached functions of this database and what their bodies say';
 
 -- Invalidation: transactional, others see it at commit.
@@ -83,7 +89,7 @@ RETURNS SETOF record
 COMMENT ON FUNCTION cache_stats() IS
     'counters of this database since the server started, one row; memory and evictions are those of the whole server';
 
-CREATE FUNCTION cache_function_counters(
+CREATE FUNCTION query_cache_internal.cache_function_counters(
     OUT function oid, OUT calls bigint, OUT hits bigint, OUT misses bigint, OUT bypasses bigint, OUT hit_rate double precision,
     OUT fills bigint, OUT waits bigint, OUT refreshes bigint, OUT stale bigint, OUT invalidations bigint, OUT expirations bigint,
     OUT fill_seconds double precision,
@@ -95,7 +101,7 @@ CREATE FUNCTION cache_function_counters(
     OUT run_us double precision, OUT hit_us double precision, OUT store_us double precision, OUT reasons jsonb)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 20 AS 'MODULE_PATHNAME', 'cache_function_counters_v0_2_wrapper';
-COMMENT ON FUNCTION cache_function_counters() IS 'counters by cached function, as the view cache_function_stats shows them';
+COMMENT ON FUNCTION query_cache_internal.cache_function_counters() IS 'counters by cached function, as the view cache_function_stats shows them';
 
 CREATE VIEW cache_function_stats AS
 SELECT c.function::pg_catalog.regprocedure AS function,
@@ -103,7 +109,7 @@ SELECT c.function::pg_catalog.regprocedure AS function,
        c.fill_seconds, c.fill_p50_ms, c.fill_p95_ms, c.fill_p99_ms, c.fill_max_ms,
        c.saved_seconds, c.writer_seconds, c.net_benefit_seconds, c.entries, c.memory_bytes,
        c.verified, c.differences, c.quarantined, c.storing, c.resting_since, c.run_us, c.hit_us, c.store_us, c.reasons
-FROM cache_function_counters() AS c
+FROM query_cache_internal.cache_function_counters() AS c
 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.function;
 COMMENT ON VIEW cache_function_stats IS 'what became of the calls of each cached function since the server started';
 

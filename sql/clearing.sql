@@ -11,8 +11,10 @@ COMMENT ON FUNCTION invalidate_cache_pattern(text) IS
 CREATE FUNCTION clear_department_cache(enterprise_id bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    SELECT invalidate_cache(ARRAY[CASE WHEN enterprise_id IS NULL THEN 'departments'
-                                       ELSE pg_catalog.concat('enterprise:', enterprise_id, ':departments') END]);
+    SELECT @extschema@.invalidate_cache(
+        ARRAY[CASE WHEN enterprise_id IS NULL THEN 'departments'::pg_catalog.text
+                   ELSE pg_catalog.concat('enterprise:'::pg_catalog.text, enterprise_id, ':departments'::pg_catalog.text)
+              END]::pg_catalog.text[]);
 END;
 COMMENT ON FUNCTION clear_department_cache(bigint) IS
     'invalidates the summaries of all departments of one enterprise (null: of all); returns how many entries there are';

@@ -7,7 +7,6 @@ CREATE TABLE cache_configuration (
     changed_by name                     NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT cache_configuration_pkey PRIMARY KEY (name)
 );
-ALTER TABLE cache_configuration ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_configuration IS
     'what of the configuration differs from the defaults; set_cache_config() writes it, cache_config() shows the whole';
 COMMENT ON COLUMN cache_configuration.name IS 'what is configured, as cache_config() names it';
@@ -36,18 +35,27 @@ COMMENT ON COLUMN cache_configuration_log.name IS 'what was changed, as cache_co
 COMMENT ON COLUMN cache_configuration_log.old_value IS 'the value before; NULL: the default';
 COMMENT ON COLUMN cache_configuration_log.new_value IS 'the value after; NULL: the default';
 
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration', '');
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration_log', '');
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration_log_id_seq', '');
+-- The configuration is all that a dump takes along: history and statistics are the server's that wrote them. It has no row-level
+-- security, under which pg_dump refuses to work for all but superusers; rights.sql says who may read it.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cache_configuration'::pg_catalog.regclass, ''::pg_catalog.text);
+
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_configuration
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_configuration ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_configuration IS 'what another server''s cache has written stays there';
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_configuration_log
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_configuration_log ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_configuration_log IS 'what another server''s cache has written stays there';
 
 -- Whoever writes the table, a restore for example: all sessions learn of it at commit.
-CREATE FUNCTION cache_configuration_changed() RETURNS trigger
+CREATE FUNCTION query_cache_internal.cache_configuration_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'cache_configuration_changed';
-COMMENT ON FUNCTION cache_configuration_changed() IS 'trigger function that tells all sessions of a change of cache_configuration';
+COMMENT ON FUNCTION query_cache_internal.cache_configuration_changed() IS 'trigger function that tells all sessions of a change of cache_configuration';
 CREATE TRIGGER cache_configuration_changed AFTER INSERT OR UPDATE OR DELETE ON cache_configuration
-    FOR EACH ROW EXECUTE FUNCTION cache_configuration_changed();
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_configuration_changed();
 CREATE TRIGGER cache_configuration_emptied AFTER TRUNCATE ON cache_configuration
-    FOR EACH STATEMENT EXECUTE FUNCTION cache_configuration_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION query_cache_internal.cache_configuration_changed();
 COMMENT ON TRIGGER cache_configuration_changed ON cache_configuration IS 'all sessions learn of a change at commit';
 COMMENT ON TRIGGER cache_configuration_emptied ON cache_configuration IS 'all sessions learn of a change at commit';
 ALTER TABLE cache_configuration ENABLE ALWAYS TRIGGER cache_configuration_changed;

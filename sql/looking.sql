@@ -1,8 +1,8 @@
 -- Looking further: the entries that matter most, how it went over time, and all figures for a monitoring system.
 
-CREATE FUNCTION cache_ranking(by text) RETURNS text
+CREATE FUNCTION query_cache_internal.cache_ranking(by text) RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'cache_ranking_wrapper';
-COMMENT ON FUNCTION cache_ranking(text) IS 'the word itself if get_top_cache_entries() can rank by it, else an error';
+COMMENT ON FUNCTION query_cache_internal.cache_ranking(text) IS 'the word itself if get_top_cache_entries() can rank by it, else an error';
 
 -- SECURITY DEFINER for the column with the dependencies, which nobody else may read: a dead row is no entry. Memory is looked at first;
 -- that settles the writers, by which rows are known to be dead.
@@ -11,21 +11,30 @@ RETURNS TABLE (function regprocedure, cache_key text, hit_count bigint, size_byt
                saved_ms double precision, age interval, expires_in interval, in_memory boolean)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    WITH m AS MATERIALIZED (SELECT * FROM cache_memory_entries())
-    SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.hit_count * e.cost_ms,
-           pg_catalog.clock_timestamp() - e.created_at, e.expires_at - pg_catalog.clock_timestamp(), e.in_memory
-    FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms, m.created_at, m.expires_at, true
+    WITH m AS MATERIALIZED (
+        SELECT c.cache_key, c.function, c.hit_count, c.created_at, c.expires_at, c.size_bytes, c.cost_ms, c.dead
+        FROM @extschema@.cache_memory_entries() AS c
+    )
+    SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.saved_ms,
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) e.created_at,
+           e.expires_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp(), e.in_memory
+    FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms,
+                 m.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) m.cost_ms, m.created_at, m.expires_at, true
           FROM m
           WHERE NOT m.dead
           UNION ALL
-          SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms, t.created_at, t.expires_at, false
-          FROM query_cache AS t
-          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key = t.cache_key) AND NOT cache_row_is_dead(t.dependencies)
-         ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, created_at, expires_at, in_memory)
-    WHERE e.expires_at > pg_catalog.clock_timestamp()
-    ORDER BY CASE by WHEN 'bytes' THEN e.size_bytes WHEN 'saved' THEN e.hit_count * e.cost_ms ELSE e.hit_count END DESC,
-             e.hit_count * e.cost_ms DESC, e.cache_key
-    LIMIT CASE WHEN cache_ranking(by) IS NOT NULL THEN GREATEST(n, 0) END;
+          SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms,
+                 t.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) t.cost_ms, t.created_at, t.expires_at, false
+          FROM @extschema@.query_cache AS t
+          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key OPERATOR(pg_catalog.=) t.cache_key)
+            AND NOT query_cache_internal.cache_row_is_dead(t.dependencies)
+         ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, saved_ms, created_at, expires_at, in_memory)
+    WHERE e.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+    ORDER BY CASE WHEN by OPERATOR(pg_catalog.=) 'bytes'::pg_catalog.text THEN e.size_bytes::pg_catalog.float8
+                  WHEN by OPERATOR(pg_catalog.=) 'saved'::pg_catalog.text THEN e.saved_ms
+                  ELSE e.hit_count::pg_catalog.float8 END DESC,
+             e.saved_ms DESC, e.cache_key
+    LIMIT CASE WHEN query_cache_internal.cache_ranking(by) IS NOT NULL THEN GREATEST(n, 0) END;
 END;
 COMMENT ON FUNCTION get_top_cache_entries(integer, text) IS
     'the entries of this database, in memory or in query_cache, with the most hits, bytes, or computing time saved';
@@ -35,7 +44,7 @@ CREATE FUNCTION cache_metrics() RETURNS text
 COMMENT ON FUNCTION cache_metrics() IS 'all figures of this database in the text format of Prometheus, version 0.0.4';
 
 -- Logged: it is history of the database's own, a crash must not take it. Rows change in place, so there is room for that. No unique
--- key: a dump has to load whatever the worker has written by then.
+-- key: a dump of an earlier version has to load whatever the worker has written by then.
 CREATE TABLE cache_trends (
     resolution    text COLLATE "C"         NOT NULL,
     bucket        timestamp with time zone NOT NULL,
@@ -74,7 +83,12 @@ COMMENT ON COLUMN cache_trends.memory_bytes IS 'memory in use, of the whole serv
 COMMENT ON COLUMN cache_trends.fill_us IS 'microseconds that misses spent in the functions';
 COMMENT ON COLUMN cache_trends.saved_us IS 'microseconds that hits would have spent in the functions';
 COMMENT ON COLUMN cache_trends.writer_us IS 'microseconds that writers spent in tracking triggers';
-SELECT pg_catalog.pg_extension_config_dump('cache_trends', '');
+-- Where the table is published, rows without a key could be neither changed nor removed.
+ALTER TABLE cache_trends REPLICA IDENTITY FULL;
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_trends
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_trends ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_trends IS 'what another server''s cache has written stays there';
 
 -- SECURITY DEFINER for the table: who may call it may see all of it.
 CREATE FUNCTION cache_analytics(

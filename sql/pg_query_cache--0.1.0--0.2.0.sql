@@ -69,28 +69,29 @@ SELECT c.function::pg_catalog.regprocedure AS function,
        c.fill_seconds, c.fill_p50_ms, c.fill_p95_ms, c.fill_p99_ms, c.fill_max_ms,
        c.saved_seconds, c.writer_seconds, c.net_benefit_seconds, c.entries, c.memory_bytes,
        c.verified, c.differences, c.quarantined, c.storing, c.resting_since, c.run_us, c.hit_us, c.store_us, c.reasons
-FROM cache_function_counters() AS c
+FROM @extschema@.cache_function_counters() AS c
 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.function;
 COMMENT ON VIEW cache_function_stats IS 'what became of the calls of each cached function since the server started';
 
 CREATE OR REPLACE VIEW cached_functions AS
-SELECT p.oid::pg_catalog.regprocedure                                    AS function,
-       body.json ->> 'function'                                          AS base_function,
-       pg_catalog.pg_get_userbyid(p.proowner)                            AS owner,
-       COALESCE(body.json ->> 'class', 'default')                        AS class,
-       (body.json ->> 'ttl')::pg_catalog.interval                        AS ttl,
-       COALESCE(body.json ->> 'scope', 'role')                           AS scope,
-       COALESCE(body.json ->> 'consistency', 'strict')                   AS consistency,
-       COALESCE((body.json ->> 'priority')::pg_catalog.int4, 0)          AS priority,
-       body.json -> 'depends_on'                                         AS depends_on,
-       body.json -> 'tags'                                               AS tags,
-       body.json ->> 'refresh_ahead'                                     AS refresh_ahead,
-       (body.json ->> 'stale_while_revalidate')::pg_catalog.interval     AS stale_while_revalidate
+SELECT p.oid::pg_catalog.regprocedure                                                                       AS function,
+       body.json OPERATOR(pg_catalog.->>) 'function'::pg_catalog.text                                       AS base_function,
+       pg_catalog.pg_get_userbyid(p.proowner)                                                               AS owner,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'class'::pg_catalog.text, 'default'::pg_catalog.text)    AS class,
+       (body.json OPERATOR(pg_catalog.->>) 'ttl'::pg_catalog.text)::pg_catalog.interval                     AS ttl,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'scope'::pg_catalog.text, 'role'::pg_catalog.text)       AS scope,
+       COALESCE(body.json OPERATOR(pg_catalog.->>) 'consistency'::pg_catalog.text, 'strict'::pg_catalog.text) AS consistency,
+       COALESCE((body.json OPERATOR(pg_catalog.->>) 'priority'::pg_catalog.text)::pg_catalog.int4, 0)       AS priority,
+       body.json OPERATOR(pg_catalog.->) 'depends_on'::pg_catalog.text                                      AS depends_on,
+       body.json OPERATOR(pg_catalog.->) 'tags'::pg_catalog.text                                            AS tags,
+       body.json OPERATOR(pg_catalog.->>) 'refresh_ahead'::pg_catalog.text                                  AS refresh_ahead,
+       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 -- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as JSON.
-CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached' THEN p.prosrc::pg_catalog.jsonb END) AS body (json)
-WHERE l.lanname OPERATOR(pg_catalog.=) 'cached';
+CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name
+                                THEN p.prosrc::pg_catalog.jsonb END) AS body (json)
+WHERE l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name;
 COMMENT ON VIEW cached_functions IS 'the cached functions of this database and what their bodies say';
 
 CREATE OR REPLACE FUNCTION get_cache_cleanup_stats(days integer DEFAULT 7)
@@ -99,15 +100,18 @@ RETURNS TABLE (day date, cleanups bigint, expired_entries bigint, dead_entries b
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT d.day::pg_catalog.date, pg_catalog.count(l.id),
-           COALESCE(pg_catalog.sum(l.expired_entries), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.dead_entries), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.rows), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.duration_ms), 0),
+           COALESCE(pg_catalog.sum(l.expired_entries), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.dead_entries), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.rows), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.duration_ms), 0::pg_catalog.float8),
            pg_catalog.max(l.cleanup_time)
     FROM pg_catalog.generate_series(
-             pg_catalog.date_trunc('day', pg_catalog.now()) - pg_catalog.make_interval(days => LEAST(GREATEST(days, 1), 90) - 1),
-             pg_catalog.date_trunc('day', pg_catalog.now()), '1 day') AS d (day)
-    LEFT JOIN cache_cleanup_log AS l ON l.cleanup_time >= d.day AND l.cleanup_time < d.day + '1 day'::pg_catalog.interval
+             pg_catalog.date_trunc('day'::pg_catalog.text, pg_catalog.now()) OPERATOR(pg_catalog.-)
+                 pg_catalog.make_interval(days => LEAST(GREATEST(days, 1), 90) OPERATOR(pg_catalog.-) 1),
+             pg_catalog.date_trunc('day'::pg_catalog.text, pg_catalog.now()), '1 day'::pg_catalog.interval) AS d (day)
+    LEFT JOIN @extschema@.cache_cleanup_log AS l
+      ON l.cleanup_time OPERATOR(pg_catalog.>=) d.day
+     AND l.cleanup_time OPERATOR(pg_catalog.<) (d.day OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)
     GROUP BY d.day
     ORDER BY d.day DESC;
 END;
@@ -197,8 +201,10 @@ COMMENT ON FUNCTION invalidate_cache_pattern(text) IS
 CREATE FUNCTION clear_department_cache(enterprise_id bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    SELECT invalidate_cache(ARRAY[CASE WHEN enterprise_id IS NULL THEN 'departments'
-                                       ELSE pg_catalog.concat('enterprise:', enterprise_id, ':departments') END]);
+    SELECT @extschema@.invalidate_cache(
+        ARRAY[CASE WHEN enterprise_id IS NULL THEN 'departments'::pg_catalog.text
+                   ELSE pg_catalog.concat('enterprise:'::pg_catalog.text, enterprise_id, ':departments'::pg_catalog.text)
+              END]::pg_catalog.text[]);
 END;
 COMMENT ON FUNCTION clear_department_cache(bigint) IS
     'invalidates the summaries of all departments of one enterprise (null: of all); returns how many entries there are';
@@ -243,9 +249,9 @@ COMMENT ON COLUMN cache_configuration_log.name IS 'what was changed, as cache_co
 COMMENT ON COLUMN cache_configuration_log.old_value IS 'the value before; NULL: the default';
 COMMENT ON COLUMN cache_configuration_log.new_value IS 'the value after; NULL: the default';
 
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration', '');
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration_log', '');
-SELECT pg_catalog.pg_extension_config_dump('cache_configuration_log_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cache_configuration'::pg_catalog.regclass, ''::pg_catalog.text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cache_configuration_log'::pg_catalog.regclass, ''::pg_catalog.text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cache_configuration_log_id_seq'::pg_catalog.regclass, ''::pg_catalog.text);
 
 -- Whoever writes the table, a restore for example: all sessions learn of it at commit.
 CREATE FUNCTION cache_configuration_changed() RETURNS trigger
@@ -291,21 +297,30 @@ RETURNS TABLE (function regprocedure, cache_key text, hit_count bigint, size_byt
                saved_ms double precision, age interval, expires_in interval, in_memory boolean)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    WITH m AS MATERIALIZED (SELECT * FROM cache_memory_entries())
-    SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.hit_count * e.cost_ms,
-           pg_catalog.clock_timestamp() - e.created_at, e.expires_at - pg_catalog.clock_timestamp(), e.in_memory
-    FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms, m.created_at, m.expires_at, true
+    WITH m AS MATERIALIZED (
+        SELECT c.cache_key, c.function, c.hit_count, c.created_at, c.expires_at, c.size_bytes, c.cost_ms, c.dead
+        FROM @extschema@.cache_memory_entries() AS c
+    )
+    SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.saved_ms,
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) e.created_at,
+           e.expires_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp(), e.in_memory
+    FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms,
+                 m.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) m.cost_ms, m.created_at, m.expires_at, true
           FROM m
           WHERE NOT m.dead
           UNION ALL
-          SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms, t.created_at, t.expires_at, false
-          FROM query_cache AS t
-          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key = t.cache_key) AND NOT cache_row_is_dead(t.dependencies)
-         ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, created_at, expires_at, in_memory)
-    WHERE e.expires_at > pg_catalog.clock_timestamp()
-    ORDER BY CASE by WHEN 'bytes' THEN e.size_bytes WHEN 'saved' THEN e.hit_count * e.cost_ms ELSE e.hit_count END DESC,
-             e.hit_count * e.cost_ms DESC, e.cache_key
-    LIMIT CASE WHEN cache_ranking(by) IS NOT NULL THEN GREATEST(n, 0) END;
+          SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms,
+                 t.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) t.cost_ms, t.created_at, t.expires_at, false
+          FROM @extschema@.query_cache AS t
+          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key OPERATOR(pg_catalog.=) t.cache_key)
+            AND NOT @extschema@.cache_row_is_dead(t.dependencies)
+         ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, saved_ms, created_at, expires_at, in_memory)
+    WHERE e.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+    ORDER BY CASE WHEN by OPERATOR(pg_catalog.=) 'bytes'::pg_catalog.text THEN e.size_bytes::pg_catalog.float8
+                  WHEN by OPERATOR(pg_catalog.=) 'saved'::pg_catalog.text THEN e.saved_ms
+                  ELSE e.hit_count::pg_catalog.float8 END DESC,
+             e.saved_ms DESC, e.cache_key
+    LIMIT CASE WHEN @extschema@.cache_ranking(by) IS NOT NULL THEN GREATEST(n, 0) END;
 END;
 COMMENT ON FUNCTION get_top_cache_entries(integer, text) IS
     'the entries of this database, in memory or in query_cache, with the most hits, bytes, or computing time saved';
@@ -354,7 +369,7 @@ COMMENT ON COLUMN cache_trends.memory_bytes IS 'memory in use, of the whole serv
 COMMENT ON COLUMN cache_trends.fill_us IS 'microseconds that misses spent in the functions';
 COMMENT ON COLUMN cache_trends.saved_us IS 'microseconds that hits would have spent in the functions';
 COMMENT ON COLUMN cache_trends.writer_us IS 'microseconds that writers spent in tracking triggers';
-SELECT pg_catalog.pg_extension_config_dump('cache_trends', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cache_trends'::pg_catalog.regclass, ''::pg_catalog.text);
 
 -- SECURITY DEFINER for the table: who may call it may see all of it.
 CREATE FUNCTION cache_analytics(
@@ -403,7 +418,7 @@ CREATE UNLOGGED TABLE cache_values (
     CONSTRAINT cache_values_pkey PRIMARY KEY (namespace, key)
 ) WITH (fillfactor = 80);
 -- A value without tags is not in it, and one whose tags stay the same is changed without touching any index.
-CREATE INDEX cache_values_tags_idx ON cache_values USING gin (tags) WHERE tags OPERATOR(pg_catalog.<>) '{}'::text[];
+CREATE INDEX cache_values_tags_idx ON cache_values USING gin (tags) WHERE tags OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[];
 ALTER TABLE cache_values ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_values IS
     'values of the application under keys of its own, written by cache_set() and its like; a crash empties it';
@@ -443,7 +458,7 @@ BEGIN ATOMIC
     SELECT k.key, v.value
     FROM pg_catalog.unnest(keys) WITH ORDINALITY AS k (key, n)
     -- Once for each key, not once more for the condition.
-    CROSS JOIN LATERAL (SELECT cache_get(k.key) AS value OFFSET 0) AS v
+    CROSS JOIN LATERAL (SELECT @extschema@.cache_get(k.key) AS value OFFSET 0) AS v
     WHERE v.value IS NOT NULL
     ORDER BY k.n;
 END;
@@ -473,7 +488,7 @@ COMMENT ON FUNCTION cache_delete_many(text[]) IS 'removes the values under keys;
 CREATE FUNCTION cache_delete_pattern(pattern text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pgqc_cache_delete_pattern';
 COMMENT ON FUNCTION cache_delete_pattern(text) IS
-    'removes the values whose keys match a pattern (* ? [a-z] [^a-z] \); returns how many there were';
+    E'removes the values whose keys match a pattern (* ? [a-z] [^a-z] \\); returns how many there were';
 
 CREATE FUNCTION cache_keys(pattern text DEFAULT '*', most integer DEFAULT 1000) RETURNS SETOF text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'pgqc_cache_keys';
@@ -506,7 +521,7 @@ CREATE FUNCTION cache_value_sum(value jsonb, delta bigint) RETURNS jsonb
 COMMENT ON FUNCTION cache_value_sum(jsonb, bigint) IS 'an integer value and a number added, as in cache_increment()';
 
 -- Any writer is noticed, this extension's functions or not: what memory has of a key depends on the key's rows.
-SELECT cache_track_table('cache_values', '{key}');
+SELECT @extschema@.cache_track_table('@extschema@.cache_values'::pg_catalog.regclass, '{key}'::pg_catalog.name[]);
 
 -- warming.sql
 
@@ -547,10 +562,11 @@ CREATE TABLE cache_warm_jobs (
     calls        jsonb                    NOT NULL,
     settings     jsonb,
     CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
-    CONSTRAINT cache_warm_jobs_state_check CHECK (state IN ('queued', 'running', 'done', 'failed'))
+    CONSTRAINT cache_warm_jobs_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text,
+                                                   'done'::pg_catalog.text, 'failed'::pg_catalog.text]))
 );
-CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
-CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text]);
+CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'::pg_catalog.text));
 COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
 COMMENT ON TABLE cache_warm_jobs IS
     'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
@@ -591,7 +607,7 @@ SELECT p.pid,
        pg_catalog.pg_get_userbyid(p.role)               AS role,
        p.function::pg_catalog.regprocedure              AS function,
        p.command, p.phase, p.job, p.total, p.done, p.stored, p.failed, p.started_at
-FROM cache_progress_places() AS p;
+FROM @extschema@.cache_progress_places() AS p;
 COMMENT ON VIEW cache_progress IS
     'who is warming or refreshing the cache of this database right now, and how far it is; of other roles for members of pg_monitor';
 COMMENT ON COLUMN cache_progress.pid IS 'process';
@@ -671,39 +687,47 @@ CREATE FUNCTION cache_access_apply(command text, audiences text[], roles text) R
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $apply$
 DECLARE
-    extension CONSTANT pg_extension := (SELECT e FROM pg_extension AS e WHERE e.extname = 'pg_query_cache');
+    extension CONSTANT pg_catalog.pg_extension DEFAULT (SELECT e FROM pg_catalog.pg_extension AS e
+                                        WHERE e.extname OPERATOR(pg_catalog.=) 'pg_query_cache'::pg_catalog.name);
     statement text;
-    done      integer := 0;
+    done      integer DEFAULT 0;
 BEGIN
-    IF NOT pg_has_role(extension.extowner, 'USAGE') THEN
+    IF NOT pg_catalog.pg_has_role(extension.extowner, 'USAGE'::pg_catalog.text) THEN
         RAISE insufficient_privilege USING MESSAGE = 'must be owner of extension pg_query_cache';
     END IF;
     FOR statement IN
         WITH members AS (
-            SELECT p.proname AS name, 'EXECUTE ON FUNCTION ' || p.oid::regprocedure AS privilege
-            FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-            WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'
+            SELECT p.proname AS name, pg_catalog.concat('EXECUTE ON FUNCTION ', p.oid::pg_catalog.regprocedure) AS privilege
+            FROM pg_catalog.pg_depend AS d
+            JOIN pg_catalog.pg_proc AS p
+              ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid OPERATOR(pg_catalog.=) d.objid
+            WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+              AND d.refobjid OPERATOR(pg_catalog.=) extension.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
             UNION ALL
             SELECT c.relname,
                    -- Neither keys and values, nor the arguments and settings of somebody's calls.
-                   CASE c.relname
-                       WHEN 'query_cache' THEN 'SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms,'
+                   pg_catalog.concat(CASE
+                       WHEN c.relname OPERATOR(pg_catalog.=) 'query_cache'::pg_catalog.name THEN 'SELECT (cache_key, function, hit_count, created_at, expires_at, cost_ms,'
                                                ' size_bytes, priority, kind, by_age) ON '
-                       WHEN 'cache_warm_jobs' THEN 'SELECT (id, state, function, name, role, session_role, total, done, stored,'
+                       WHEN c.relname OPERATOR(pg_catalog.=) 'cache_warm_jobs'::pg_catalog.name THEN 'SELECT (id, state, function, name, role, session_role, total, done, stored,'
                                                    ' failed, error, queued_at, started_at, finished_at, pid, database) ON '
-                       ELSE 'SELECT ON ' END || c.oid::regclass
-            FROM pg_depend AS d JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-            WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'
-              AND c.relkind IN ('r', 'v')
+                       ELSE 'SELECT ON ' END, c.oid::pg_catalog.regclass)
+            FROM pg_catalog.pg_depend AS d
+            JOIN pg_catalog.pg_class AS c
+              ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) d.objid
+            WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+              AND d.refobjid OPERATOR(pg_catalog.=) extension.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
+              AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r'::pg_catalog."char", 'v'::pg_catalog."char"])
         )
-        SELECT concat_ws(' ', command, m.privilege, CASE command WHEN 'GRANT' THEN 'TO' ELSE 'FROM' END, roles)
+        SELECT pg_catalog.concat_ws(' '::pg_catalog.text, command, m.privilege,
+                                    CASE WHEN command OPERATOR(pg_catalog.=) 'GRANT'::pg_catalog.text THEN 'TO' ELSE 'FROM' END, roles)
         FROM members AS m
-        JOIN @extschema@.cache_access_list() AS l ON l.object_name = m.name
-        WHERE l.audience = ANY (audiences)
+        JOIN @extschema@.cache_access_list() AS l ON l.object_name OPERATOR(pg_catalog.=) m.name::pg_catalog.text
+        WHERE l.audience OPERATOR(pg_catalog.=) ANY (audiences)
         ORDER BY m.privilege
     LOOP
         EXECUTE statement;
-        done := done + 1;
+        done := done OPERATOR(pg_catalog.+) 1;
     END LOOP;
     RETURN done;
 END
@@ -715,20 +739,23 @@ CREATE FUNCTION grant_cache_access(app_role regrole DEFAULT NULL, admin_role reg
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $grant$
 DECLARE
-    namespace CONSTANT regnamespace := (SELECT e.extnamespace FROM pg_extension AS e WHERE e.extname = 'pg_query_cache');
-    grantee   regrole;
-    done      integer := 0;
+    namespace CONSTANT pg_catalog.regnamespace DEFAULT (SELECT e.extnamespace FROM pg_catalog.pg_extension AS e
+                                        WHERE e.extname OPERATOR(pg_catalog.=) 'pg_query_cache'::pg_catalog.name);
+    grantee   pg_catalog.regrole;
+    done      integer DEFAULT 0;
 BEGIN
     IF app_role IS NOT NULL THEN
-        done := done + @extschema@.cache_access_apply('GRANT', '{caller,application}', app_role::text);
+        done := done OPERATOR(pg_catalog.+) @extschema@.cache_access_apply(
+            'GRANT'::pg_catalog.text, '{caller,application}'::pg_catalog.text[], app_role::pg_catalog.text);
     END IF;
     IF admin_role IS NOT NULL THEN
-        done := done + @extschema@.cache_access_apply('GRANT', '{caller,explainer,application,monitor,maintenance}', admin_role::text);
+        done := done OPERATOR(pg_catalog.+) @extschema@.cache_access_apply(
+            'GRANT'::pg_catalog.text, '{caller,explainer,application,monitor,maintenance}'::pg_catalog.text[], admin_role::pg_catalog.text);
     END IF;
-    FOREACH grantee IN ARRAY array_remove(ARRAY[app_role, admin_role], NULL) LOOP
-        IF NOT has_schema_privilege(grantee, namespace, 'USAGE') THEN
-            EXECUTE format('GRANT USAGE ON SCHEMA %s TO %s', namespace, grantee);
-            done := done + 1;
+    FOREACH grantee IN ARRAY pg_catalog.array_remove(ARRAY[app_role, admin_role], NULL) LOOP
+        IF NOT pg_catalog.has_schema_privilege(grantee, namespace, 'USAGE'::pg_catalog.text) THEN
+            EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %s', namespace, grantee);
+            done := done OPERATOR(pg_catalog.+) 1;
         END IF;
     END LOOP;
     RETURN done;
@@ -740,51 +767,62 @@ COMMENT ON FUNCTION grant_cache_access(regrole, regrole) IS
 CREATE FUNCTION revoke_cache_access(role regrole) RETURNS integer
     LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
 AS $revoke$
-    SELECT @extschema@.cache_access_apply('REVOKE', '{caller,explainer,application,monitor,maintenance}', role::text)
+    SELECT @extschema@.cache_access_apply(
+        'REVOKE'::pg_catalog.text, '{caller,explainer,application,monitor,maintenance}'::pg_catalog.text[], role::pg_catalog.text)
 $revoke$;
 COMMENT ON FUNCTION revoke_cache_access(regrole) IS 'takes back what grant_cache_access() gave; returns the number of REVOKEs';
 
 DO $rights$
 DECLARE
     -- Supabase grants rights on new objects to its roles by default; what is not meant is taken back.
-    supabase CONSTANT text[] := ARRAY(SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r
-                                      WHERE r.rolname IN ('anon', 'authenticated', 'service_role'));
-    everybody CONSTANT text := pg_catalog.array_to_string(ARRAY['PUBLIC'] || supabase, ', ');
-    callers CONSTANT text := COALESCE(NULLIF(pg_catalog.array_to_string(pg_catalog.array_remove(supabase, 'anon'), ', '), ''), 'PUBLIC');
-    service CONSTANT text := CASE WHEN 'service_role' = ANY (supabase) THEN 'service_role' END;
-    readers CONSTANT text := pg_catalog.concat_ws(', ', 'pg_monitor', service);
+    supabase CONSTANT pg_catalog.text[] DEFAULT ARRAY(SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r
+                                      WHERE r.rolname OPERATOR(pg_catalog.=) ANY (
+                                          ARRAY['anon'::pg_catalog.name, 'authenticated'::pg_catalog.name, 'service_role'::pg_catalog.name]));
+    everybody CONSTANT pg_catalog.text DEFAULT pg_catalog.array_to_string(
+        pg_catalog.array_prepend('PUBLIC'::pg_catalog.text, supabase), ', '::pg_catalog.text);
+    others CONSTANT pg_catalog.text[] DEFAULT pg_catalog.array_remove(supabase, 'anon'::pg_catalog.text);
+    callers CONSTANT pg_catalog.text DEFAULT CASE WHEN pg_catalog.cardinality(others) OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'::pg_catalog.text
+                                                  ELSE pg_catalog.array_to_string(others, ', '::pg_catalog.text) END;
+    service CONSTANT pg_catalog.text DEFAULT CASE WHEN 'service_role'::pg_catalog.text OPERATOR(pg_catalog.=) ANY (supabase)
+                                                  THEN 'service_role'::pg_catalog.text END;
+    readers CONSTANT pg_catalog.text DEFAULT pg_catalog.concat_ws(', '::pg_catalog.text, 'pg_monitor'::pg_catalog.text, service);
     member  record;
 BEGIN
     FOR member IN
-        SELECT CASE WHEN p.oid IS NOT NULL THEN 'FUNCTION ' || p.oid::pg_catalog.regprocedure
-                    WHEN c.relkind = 'S' THEN 'SEQUENCE ' || c.oid::pg_catalog.regclass
-                    ELSE 'TABLE ' || c.oid::pg_catalog.regclass END AS object,
-               CASE WHEN c.relkind = 'r' THEN c.oid::pg_catalog.regclass END AS "table"
+        SELECT CASE WHEN p.oid IS NOT NULL THEN pg_catalog.concat('FUNCTION ', p.oid::pg_catalog.regprocedure)
+                    WHEN c.relkind OPERATOR(pg_catalog.=) 'S'::pg_catalog."char"
+                    THEN pg_catalog.concat('SEQUENCE ', c.oid::pg_catalog.regclass)
+                    ELSE pg_catalog.concat('TABLE ', c.oid::pg_catalog.regclass) END AS object,
+               CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'r'::pg_catalog."char" THEN c.oid::pg_catalog.regclass END AS "table"
         FROM pg_catalog.pg_extension AS e
         JOIN pg_catalog.pg_depend AS d
-          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid AND d.deptype = 'e'
-        LEFT JOIN pg_catalog.pg_proc AS p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+          ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+         AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
+        LEFT JOIN pg_catalog.pg_proc AS p
+          ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid OPERATOR(pg_catalog.=) d.objid
         LEFT JOIN pg_catalog.pg_class AS c
-          ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
-        WHERE e.extname = 'pg_query_cache' AND (p.oid IS NOT NULL OR c.oid IS NOT NULL)
+          ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) d.objid
+         AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r'::pg_catalog."char", 'v'::pg_catalog."char", 'S'::pg_catalog."char"])
+        WHERE e.extname OPERATOR(pg_catalog.=) 'pg_query_cache'::pg_catalog.name AND (p.oid IS NOT NULL OR c.oid IS NOT NULL)
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', member.object, everybody);
         IF member."table" IS NOT NULL THEN
             EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', member."table");
             EXECUTE pg_catalog.format($policy$
                 CREATE POLICY readers ON %s FOR SELECT
-                    USING (pg_catalog.has_function_privilege('cache_stats()'::pg_catalog.regprocedure, 'EXECUTE'))$policy$,
+                    USING (pg_catalog.has_function_privilege('@extschema@.cache_stats()'::pg_catalog.regprocedure, 'EXECUTE'::pg_catalog.text))$policy$,
                 member."table");
             EXECUTE pg_catalog.format('COMMENT ON POLICY readers ON %s IS %L', member."table",
                                       'rows are for those who may execute cache_stats()');
         END IF;
     END LOOP;
-    PERFORM cache_access_apply('GRANT', '{everybody}', 'PUBLIC'),
-            cache_access_apply('GRANT', '{caller}', callers),
-            cache_access_apply('GRANT', '{explainer}', CASE WHEN supabase = '{}' THEN 'PUBLIC' ELSE readers END),
-            cache_access_apply('GRANT', '{monitor}', readers);
+    PERFORM @extschema@.cache_access_apply('GRANT'::pg_catalog.text, '{everybody}'::pg_catalog.text[], 'PUBLIC'::pg_catalog.text),
+            @extschema@.cache_access_apply('GRANT'::pg_catalog.text, '{caller}'::pg_catalog.text[], callers),
+            @extschema@.cache_access_apply('GRANT'::pg_catalog.text, '{explainer}'::pg_catalog.text[],
+                CASE WHEN pg_catalog.cardinality(supabase) OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'::pg_catalog.text ELSE readers END),
+            @extschema@.cache_access_apply('GRANT'::pg_catalog.text, '{monitor}'::pg_catalog.text[], readers);
     IF service IS NOT NULL THEN
-        PERFORM cache_access_apply('GRANT', '{application,maintenance}', service);
+        PERFORM @extschema@.cache_access_apply('GRANT'::pg_catalog.text, '{application,maintenance}'::pg_catalog.text[], service);
     END IF;
 END
 $rights$;

@@ -76,10 +76,16 @@ COMMENT ON TABLE cache_quarantine IS
 COMMENT ON COLUMN cache_quarantine.function IS 'the cached function, with its schema';
 COMMENT ON COLUMN cache_quarantine.since IS 'since when, give or take a second';
 
--- The log is history of the database's own: pg_dump takes it along. What query_cache holds is worth nothing elsewhere.
-SELECT pg_catalog.pg_extension_config_dump('cache_cleanup_log', '');
-SELECT pg_catalog.pg_extension_config_dump('cache_cleanup_log_id_seq', '');
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_cleanup_log
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_cleanup_log ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_cleanup_log IS 'what another server''s cache has written stays there';
 
-CREATE FUNCTION cache_row_is_dead(dependencies bytea) RETURNS boolean
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_quarantine
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_quarantine ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_quarantine IS 'what another server''s cache has written stays there';
+
+CREATE FUNCTION query_cache_internal.cache_row_is_dead(dependencies bytea) RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'cache_row_is_dead_wrapper';
-COMMENT ON FUNCTION cache_row_is_dead(bytea) IS 'whether a row of query_cache with these dependencies has been invalidated';
+COMMENT ON FUNCTION query_cache_internal.cache_row_is_dead(bytea) IS 'whether a row of query_cache with these dependencies has been invalidated';

@@ -20,15 +20,18 @@ RETURNS TABLE (day date, cleanups bigint, expired_entries bigint, dead_entries b
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT d.day::pg_catalog.date, pg_catalog.count(l.id),
-           COALESCE(pg_catalog.sum(l.expired_entries), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.dead_entries), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.rows), 0)::pg_catalog.int8,
-           COALESCE(pg_catalog.sum(l.duration_ms), 0),
+           COALESCE(pg_catalog.sum(l.expired_entries), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.dead_entries), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.rows), 0::pg_catalog.numeric)::pg_catalog.int8,
+           COALESCE(pg_catalog.sum(l.duration_ms), 0::pg_catalog.float8),
            pg_catalog.max(l.cleanup_time)
     FROM pg_catalog.generate_series(
-             pg_catalog.date_trunc('day', pg_catalog.now()) - pg_catalog.make_interval(days => LEAST(GREATEST(days, 1), 90) - 1),
-             pg_catalog.date_trunc('day', pg_catalog.now()), '1 day') AS d (day)
-    LEFT JOIN cache_cleanup_log AS l ON l.cleanup_time >= d.day AND l.cleanup_time < d.day + '1 day'::pg_catalog.interval
+             pg_catalog.date_trunc('day'::pg_catalog.text, pg_catalog.now()) OPERATOR(pg_catalog.-)
+                 pg_catalog.make_interval(days => LEAST(GREATEST(days, 1), 90) OPERATOR(pg_catalog.-) 1),
+             pg_catalog.date_trunc('day'::pg_catalog.text, pg_catalog.now()), '1 day'::pg_catalog.interval) AS d (day)
+    LEFT JOIN @extschema@.cache_cleanup_log AS l
+      ON l.cleanup_time OPERATOR(pg_catalog.>=) d.day
+     AND l.cleanup_time OPERATOR(pg_catalog.<) (d.day OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)
     GROUP BY d.day
     ORDER BY d.day DESC;
 END;

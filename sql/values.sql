@@ -12,7 +12,7 @@ CREATE UNLOGGED TABLE cache_values (
     CONSTRAINT cache_values_pkey PRIMARY KEY (namespace, key)
 ) WITH (fillfactor = 80);
 -- A value without tags is not in it, and one whose tags stay the same is changed without touching any index.
-CREATE INDEX cache_values_tags_idx ON cache_values USING gin (tags) WHERE tags OPERATOR(pg_catalog.<>) '{}'::text[];
+CREATE INDEX cache_values_tags_idx ON cache_values USING gin (tags) WHERE tags OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[];
 ALTER TABLE cache_values ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE cache_values IS
     'values of the application under keys of its own, written by cache_set() and its like; a crash empties it';
@@ -52,7 +52,7 @@ BEGIN ATOMIC
     SELECT k.key, v.value
     FROM pg_catalog.unnest(keys) WITH ORDINALITY AS k (key, n)
     -- Once for each key, not once more for the condition.
-    CROSS JOIN LATERAL (SELECT cache_get(k.key) AS value OFFSET 0) AS v
+    CROSS JOIN LATERAL (SELECT @extschema@.cache_get(k.key) AS value OFFSET 0) AS v
     WHERE v.value IS NOT NULL
     ORDER BY k.n;
 END;
@@ -82,7 +82,7 @@ COMMENT ON FUNCTION cache_delete_many(text[]) IS 'removes the values under keys;
 CREATE FUNCTION cache_delete_pattern(pattern text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pgqc_cache_delete_pattern';
 COMMENT ON FUNCTION cache_delete_pattern(text) IS
-    'removes the values whose keys match a pattern (* ? [a-z] [^a-z] \); returns how many there were';
+    E'removes the values whose keys match a pattern (* ? [a-z] [^a-z] \\); returns how many there were';
 
 CREATE FUNCTION cache_keys(pattern text DEFAULT '*', most integer DEFAULT 1000) RETURNS SETOF text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'pgqc_cache_keys';
@@ -106,13 +106,13 @@ COMMENT ON FUNCTION cache_value_stats() IS
     'how many values there are, and how cache_get() found them since the server started, one row';
 
 -- What the statements of these functions call.
-CREATE FUNCTION cache_key_matches(key text, pattern text) RETURNS boolean
+CREATE FUNCTION query_cache_internal.cache_key_matches(key text, pattern text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgqc_cache_key_matches';
-COMMENT ON FUNCTION cache_key_matches(text, text) IS 'whether a key matches a pattern as in cache_delete_pattern()';
+COMMENT ON FUNCTION query_cache_internal.cache_key_matches(text, text) IS 'whether a key matches a pattern as in cache_delete_pattern()';
 
-CREATE FUNCTION cache_value_sum(value jsonb, delta bigint) RETURNS jsonb
+CREATE FUNCTION query_cache_internal.cache_value_sum(value jsonb, delta bigint) RETURNS jsonb
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgqc_cache_value_sum';
-COMMENT ON FUNCTION cache_value_sum(jsonb, bigint) IS 'an integer value and a number added, as in cache_increment()';
+COMMENT ON FUNCTION query_cache_internal.cache_value_sum(jsonb, bigint) IS 'an integer value and a number added, as in cache_increment()';
 
 -- Any writer is noticed, this extension's functions or not: what memory has of a key depends on the key's rows.
-SELECT cache_track_table('cache_values', '{key}');
+SELECT @extschema@.cache_track_table('@extschema@.cache_values'::pg_catalog.regclass, '{key}'::pg_catalog.name[]);

@@ -36,11 +36,15 @@ CREATE TABLE cache_warm_jobs (
     settings     jsonb,
     rests_on     bytea,
     CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
-    CONSTRAINT cache_warm_jobs_state_check CHECK (state IN ('queued', 'running', 'done', 'failed'))
+    CONSTRAINT cache_warm_jobs_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text,
+                                                   'done'::pg_catalog.text, 'failed'::pg_catalog.text]))
 );
-CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state IN ('queued', 'running');
-CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
-COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
+CREATE INDEX cache_warm_jobs_open_idx ON cache_warm_jobs (id) WHERE state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text]);
+ALTER TABLE cache_warm_jobs ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER cache_stays_here BEFORE INSERT OR UPDATE OR DELETE ON cache_warm_jobs
+    FOR EACH ROW EXECUTE FUNCTION query_cache_internal.cache_stays_here();
+ALTER TABLE cache_warm_jobs ENABLE REPLICA TRIGGER cache_stays_here;
+COMMENT ON TRIGGER cache_stays_here ON cache_warm_jobs IS 'what another server''s cache has written stays there';
 COMMENT ON TABLE cache_warm_jobs IS
     'warming in the background: jobs that wait, run or are over; kept for 7 days; each role sees its own';
 COMMENT ON COLUMN cache_warm_jobs.id IS 'number, as warm_cache_in_background() returned it';
@@ -68,12 +72,12 @@ CREATE FUNCTION warm_cache_in_background(function regprocedure, calls jsonb DEFA
 COMMENT ON FUNCTION warm_cache_in_background(regprocedure, jsonb) IS
     'queues calls of a cached function, to be made by a background process for the caller''s role and settings once the transaction has committed; returns the number of the job';
 
-CREATE FUNCTION cache_progress_places(
+CREATE FUNCTION query_cache_internal.cache_progress_places(
     OUT pid integer, OUT role oid, OUT function oid, OUT command text, OUT phase text, OUT job bigint,
     OUT total bigint, OUT done bigint, OUT stored bigint, OUT failed bigint, OUT started_at timestamp with time zone)
 RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT ROWS 10 AS 'MODULE_PATHNAME', 'cache_progress_places_wrapper';
-COMMENT ON FUNCTION cache_progress_places() IS 'who is warming in this database, as far as the caller may see it, as the view cache_progress shows it';
+COMMENT ON FUNCTION query_cache_internal.cache_progress_places() IS 'who is warming in this database, as far as the caller may see it, as the view cache_progress shows it';
 
 CREATE VIEW cache_progress AS
 SELECT p.pid,
@@ -81,7 +85,7 @@ SELECT p.pid,
        pg_catalog.pg_get_userbyid(p.role)               AS role,
        p.function::pg_catalog.regprocedure              AS function,
        p.command, p.phase, p.job, p.total, p.done, p.stored, p.failed, p.started_at
-FROM cache_progress_places() AS p;
+FROM query_cache_internal.cache_progress_places() AS p;
 COMMENT ON VIEW cache_progress IS
     'who is warming or refreshing the cache of this database right now, and how far it is; of other roles for members of pg_monitor';
 COMMENT ON COLUMN cache_progress.pid IS 'process';

@@ -39,6 +39,20 @@ pub mod catalog {
     /// `pg_language`.
     pub const LANGUAGE: Oid = Oid::from_u32(2612);
 
+    /// Column `lanacl` of `pg_language`.
+    pub const LANGUAGE_ACL: u32 = 9;
+
+    /// The beginning of a row of `pg_language`.
+    #[repr(C)]
+    pub struct Language {
+        /// Its oid.
+        pub oid: Oid,
+        /// Its name.
+        pub name: pgrx::pg_sys::NameData,
+        /// Its owner.
+        pub owner: Oid,
+    }
+
     /// The beginning of a row of `pg_depend`.
     #[repr(C)]
     pub struct Depend {
@@ -501,6 +515,34 @@ pub fn extension_schema() -> Option<String> {
         text(name)
     };
     Some(quote_identifier(&name))
+}
+
+/// The schema of what only the extension itself calls. In a database whose objects are of an earlier version that is the extension's
+/// own: a schema of the name that does not belong to the extension is somebody else's.
+pub fn internal_schema() -> Option<String> {
+    const NAME: &str = "query_cache_internal";
+    /// The schema that is known to belong to the extension.
+    static OWN: crate::backend::Backend<std::cell::Cell<pg_sys::Oid>> =
+        crate::backend::Backend::new(std::cell::Cell::new(pg_sys::InvalidOid));
+    // SAFETY: catalog lookups that allow for absence.
+    let is_ours = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"query_cache_internal".as_ptr(), true);
+        schema != pg_sys::InvalidOid
+            && (OWN.get() == schema
+                || Some(pg_sys::getExtensionOfObject(
+                    pg_sys::NamespaceRelationId,
+                    schema,
+                )) == extension()
+                    && {
+                        OWN.set(schema);
+                        true
+                    })
+    };
+    if is_ours {
+        Some(NAME.to_owned())
+    } else {
+        extension_schema()
+    }
 }
 
 /// Name of a role; its number if it is gone.

@@ -9,6 +9,7 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("the fences between Rust and the server need panic = \"unwind\"");
 
+mod access;
 mod api;
 mod attempt;
 mod backend;

@@ -160,9 +160,10 @@ impl Writer {
     /// Changes come one after the other: what the log gives as the old value has been it.
     fn lock() -> Self {
         let schema = compat::extension_schema().unwrap_or_default();
-        done(Spi::run(&format!(
-            "LOCK TABLE {schema}.cache_configuration IN SHARE ROW EXCLUSIVE MODE"
-        )));
+        if let Some(table) = compat::extension_relation(c"cache_configuration") {
+            // SAFETY: a table of ours; the lock is the transaction's, and who waits for it can be cancelled.
+            unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as _) };
+        }
         // SAFETY: variables of the backend: the role outside of this SECURITY DEFINER function, and the one that logged in.
         let (role, session_role) =
             unsafe { (server::GetOuterUserId(), server::GetSessionUserId()) };
@@ -179,7 +180,7 @@ impl Writer {
             client
                 .update(
                     format!(
-                        "SELECT value FROM {}.cache_configuration WHERE name = $1",
+                        "SELECT value FROM {}.cache_configuration WHERE name OPERATOR(pg_catalog.=) $1",
                         self.schema
                     )
                     .as_str(),
@@ -228,14 +229,14 @@ impl Writer {
         let written = match value {
             Some(value) => Spi::run_with_args(
                 &format!(
-                    "INSERT INTO {schema}.cache_configuration (name, value, changed_by) VALUES ($1, $2, $3::name)
+                    "INSERT INTO {schema}.cache_configuration (name, value, changed_by) VALUES ($1, $2, $3::pg_catalog.name)
                      ON CONFLICT (name) DO UPDATE
                      SET value = EXCLUDED.value, changed_at = EXCLUDED.changed_at, changed_by = EXCLUDED.changed_by"
                 ),
                 &[text.as_str().into(), value.into(), self.role.as_str().into()],
             ),
             None => Spi::run_with_args(
-                &format!("DELETE FROM {schema}.cache_configuration WHERE name = $1"),
+                &format!("DELETE FROM {schema}.cache_configuration WHERE name OPERATOR(pg_catalog.=) $1"),
                 &[text.as_str().into()],
             ),
         };
@@ -243,7 +244,7 @@ impl Writer {
         done(Spi::run_with_args(
             &format!(
                 "INSERT INTO {schema}.cache_configuration_log (changed_by, session_role, name, old_value, new_value)
-                 VALUES ($1::name, $2::name, $3, $4, $5)"
+                 VALUES ($1::pg_catalog.name, $2::pg_catalog.name, $3, $4, $5)"
             ),
             &[
                 self.role.as_str().into(),

@@ -1,5 +1,6 @@
 //! SQL functions, a file per family: decode, call, return.
 
+mod access;
 pub mod caching;
 pub mod configuration;
 mod emergency;

@@ -270,7 +270,7 @@ impl Question {
             told.tags = Some(tags(&attributions));
             told.blame(finding, &attributions, &moved, asker);
             if finding.kind() == "miss" {
-                self.foresee(area, &function, &mut told);
+                self.foresee(area, &function, &mut told, asker);
             }
             if finding == Finding::Not(Reason::NotWorthwhile)
                 && let Some((rest, _)) = area.functions().rest(compat::database(), function.oid)
@@ -348,13 +348,23 @@ impl Question {
     }
 
     /// Of a miss: what would become of the result.
-    fn foresee(&self, area: Area, function: &CachedFunction, told: &mut Explanation) {
+    fn foresee(
+        &self,
+        area: Area,
+        function: &CachedFunction,
+        told: &mut Explanation,
+        asker: pg_sys::Oid,
+    ) {
         let database = compat::database();
         if self.hash.is_some_and(|hash| area.flights().has(hash)) {
             told.detail
                 .push_str(" Another session computes it right now; the call would wait for it.");
         }
-        if told.finding == Some(Finding::Absent) {
+        // How much others use a function is for those who may read statistics.
+        // SAFETY: a catalog lookup.
+        let may_know =
+            unsafe { pg_sys::has_privs_of_role(asker, pg_sys::ROLE_PG_READ_ALL_STATS.into()) };
+        if may_know && told.finding == Some(Finding::Absent) {
             let others = stored_results(area, function.oid);
             if others > 0 {
                 told.detail.push_str(&format!(

@@ -229,18 +229,21 @@ pub fn classes() -> Option<Vec<String>> {
 }
 
 /// How long a line of the log is kept.
-const LOG_KEPT: &str = "400 days";
+const LOG_KEPT_DAYS: i32 = 400;
 
 /// Removes the oldest lines of the log. For the clean-up.
 pub fn trim_log() {
     let Some(table) = crate::table::qualified("cache_configuration_log") else {
         return;
     };
-    let rows = format!("FROM {table} WHERE changed_at < pg_catalog.now() - interval '{LOG_KEPT}'");
-    if !crate::table::is_any(&format!("SELECT {rows}"), &[]) {
+    let rows = format!(
+        "FROM {table} WHERE changed_at OPERATOR(pg_catalog.<) \
+         (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $1))"
+    );
+    if !crate::table::is_any(&format!("SELECT {rows}"), &[LOG_KEPT_DAYS.into()]) {
         return;
     }
-    let trimmed = Spi::run(&format!("DELETE {rows}"));
+    let trimmed = Spi::run_with_args(&format!("DELETE {rows}"), &[LOG_KEPT_DAYS.into()]);
     if let Err(problem) = trimmed {
         log!("pg_query_cache: could not trim table \"cache_configuration_log\": {problem}");
     }

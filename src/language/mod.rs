@@ -12,5 +12,6 @@ pub mod expression;
 pub mod function;
 mod handler;
 pub mod replay;
+mod shown;
 pub mod signature;
 mod validator;

@@ -36,7 +36,7 @@ impl Removed {
 }
 
 /// How long a line of the log is kept.
-const LOG_KEPT: &str = "90 days";
+const LOG_KEPT_DAYS: i32 = 90;
 
 /// Whether a row with these dependencies has been invalidated, or is none of ours.
 #[pg_extern(sql = false)]
@@ -51,12 +51,17 @@ fn cache_row_is_dead(dependencies: &[u8]) -> bool {
 /// Removes the rows that are expired, invalidated, of another database or of another life of the slots. Rows of dropped functions
 /// are invalidated by the drop. Returns how many; none if another session is writing and the caller does not want to `wait`.
 pub fn run(area: Area, now: i64, wait: bool) -> u64 {
-    let (true, Some(schema)) = (lock_for_writing(wait), compat::extension_schema()) else {
+    let (true, Some(schema), Some(internal)) = (
+        lock_for_writing(wait),
+        compat::extension_schema(),
+        compat::internal_schema(),
+    ) else {
         return 0;
     };
     let rows = format!(
-        "FROM {schema}.query_cache AS q WHERE q.expires_at <= $1 OR q.incarnation <> $2 OR q.database <> $3 \
-         OR {schema}.cache_row_is_dead(q.dependencies)"
+        "FROM {schema}.query_cache AS q WHERE q.expires_at OPERATOR(pg_catalog.<=) $1 \
+         OR q.incarnation OPERATOR(pg_catalog.<>) $2 OR q.database OPERATOR(pg_catalog.<>) $3 \
+         OR {internal}.cache_row_is_dead(q.dependencies)"
     );
     let database = compat::database();
     let incarnation = area.header().incarnation.load(Ordering::Relaxed) as i64;
@@ -151,8 +156,12 @@ pub fn log(removed: &Removed, by: &str, ms: f64) {
         ],
     );
     done("write to table \"cache_cleanup_log\"", written);
-    let trimmed = Spi::run(&format!(
-        "DELETE FROM {table} WHERE cleanup_time < pg_catalog.now() - interval '{LOG_KEPT}'"
-    ));
+    let trimmed = Spi::run_with_args(
+        &format!(
+            "DELETE FROM {table} WHERE cleanup_time OPERATOR(pg_catalog.<) \
+             (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $1))"
+        ),
+        &[LOG_KEPT_DAYS.into()],
+    );
     done("trim table \"cache_cleanup_log\"", trimmed);
 }

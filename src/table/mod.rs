@@ -6,6 +6,7 @@
 //! * `warm`: from the table to memory, at a start and after an eviction
 //! * `cleanup`: removing rows that can never be served again
 //! * `trends`: another table, of what was counted by minute, hour and day
+//! * `here`: keeps rows of other servers out of the tables where a publication brings them
 //!
 //! Locks: whoever writes the table holds the lock on the extension ([`lock_for_writing`]) until its transaction ends, so two writers
 //! never meet in different orders. Who reads waits for nobody.
@@ -16,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub mod cleanup;
+mod here;
 mod reader;
 pub mod row;
 pub mod trends;

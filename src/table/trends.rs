@@ -241,22 +241,24 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn add(&self, bucket: i64) {
+        // What is counted begins with the fifth parameter.
         let sums: Vec<_> = COLUMNS
             .iter()
-            .zip(self.numbers)
-            .map(|(column, number)| format!("{column} = {column} + {number}"))
+            .zip(5..)
+            .map(|(column, place)| format!("{column} = {column} OPERATOR(pg_catalog.+) ${place}"))
             .collect();
         let table = self.table;
         let updated = self.write(
             &format!(
                 "UPDATE {table} SET entries = GREATEST(entries, $3), memory_bytes = GREATEST(memory_bytes, $4), {} \
-                 WHERE ctid = (SELECT ctid FROM {table} WHERE resolution = $1 AND bucket = $2 LIMIT 1)",
+                 WHERE ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM {table} \
+                 WHERE resolution OPERATOR(pg_catalog.=) $1 AND bucket OPERATOR(pg_catalog.=) $2 LIMIT 1)",
                 sums.join(", ")
             ),
             bucket,
         );
         if updated == 0 {
-            let values: Vec<_> = self.numbers.iter().map(u64::to_string).collect();
+            let values: Vec<_> = (5..5 + COUNT).map(|place| format!("${place}")).collect();
             self.write(
                 &format!(
                     "INSERT INTO {table} (resolution, bucket, entries, memory_bytes, {}) VALUES ($1, $2, $3, $4, {})",
@@ -271,12 +273,13 @@ impl Row<'_> {
     /// Returns the number of rows.
     fn write(&self, command: &str, bucket: i64) -> usize {
         let written = Spi::connect_mut(|client| {
-            let arguments = [
+            let mut arguments = vec![
                 self.resolution.name.into(),
                 timestamp(bucket).into(),
                 self.entries.into(),
                 self.memory.into(),
             ];
+            arguments.extend(self.numbers.iter().map(|number| (*number as i64).into()));
             client
                 .update(command, None, &arguments)
                 .map(|rows| rows.len())
@@ -288,7 +291,7 @@ impl Row<'_> {
         let oldest = bucket.saturating_sub((self.resolution.kept - 1) * self.resolution.us);
         let removed = Spi::run_with_args(
             &format!(
-                "DELETE FROM {} WHERE resolution = $1 AND bucket < $2",
+                "DELETE FROM {} WHERE resolution OPERATOR(pg_catalog.=) $1 AND bucket OPERATOR(pg_catalog.<) $2",
                 self.table
             ),
             &[self.resolution.name.into(), timestamp(oldest).into()],
@@ -318,10 +321,11 @@ pub fn read(resolution: Resolution, first: i64) -> Vec<Bucket> {
         return Vec::new();
     };
     let rows = Spi::connect(|client| {
-        let sums = COLUMNS.map(|column| format!("sum({column})::bigint"));
+        let sums = COLUMNS.map(|column| format!("pg_catalog.sum({column})::pg_catalog.int8"));
         let rows = client.select(
             format!(
-                "SELECT bucket, max(entries), max(memory_bytes), {} FROM {table} WHERE resolution = $1 AND bucket >= $2 \
+                "SELECT bucket, pg_catalog.max(entries), pg_catalog.max(memory_bytes), {} FROM {table} \
+                 WHERE resolution OPERATOR(pg_catalog.=) $1 AND bucket OPERATOR(pg_catalog.>=) $2 \
                  GROUP BY bucket ORDER BY bucket",
                 sums.join(", ")
             )

@@ -37,7 +37,7 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
     let reader = unsafe { Reader::open() }?;
     let loaded = Spi::connect(|client| {
         let names = format!(
-            "SELECT cache_key FROM {table} WHERE expires_at > now() ORDER BY hit_count DESC, created_at DESC"
+            "SELECT cache_key FROM {table} WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.now() ORDER BY hit_count DESC, created_at DESC"
         );
         let mut cursor = client.try_open_cursor(names.as_str(), &[])?;
         let (mut loaded, mut left) = (0, 0);
@@ -72,7 +72,9 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
 /// Removes the rows of other databases and of other lives of the slots.
 fn remove_foreign(table: &str, incarnation: u64) {
     let database = crate::compat::database();
-    let rows = format!("FROM {table} WHERE incarnation <> $1 OR database <> $2");
+    let rows = format!(
+        "FROM {table} WHERE incarnation OPERATOR(pg_catalog.<>) $1 OR database OPERATOR(pg_catalog.<>) $2"
+    );
     let arguments = [(incarnation as i64).into(), database.into()];
     if !is_any(&format!("SELECT {rows}"), &arguments) {
         return;

@@ -164,9 +164,9 @@ impl Rows {
              kind, by_age, database, incarnation, key, value, dependencies, checksum) \
              SELECT n.cache_key, n.function, n.hit_count, n.created_at, n.expires_at, n.cost_ms, n.size_bytes, n.priority, n.kind, \
              n.by_age, $14, $15, n.key, n.value, n.dependencies, n.checksum \
-             FROM ROWS FROM (unnest($1::text[]), unnest($2::oid[]), unnest($3::bigint[]), unnest($4::timestamptz[]), \
-             unnest($5::timestamptz[]), unnest($6::float8[]), unnest($7::bigint[]), unnest($8::smallint[]), unnest($9::smallint[]), \
-             unnest($10::boolean[]), unnest($11::bytea[]), unnest($12::bytea[]), unnest($13::bytea[]), unnest($16::bigint[])) \
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
+             pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
+             pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($16)) \
              AS n (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, kind, by_age, key, value, \
              dependencies, checksum) \
              ON CONFLICT (cache_key) DO UPDATE SET function = EXCLUDED.function, hit_count = EXCLUDED.hit_count, \
@@ -266,8 +266,8 @@ impl Hits {
         Hits {
             command: format!(
                 "UPDATE {table} AS q SET hit_count = n.hit_count \
-                 FROM ROWS FROM (unnest($1::text[]), unnest($2::bigint[])) AS n (cache_key, hit_count) \
-                 WHERE q.cache_key = n.cache_key"
+                 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS n (cache_key, hit_count) \
+                 WHERE q.cache_key OPERATOR(pg_catalog.=) n.cache_key"
             ),
             entries: Vec::new(),
             names: Vec::new(),

@@ -1,5 +1,6 @@
 //! SQL on `cache_values`, as its owner and under the server's own search path: the caller need not have any right on the table, and
-//! no operator of the caller's is met. Plans are kept for the life of the session.
+//! no operator of the caller's is met. Every name has its schema and every value is a parameter with its type, so the texts would mean
+//! the same under any search path. Plans are kept for the life of the session.
 //!
 //! Failure: user and search path come back with the end of the (sub)transaction, as the server itself restores them.
 
@@ -91,13 +92,16 @@ impl Statement {
         }
     }
 
-    fn text(self, schema: &str) -> String {
-        const ALIVE: &str = "(v.expires_at IS NULL OR v.expires_at > $1)";
-        const EXPIRED: &str = "v.expires_at <= $1 OR v.namespace <> 0 AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.namespace)";
-        const TAGGED: &str = "v.namespace = $2 AND v.tags && $3 AND v.tags <> '{}'::text[]";
+    fn text(self, schema: &str, internal: &str) -> String {
+        const ALIVE: &str = "(v.expires_at IS NULL OR v.expires_at OPERATOR(pg_catalog.>) $1)";
+        const EXPIRED: &str = "v.expires_at OPERATOR(pg_catalog.<=) $1 OR v.namespace OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+                               AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) v.namespace)";
+        const TAGGED: &str = "v.namespace OPERATOR(pg_catalog.=) $2 AND v.tags OPERATOR(pg_catalog.&&) $3 \
+                              AND v.tags OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[]";
         // The bounds are what the index is asked for; the pattern decides.
         let matching = format!(
-            "v.namespace = $2 AND v.key >= $4 AND ($5 IS NULL OR v.key < $5) AND {schema}.cache_key_matches(v.key, $3)"
+            "v.namespace OPERATOR(pg_catalog.=) $2 AND v.key OPERATOR(pg_catalog.>=) $4 \
+             AND ($5 IS NULL OR v.key OPERATOR(pg_catalog.<) $5) AND {internal}.cache_key_matches(v.key, $3)"
         );
         let table = format!("{schema}.cache_values");
         let new = "(namespace, key, value, expires_at, tags, priority, stored_at)";
@@ -107,15 +111,15 @@ impl Statement {
         let remove = |which: &str, order: &str, counted: &str| {
             format!(
                 "WITH mine AS MATERIALIZED (SELECT v.namespace, v.key FROM {table} AS v WHERE {which} ORDER BY {order}), \
-                 gone AS (DELETE FROM {table} AS v USING mine AS m WHERE v.namespace = m.namespace AND v.key = m.key \
-                 RETURNING {ALIVE} AS alive) \
-                 SELECT count(*) FILTER (WHERE {counted}) FROM gone AS g"
+                 gone AS (DELETE FROM {table} AS v USING mine AS m \
+                 WHERE v.namespace OPERATOR(pg_catalog.=) m.namespace AND v.key OPERATOR(pg_catalog.=) m.key RETURNING {ALIVE} AS alive) \
+                 SELECT pg_catalog.count(*) FILTER (WHERE {counted}) FROM gone AS g"
             )
         };
         let by_key = "v.namespace, v.key FOR UPDATE";
         match self {
             Statement::Members => {
-                "SELECT e.key, e.value FROM jsonb_each($1) AS e ORDER BY e.key COLLATE \"C\"".into()
+                "SELECT e.key, e.value FROM pg_catalog.jsonb_each($1) AS e ORDER BY e.key COLLATE pg_catalog.\"C\"".into()
             }
             Statement::Set => format!(
                 "INSERT INTO {table} AS v {new} VALUES ($2, $3, $4, $5, $6, $7, $1) {replace}"
@@ -124,36 +128,43 @@ impl Statement {
                 "INSERT INTO {table} AS v {new} VALUES ($2, $3, $4, $5, $6, $7, $1) {replace} WHERE NOT {ALIVE}"
             ),
             Statement::SetMany => format!(
-                "INSERT INTO {table} AS v {new} SELECT $2, e.key, e.value, $4, $5, $6, $1 FROM jsonb_each($3) AS e \
-                 ORDER BY e.key COLLATE \"C\" {replace}"
+                "INSERT INTO {table} AS v {new} SELECT $2, e.key, e.value, $4, $5, $6, $1 FROM pg_catalog.jsonb_each($3) AS e \
+                 ORDER BY e.key COLLATE pg_catalog.\"C\" {replace}"
             ),
             Statement::Increment => {
                 // Who waited for the row looks at the clock again.
-                let gone = "v.expires_at <= clock_timestamp() + make_interval(secs => $6)";
+                let gone = "v.expires_at OPERATOR(pg_catalog.<=) \
+                            (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $6))";
+                let zero = "'0'::pg_catalog.jsonb";
+                let sum = format!("{internal}.cache_value_sum");
                 let kept = |column: &str| {
                     format!(
                         "{column} = CASE WHEN {gone} THEN EXCLUDED.{column} ELSE v.{column} END"
                     )
                 };
                 format!(
-                    "INSERT INTO {table} AS v {new} VALUES ($2, $3, {schema}.cache_value_sum('0', $4), $5, '{{}}', 0, $1) \
+                    "INSERT INTO {table} AS v {new} VALUES ($2, $3, {sum}({zero}, $4), $5, \
+                     '{{}}'::pg_catalog.text[], 0::pg_catalog.int2, $1) \
                      ON CONFLICT (namespace, key) DO UPDATE SET \
-                     value = {schema}.cache_value_sum(CASE WHEN {gone} THEN '0' ELSE v.value END, $4), {}, {}, {}, \
-                     stored_at = EXCLUDED.stored_at RETURNING v.value::bigint",
+                     value = {sum}(CASE WHEN {gone} THEN {zero} ELSE v.value END, $4), {}, {}, {}, \
+                     stored_at = EXCLUDED.stored_at RETURNING v.value::pg_catalog.int8",
                     kept("expires_at"),
                     kept("tags"),
                     kept("priority")
                 )
             }
             Statement::Touch => format!(
-                "UPDATE {table} AS v SET expires_at = $4 WHERE v.namespace = $2 AND v.key = $3 AND {ALIVE} RETURNING true"
+                "UPDATE {table} AS v SET expires_at = $4 WHERE v.namespace OPERATOR(pg_catalog.=) $2 AND v.key OPERATOR(pg_catalog.=) $3 \
+                 AND {ALIVE} RETURNING true"
             ),
             Statement::Delete => format!(
-                "DELETE FROM {table} AS v WHERE v.namespace = $2 AND v.key = $3 RETURNING {ALIVE}"
+                "DELETE FROM {table} AS v WHERE v.namespace OPERATOR(pg_catalog.=) $2 AND v.key OPERATOR(pg_catalog.=) $3 RETURNING {ALIVE}"
             ),
-            Statement::DeleteMany => {
-                remove("v.namespace = $2 AND v.key = ANY ($3)", by_key, "g.alive")
-            }
+            Statement::DeleteMany => remove(
+                "v.namespace OPERATOR(pg_catalog.=) $2 AND v.key OPERATOR(pg_catalog.=) ANY ($3)",
+                by_key,
+                "g.alive",
+            ),
             Statement::DeletePattern => remove(&matching, by_key, "g.alive"),
             Statement::DeleteTagged => remove(TAGGED, by_key, "g.alive"),
             Statement::DeleteAll => remove("true", by_key, "g.alive"),
@@ -163,9 +174,11 @@ impl Statement {
                 "SELECT v.key FROM {table} AS v WHERE {matching} AND {ALIVE} ORDER BY v.key LIMIT $6"
             ),
             Statement::Figures => format!(
-                "SELECT count(*) FILTER (WHERE {ALIVE}), \
-                 COALESCE(sum(pg_column_size(v.key) + pg_column_size(v.value)), 0)::bigint, \
-                 count(*) FILTER (WHERE NOT {ALIVE}) FROM {table} AS v WHERE $2 IS NULL OR v.namespace = $2"
+                "SELECT pg_catalog.count(*) FILTER (WHERE {ALIVE}), \
+                 COALESCE(pg_catalog.sum(pg_catalog.pg_column_size(v.key) OPERATOR(pg_catalog.+) pg_catalog.pg_column_size(v.value)), \
+                          0::pg_catalog.int8), \
+                 pg_catalog.count(*) FILTER (WHERE NOT {ALIVE}) FROM {table} AS v \
+                 WHERE $2 IS NULL OR v.namespace OPERATOR(pg_catalog.=) $2"
             ),
             Statement::HasExpired => format!("SELECT FROM {table} AS v WHERE {EXPIRED} LIMIT 1"),
             // What somebody is about to change is left to the next time.
@@ -174,7 +187,9 @@ impl Statement {
                 "v.namespace, v.key FOR UPDATE OF v SKIP LOCKED",
                 "true",
             ),
-            Statement::Excess => format!("SELECT count(*) - $2 FROM {table} AS v"),
+            Statement::Excess => format!(
+                "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.-) $2 FROM {table} AS v"
+            ),
             Statement::CleanExcess => remove(
                 "true",
                 "v.priority, v.stored_at LIMIT $2 FOR UPDATE SKIP LOCKED",
@@ -197,9 +212,9 @@ impl Statement {
     }
 }
 
-/// Plans that the session keeps, and the schema that they were made for.
+/// Plans that the session keeps, and the schemas that they were made for: of the table, of the functions.
 struct Plans {
-    place: Option<(Place, String)>,
+    place: Option<(Place, String, String)>,
     plans: [pg_sys::SPIPlanPtr; STATEMENTS],
 }
 
@@ -218,25 +233,26 @@ fn plan(place: Place, statement: Statement) -> pg_sys::SPIPlanPtr {
         } else {
             compat::text(schema)
         };
+        let Some(internal) = compat::internal_schema() else {
+            Error::NoValues.raise()
+        };
         PLANS.with_borrow_mut(|kept| {
-            if kept
-                .place
-                .as_ref()
-                .is_none_or(|(known, name)| *known != place || *name != schema)
-            {
+            if kept.place.as_ref().is_none_or(|(known, name, helpers)| {
+                *known != place || *name != schema || *helpers != internal
+            }) {
                 for plan in &mut kept.plans {
                     if !plan.is_null() {
                         pg_sys::SPI_freeplan(*plan);
                         *plan = std::ptr::null_mut();
                     }
                 }
-                kept.place = Some((place, schema.clone()));
+                kept.place = Some((place, schema.clone(), internal.clone()));
             }
             let known = kept.plans[statement as usize];
             if !known.is_null() {
                 return known;
             }
-            let text = statement.text(&compat::quote_identifier(&schema));
+            let text = statement.text(&compat::quote_identifier(&schema), &internal);
             let text = CString::new(text).unwrap_or_default();
             let mut types = statement.types().to_vec();
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());

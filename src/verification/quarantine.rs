@@ -88,7 +88,7 @@ pub fn end(area: Area, function: pg_sys::Oid) -> bool {
         let removed = Spi::connect_mut(|client| {
             client
                 .update(
-                    format!("DELETE FROM {schema}.cache_quarantine WHERE function = $1").as_str(),
+                    format!("DELETE FROM {schema}.cache_quarantine WHERE function OPERATOR(pg_catalog.=) $1").as_str(),
                     None,
                     &[compat::regprocedure_qualified(function).into()],
                 )

@@ -334,6 +334,11 @@ pub unsafe fn json_text(value: pgrx::AnyElement) -> String {
 
 /// A text of JSON as `jsonb`.
 pub fn jsonb(json: &str) -> Option<pgrx::AnyElement> {
+    jsonb_of_bytes(json.as_bytes())
+}
+
+/// A text of JSON in the encoding of the database as `jsonb`; `None` if it holds a zero byte.
+pub fn jsonb_of_bytes(json: &[u8]) -> Option<pgrx::AnyElement> {
     let source = CString::new(json).ok()?;
     // SAFETY: the input function takes a C string and returns a jsonb in our memory context.
     unsafe {

@@ -29,7 +29,7 @@ const MOST_QUEUED: i64 = 1000;
 const CHANGED: &str =
     "the function, what it caches, a role or its settings have changed since the job was queued";
 /// How long a job is remembered.
-const KEPT: &str = "7 days";
+const KEPT_DAYS: i32 = 7;
 
 /// A job that is to be run.
 pub struct Job {
@@ -180,7 +180,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
             let rows = client.update(
                 format!(
                     "UPDATE {table} SET state = 'running', pid = $2, started_at = pg_catalog.clock_timestamp() \
-                     WHERE id = $1 AND state = 'queued' AND session_role = $3 \
+                     WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND session_role OPERATOR(pg_catalog.=) $3 \
                      RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on"
                 )
                 .as_str(),
@@ -241,7 +241,8 @@ pub fn finish(id: i64, tally: Tally, error: Option<&str>, failed: bool) {
         done(Spi::run_with_args(
             &format!(
                 "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, settings = NULL, \
-                 finished_at = pg_catalog.clock_timestamp() WHERE id = $1 AND state = 'running'"
+                 finished_at = pg_catalog.clock_timestamp() \
+                 WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text"
             ),
             &[
                 id.into(),
@@ -260,17 +261,24 @@ pub fn bury(id: i64) {
     as_owner(|table| {
         done(Spi::run_with_args(
             &format!(
-                "UPDATE {table} SET state = 'failed', error = 'interrupted: the background process ended, see the server''s log', \
-                 settings = NULL, finished_at = pg_catalog.clock_timestamp() WHERE id = $1 AND state IN ('queued', 'running')"
+                "UPDATE {table} SET state = 'failed', error = $2, settings = NULL, finished_at = pg_catalog.clock_timestamp() \
+                 WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) \
+                 ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text])"
             ),
-            &[id.into()],
+            &[
+                id.into(),
+                "interrupted: the background process ended, see the server's log".into(),
+            ],
         ))
     });
 }
 
 /// Jobs that are said to be running, and that nobody runs as far as `is_run` knows. For the worker.
 pub fn abandoned(is_run: impl Fn(i64) -> bool) -> Vec<i64> {
-    let running = numbers("SELECT id, NULL::pg_catalog.oid FROM {table} WHERE state = 'running'");
+    let running = numbers(
+        "SELECT id, NULL::pg_catalog.oid FROM {table} WHERE state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text",
+        &[],
+    );
     running
         .into_iter()
         .map(|(id, _)| id)
@@ -288,8 +296,8 @@ pub fn next(busy: &[pg_sys::Oid]) -> Option<(i64, pg_sys::Oid)> {
                 .select(
                     format!(
                         "SELECT j.id, j.session_role FROM {table} AS j \
-                         WHERE j.state = 'queued' AND j.database = $1 AND j.session_role <> ALL ($2) \
-                         ORDER BY (SELECT pg_catalog.max(o.started_at) FROM {table} AS o WHERE o.session_role = j.session_role) \
+                         WHERE j.state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND j.database OPERATOR(pg_catalog.=) $1 AND j.session_role OPERATOR(pg_catalog.<>) ALL ($2) \
+                         ORDER BY (SELECT pg_catalog.max(o.started_at) FROM {table} AS o WHERE o.session_role OPERATOR(pg_catalog.=) j.session_role) \
                          NULLS FIRST, j.id LIMIT 1"
                     )
                     .as_str(),
@@ -318,23 +326,23 @@ pub fn clean_up() {
     let database = compat::database();
     as_owner(|table| {
         let rows = format!(
-            "FROM {table} WHERE finished_at < pg_catalog.now() - interval '{KEPT}' OR database <> $1"
+            "FROM {table} WHERE finished_at OPERATOR(pg_catalog.<) \
+             (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $2)) \
+             OR database OPERATOR(pg_catalog.<>) $1"
         );
-        if table::is_any(&format!("SELECT {rows}"), &[database.into()]) {
-            done(Spi::run_with_args(
-                &format!("DELETE {rows}"),
-                &[database.into()],
-            ));
+        let arguments = [database.into(), KEPT_DAYS.into()];
+        if table::is_any(&format!("SELECT {rows}"), &arguments) {
+            done(Spi::run_with_args(&format!("DELETE {rows}"), &arguments));
         }
     });
 }
 
-fn numbers(question: &str) -> Vec<(i64, pg_sys::Oid)> {
+fn numbers(question: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Vec<(i64, pg_sys::Oid)> {
     as_owner(|table| {
         let question = question.replace("{table}", table);
         done(Spi::connect(|client| {
             client
-                .select(question.as_str(), None, &[])?
+                .select(question.as_str(), None, arguments)?
                 .map(|row| {
                     Ok((
                         row.get(1)?.unwrap_or(0),

@@ -75,9 +75,9 @@ fn enabled() -> Finding {
         return finding;
     }
     let source = ask::<String>(
-        "SELECT pg_catalog.concat_ws('|', s.source, pg_catalog.quote_ident(pg_catalog.current_database()), \
-                                     pg_catalog.quote_ident(session_user)) \
-         FROM pg_catalog.pg_settings AS s WHERE s.name = 'pg_query_cache.enabled'",
+        "SELECT pg_catalog.concat_ws('|'::pg_catalog.text, s.source, pg_catalog.quote_ident(pg_catalog.current_database()::pg_catalog.text), \
+                                     pg_catalog.quote_ident(session_user::pg_catalog.text)) \
+         FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'pg_query_cache.enabled'::pg_catalog.text",
     );
     let source = source.unwrap_or_default();
     let mut parts = source.split('|');
@@ -191,7 +191,7 @@ fn damaged(area: Area) -> Finding {
 fn age() -> Finding {
     let age = ask::<i64>(
         "SELECT pg_catalog.age(d.datfrozenxid)::pg_catalog.int8 FROM pg_catalog.pg_database AS d \
-         WHERE d.datname = pg_catalog.current_database()",
+         WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
     )
     .unwrap_or_default();
     let status = match age {
@@ -259,7 +259,7 @@ fn open_transactions() -> Vec<(String, String, i64)> {
     Spi::connect(|client| {
         let rows = client.select(
             "SELECT p.gid, p.database::pg_catalog.text, \
-                    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared)::pg_catalog.int8 \
+                    pg_catalog.date_part('epoch'::pg_catalog.text, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.prepared)::pg_catalog.int8 \
              FROM pg_catalog.pg_prepared_xacts AS p ORDER BY p.prepared",
             None,
             &[],
@@ -277,6 +277,14 @@ fn open_transactions() -> Vec<(String, String, i64)> {
     .unwrap_or_default()
 }
 
+/// Reads only: neither a transaction id, which there is none of on a standby, nor a lock is needed.
 fn ask<T: FromDatum + IntoDatum>(question: &str) -> Option<T> {
-    Spi::get_one::<T>(question).ok().flatten()
+    Spi::connect(|client| {
+        client
+            .select(question, Some(1), &[])?
+            .first()
+            .get_one::<T>()
+    })
+    .ok()
+    .flatten()
 }

@@ -517,3 +517,28 @@ fn it_says_what_the_call_then_does() -> Result<()> {
     }
     Ok(())
 }
+
+/// How much others use a function is a statistic.
+#[test]
+fn how_much_others_store_is_for_monitors() -> Result<()> {
+    let cluster = with_accounts(quiet("explain-others"))?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "CREATE ROLE plain; CREATE ROLE watcher; GRANT pg_monitor TO watcher; GRANT SELECT ON accounts TO PUBLIC",
+    )?;
+    // Results are not stored in the transaction that has changed a right.
+    admin.batch_execute("SELECT balance_cached(1), balance_cached(2)")?;
+    for (role, told) in [("plain", false), ("watcher", true)] {
+        admin.batch_execute(&format!("SET ROLE {role}"))?;
+        let detail: String = admin
+            .query_one("SELECT detail FROM cache_explain('balance_cached(3)')", &[])?
+            .get(0);
+        admin.batch_execute("RESET ROLE")?;
+        ensure!(
+            detail.starts_with("Nothing is stored for these arguments")
+                && detail.contains("2 stored results") == told,
+            "{role}: {detail}"
+        );
+    }
+    Ok(())
+}

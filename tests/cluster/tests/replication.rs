@@ -457,3 +457,103 @@ fn keys_partitions_and_filters_are_applied() -> Result<()> {
     }
     Ok(())
 }
+
+/// A publication of all tables has the extension's logged ones too. Neither side may be stopped by that, and each keeps its own
+/// configuration and history.
+#[test]
+fn a_publication_of_all_tables_leaves_the_cache_alone() -> Result<()> {
+    let publisher = with_accounts(quiet("all-tables-publisher").setting("wal_level", "logical"))?;
+    let subscriber = with_accounts(quiet("all-tables-subscriber"))?;
+    let mut there = publisher.connect(DATABASE)?;
+    let mut here = subscriber.connect(DATABASE)?;
+    there.batch_execute(
+        "SELECT set_cache_config('max_entries', '11'), set_cache_config('class.theirs.ttl', '1 hour');
+         SELECT warm_cache_in_background('total_cached(interval)');
+         CREATE PUBLICATION everything FOR ALL TABLES",
+    )?;
+    here.batch_execute("SELECT set_cache_config('max_entries', '22'), set_cache_config('class.ours.ttl', '1 hour'); TRUNCATE accounts")?;
+    let ours = "
+        SELECT string_agg(line, E'\n' ORDER BY line)
+        FROM (SELECT 'configuration ' || c::text FROM cache_configuration AS c UNION ALL SELECT 'log ' || l::text FROM cache_configuration_log AS l
+              UNION ALL SELECT 'trend ' || t::text FROM cache_trends AS t UNION ALL SELECT 'clean-up ' || l::text FROM cache_cleanup_log AS l
+              UNION ALL SELECT 'job ' || j::text FROM cache_warm_jobs AS j UNION ALL SELECT 'quarantine ' || q::text FROM cache_quarantine AS q)
+              AS x (line)";
+    let before: Option<String> = here.query_one(ours, &[])?.get(0);
+    here.batch_execute(&format!(
+        "CREATE SUBSCRIPTION everything CONNECTION '{} dbname={DATABASE}' PUBLICATION everything",
+        publisher.conninfo()
+    ))?;
+    soon("the first copies", || {
+        Ok(number(&mut here, "SELECT count(*) FROM accounts")? == 100
+            && holds(
+                &mut here,
+                "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel",
+            )?)
+    })?;
+    // All that can happen to the tables there, rows that are here too among it.
+    for (number_of, statement) in [
+        "SELECT set_cache_config('max_entries', '33'), set_cache_config('class.ours.ttl', '2 hours'), set_cache_config('class.theirs.ttl', NULL)",
+        "SELECT set_cache_config('max_entries', NULL), set_cache_config('enabled', 'off')",
+        "INSERT INTO cache_trends SELECT 'minute', '2026-01-01', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1",
+        "UPDATE cache_trends SET hits = hits + 1",
+        "SELECT cleanup_expired_cache(); UPDATE cache_cleanup_log SET rows = 5",
+        "INSERT INTO cache_quarantine VALUES ('public.f()')",
+        "UPDATE cache_warm_jobs SET state = 'failed'; DELETE FROM cache_warm_jobs; DELETE FROM cache_trends; DELETE FROM cache_quarantine",
+        "DELETE FROM cache_cleanup_log; DELETE FROM cache_configuration_log; DELETE FROM cache_configuration",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        there.batch_execute(statement)?;
+        let id = 1000 + number_of as i64;
+        there.batch_execute(&format!("INSERT INTO accounts VALUES ({id}, 1, 1)"))?;
+        soon(statement, || {
+            Ok(number(&mut here, &format!("SELECT count(*) FROM accounts WHERE id = {id}"))? == 1)
+        })?;
+    }
+    let after: Option<String> = here.query_one(ours, &[])?.get(0);
+    ensure!(before == after, "{before:?}\n{after:?}");
+    // And it goes on here.
+    here.batch_execute("SELECT set_cache_config('max_entries', '44')")?;
+    ensure!(holds(
+        &mut here,
+        "SELECT value = '44' FROM cache_config() WHERE name = 'max_entries'"
+    )?);
+    Ok(())
+}
+
+/// The report is for looking: it takes no transaction id, so it works where there is none to be had.
+#[test]
+fn the_report_works_on_a_standby() -> Result<()> {
+    let primary = with_accounts(quiet("health-primary"))?;
+    let mut there = primary.connect(DATABASE)?;
+    let taken = holds(
+        &mut there,
+        "SELECT pg_current_xact_id_if_assigned() IS NOT NULL FROM analyze_cache_health() OFFSET 0 LIMIT 1",
+    )?;
+    ensure!(!taken, "it takes a transaction id");
+    there.batch_execute("BEGIN READ ONLY; SELECT * FROM analyze_cache_health(); COMMIT; SET pg_query_cache.enabled = off")?;
+    ensure!(number(&mut there, "SELECT count(*) FROM analyze_cache_health()")? > 0);
+    let standby = quiet("health-replica").standby_of(&primary).build()?;
+    let mut here = standby.connect(DATABASE)?;
+    follow(&mut there, &mut here)?;
+    for settings in ["", "SET pg_query_cache.enabled = off;"] {
+        here.batch_execute(settings)?;
+        ensure!(number(&mut here, "SELECT count(*) FROM analyze_cache_health()")? > 5);
+    }
+    for looking in [
+        "cache_stats()",
+        "cache_function_stats",
+        "cached_functions",
+        "cache_config()",
+        "cache_metrics()",
+        "cache_analytics()",
+        "get_cache_cleanup_stats()",
+        "cache_explain('total_cached()')",
+        "cache_progress",
+        "cache_warm_jobs",
+    ] {
+        here.batch_execute(&format!("SELECT * FROM {looking}"))?;
+    }
+    Ok(())
+}

@@ -141,7 +141,7 @@ fn what_was_cached_before_the_update_is_cached_after_it() -> Result<()> {
 }
 
 fn goes_on_through_the_update(version: &str, expected: usize) -> Result<()> {
-    let cluster = quiet(&format!("upgrade-use-{version}")).build()?;
+    let cluster = quiet(&format!("upgrade-use-{}", version.replace('.', "-"))).build()?;
     let mut client = cluster.connect(DATABASE)?;
     client.batch_execute(&format!(
         "CREATE EXTENSION pg_query_cache VERSION '{version}'"
@@ -154,7 +154,7 @@ fn goes_on_through_the_update(version: &str, expected: usize) -> Result<()> {
     )?;
     // The new library under the old objects: each works, or says what to do.
     let functions = client.query(
-        "SELECT format('%s(%s)', p.oid::regproc, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) AS t))
+        "SELECT format('%s(%s%s)', p.oid::regproc, CASE WHEN p.provariadic <> 0 THEN 'VARIADIC ' END, (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) AS t))
          FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_query_cache') AND d.deptype = 'e'
            AND p.prorettype NOT IN ('trigger'::regtype, 'language_handler'::regtype) AND p.proname !~ '^get_.*_cached$'",

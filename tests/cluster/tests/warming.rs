@@ -14,7 +14,7 @@ use pg_query_cache_harness::{Cluster, Mode, wait_until};
 const GROUND: &str = "
     CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE gate LOGIN NOINHERIT; GRANT ann, bob TO gate; CREATE ROLE nologin;
     GRANT EXECUTE ON FUNCTION warm_cache(regprocedure, jsonb), warm_cache_many(regprocedure, jsonb),
-        warm_cache_in_background(regprocedure, jsonb), cache_progress_places() TO PUBLIC;
+        warm_cache_in_background(regprocedure, jsonb) TO PUBLIC;
     GRANT SELECT ON cache_progress TO PUBLIC;
     GRANT SELECT (id, state, role, total, done, stored, failed, error) ON cache_warm_jobs TO PUBLIC;
     CREATE TABLE notes (id integer, owner text); INSERT INTO notes VALUES (1, 'ann'), (2, 'bob'), (3, 'bob');

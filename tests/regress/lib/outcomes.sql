@@ -11,7 +11,7 @@ CREATE TABLE outcomes_reported (function oid, outcome text, count bigint, PRIMAR
 CREATE FUNCTION outcomes_counted(OUT function oid, OUT outcome text, OUT count bigint) RETURNS SETOF record
 LANGUAGE sql VOLATILE AS $$
     SELECT c.function, o.outcome, o.count
-    FROM cache_function_counters() AS c,
+    FROM query_cache_internal.cache_function_counters() AS c,
          LATERAL (VALUES ('hit', c.hits), ('fill', c.fills), ('invalidated', c.invalidations), ('expired', c.expirations)
                   UNION ALL SELECT key, value::bigint FROM jsonb_each_text(c.reasons)) AS o (outcome, count)
 $$;

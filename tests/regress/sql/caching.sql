@@ -125,6 +125,11 @@ DO $$BEGIN EXECUTE format('CREATE FUNCTION %I() RETURNS int LANGUAGE sql STABLE 
 SELECT cache_function((repeat('n', 63) || '()')::regprocedure);
 SELECT cache_function((repeat('n', 63) || '()')::regprocedure, name => 'short');
 SELECT short();
+-- A body that no text can hold does not hide the others.
+SET check_function_bodies = off;
+CREATE FUNCTION unshowable() RETURNS int LANGUAGE cached STABLE AS '{"function": "none()", "tags": ["a\u0000b"]}';
+RESET check_function_bodies;
+SELECT function, base_function, tags FROM cached_functions WHERE function::text LIKE 'unshow%' ORDER BY 1;
 
 \set ECHO none
 SET client_min_messages = warning;

@@ -242,7 +242,7 @@ SELECT set_cache_config('max_entries', NULL);
 SELECT outcomes();
 
 -- Nobody has it for a trigger of their own.
-CREATE FUNCTION pg_temp.calls() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM cache_configuration_changed(); END';
+CREATE FUNCTION pg_temp.calls() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM query_cache_internal.cache_configuration_changed(); END';
 SELECT pg_temp.calls();
 
 \set ECHO none

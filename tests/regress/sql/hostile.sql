@@ -43,7 +43,7 @@ INSERT INTO material (type, value) SELECT 'regprocedure', p.oid
 FROM pg_proc AS p WHERE p.pronamespace = 'hostile'::regnamespace ORDER BY p.proname <> 'f', p.proname, p.oid;
 INSERT INTO material (type, value) SELECT 'regprocedure', x::regprocedure::oid
 FROM unnest('{now(),pg_backend_pid(),random(),row_number(),sum(integer),array_agg(anynonarray),int4in(cstring),pg_sleep(float8),
-              "generate_series(integer,integer)",cache_stats(),clear_cache(),cache_tracker(),cached_call_handler()}'::text[]) AS x;
+              "generate_series(integer,integer)",cache_stats(),clear_cache(),cache_tracker(),query_cache_internal.cached_call_handler()}'::text[]) AS x;
 INSERT INTO material (type, value) VALUES ('regprocedure', '0'), ('regprocedure', '1'), ('regprocedure', '4294967295');
 INSERT INTO material (type, value) SELECT 'oid', value FROM material WHERE type = 'regprocedure'::regtype ORDER BY n;
 INSERT INTO material (type, value) SELECT 'regclass', c.oid

@@ -259,7 +259,7 @@ CREATE TEMPORARY TABLE chance AS
 SELECT (SELECT string_agg((ARRAY['a', 'b', 'ü', '%', '_', '%'])[1 + floor(random() * 6)], '') FROM generate_series(1, n % 7)) AS pattern,
        (SELECT string_agg((ARRAY['a', 'b', 'ü'])[1 + floor(random() * 3)], '') FROM generate_series(0, n % 8)) AS key
 FROM generate_series(1, 20000) AS n;
-SELECT count(*) > 1000 AS many, count(*) FILTER (WHERE cache_key_matches(key, translate(pattern, '%_', '*?')) <> (key LIKE pattern)) AS differ
+SELECT count(*) > 1000 AS many, count(*) FILTER (WHERE query_cache_internal.cache_key_matches(key, translate(pattern, '%_', '*?')) <> (key LIKE pattern)) AS differ
 FROM chance WHERE pattern IS NOT NULL AND key LIKE pattern IS NOT NULL;
 DROP TABLE chance;
 DISCARD TEMP;

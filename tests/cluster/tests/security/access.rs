@@ -13,26 +13,25 @@ fn audiences(role: &str, supabase: bool) -> &'static [&'static str] {
     match (role, supabase) {
         ("keeper" | "service_role", _) => &[
             "everybody",
+            "developer",
             "caller",
             "explainer",
             "application",
             "monitor",
+            "dumper",
             "maintenance",
         ],
         ("app", false) => &["everybody", "caller", "explainer", "application"],
         ("app", true) => &["everybody", "caller", "application"],
-        ("watcher", false) => &["everybody", "caller", "explainer", "monitor"],
-        ("watcher", true) => &["everybody", "explainer", "monitor"],
-        ("authenticated", true) | ("nobody", false) if role == "authenticated" => {
-            &["everybody", "caller"]
-        }
+        ("watcher", false) => &["everybody", "caller", "explainer", "monitor", "dumper"],
+        ("watcher", true) => &["explainer", "monitor", "dumper"],
+        ("authenticated", true) => &["everybody", "caller"],
         ("nobody", false) => &["everybody", "caller", "explainer"],
-        ("nobody" | "anon", true) => &["everybody"],
         _ => &[],
     }
 }
 
-/// Functions, tables and views of the extension: how the catalog names them, the name, and whether a role may use them.
+/// Functions, tables, views, the language and the schema of the extension: how the catalog names them, the name, and whether a role may use them.
 const MEMBERS: &str = "
     SELECT p.oid::regprocedure::text, p.proname::text, has_function_privilege($1, p.oid, 'EXECUTE'), false
     FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_query_cache'
@@ -44,7 +43,12 @@ const MEMBERS: &str = "
                OR has_any_column_privilege($1, c.oid, 'INSERT, UPDATE, REFERENCES')
     FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_query_cache'
     JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind IN ('r', 'v')
-    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'";
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    UNION ALL
+    SELECT l.lanname, l.lanname, has_language_privilege($1, l.oid, 'USAGE'), false FROM pg_language AS l WHERE l.lanname = 'cached'
+    UNION ALL
+    SELECT n.nspname, n.nspname, has_schema_privilege($1, n.oid, 'USAGE'), has_schema_privilege($1, n.oid, 'CREATE')
+    FROM pg_namespace AS n WHERE n.nspname = 'query_cache_internal'";
 
 /// The audience of each object, by name.
 fn list(client: &mut Client) -> Result<Vec<(String, String)>> {
@@ -153,8 +157,12 @@ fn rights_are_given_by_the_owner() -> Result<()> {
             "42501",
         ),
         (
-            "SET ROLE keeper; SELECT cache_access_apply('GRANT', '{owner}', 'keeper')",
+            "SET ROLE keeper; SELECT query_cache_internal.cache_access_install('{}')",
             "42501",
+        ),
+        (
+            "SELECT query_cache_internal.cache_access_install('{}')",
+            "55000",
         ),
         ("SELECT grant_cache_access('missing')", "42704"),
         ("SELECT grant_cache_access('public')", "42704"),
@@ -168,7 +176,9 @@ fn rights_are_given_by_the_owner() -> Result<()> {
         ensure!(found == expected, "{sql}: {found}");
     }
     // Even with EXECUTE, it is the owner's rights that are given.
-    client.batch_execute("GRANT EXECUTE ON FUNCTION grant_cache_access, cache_access_apply, cache_access_list TO keeper")?;
+    client.batch_execute(
+        "GRANT EXECUTE ON FUNCTION grant_cache_access, cache_access_list TO keeper",
+    )?;
     ensure!(
         code(
             &mut client,

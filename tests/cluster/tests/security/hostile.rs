@@ -48,7 +48,7 @@ const EVIL: &str = "
 /// Every call that the role may make, with arguments that do something.
 const CALLS: &[&str] = &[
     "public.cache_stats()",
-    "public.cache_function_counters()",
+    "public.cache_function_stats",
     "public.cache_memory_entries()",
     "public.get_top_cache_entries(5)",
     "public.get_cache_cleanup_stats(3)",
@@ -161,8 +161,8 @@ fn what_is_stored_cannot_be_made_up() -> Result<()> {
             "ALTER TABLE query_cache DISABLE ROW LEVEL SECURITY",
             "CREATE POLICY mine ON query_cache USING (true)",
             "DELETE FROM cache_quarantine",
-            "SELECT cached_call_handler()",
-            "SELECT cache_row_is_dead('\\x00')",
+            "SELECT query_cache_internal.cached_call_handler()",
+            "SELECT query_cache_internal.cache_row_is_dead('\\x00')",
             "CREATE OR REPLACE FUNCTION cache_stats() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
             "DROP LANGUAGE cached",
         ] {

@@ -4,12 +4,16 @@
 //! * `rows`: row-level security of the tables, asked as each kind of role
 //! * `hostile`: a role that maintains the cache and wants more: names that hide others, keys that are made up, values of others
 //! * `lent`: a role whose functions a superuser runs, and tables in the place of the extension's
+//! * `planted`: functions and operators beside ours, before and after CREATE EXTENSION and ALTER EXTENSION UPDATE
+//! * `bound`: what is shipped in SQL means the same under every search path
 //! * `names`: names and texts as nobody should give them
 
 mod access;
+mod bound;
 mod hostile;
 mod lent;
 mod names;
+mod planted;
 mod rows;
 
 /// Supabase's roles, and rights on new objects as Supabase gives them.

@@ -48,27 +48,32 @@ fn rows_are_for_those_who_may_look() -> Result<()> {
             let count = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]);
             client.batch_execute("RESET ROLE")?;
             let count: Option<i64> = count.ok().map(|row| row.get(0));
-            // Each role may ask for its own jobs. What is set and got is for the owner.
+            // A role may ask for its own jobs, and has none. What is set and got is for the owner.
+            let queues = ["authenticated", "app", "service_role", "keeper"].contains(&role);
             let expected = match (table.as_str(), looks) {
                 ("cache_values", _) => None,
+                ("cache_warm_jobs", _) => queues.then_some(0),
                 (_, true) => Some(all),
-                ("cache_warm_jobs", false) => Some(0),
                 _ => None,
             };
             ensure!(
                 count == expected,
                 "{role} counts {count:?} rows of {table}, there are {all}"
             );
-            // Somebody gave the role a right on the table; the rows are not given with it.
+            // Somebody gave the role a right on the table; the rows are not given with it. The configuration is dumped, so there the
+            // rights alone decide.
+            if table == "cache_configuration" {
+                continue;
+            }
             client.batch_execute(&format!("GRANT ALL ON {table} TO {role}; SET ROLE {role}"))?;
             let count: i64 = client
                 .query_one(&format!("SELECT count(*) FROM {table}"), &[])?
                 .get(0);
             let changed = client.execute(&format!("DELETE FROM {table}"), &[])?;
             client.batch_execute(&format!("RESET ROLE; REVOKE ALL ON {table} FROM {role}"))?;
-            client.batch_execute("SELECT cache_access_apply('GRANT', '{monitor}', 'pg_monitor, service_role, keeper'), cache_access_apply('GRANT', '{everybody}', 'PUBLIC')")?;
+            let rows = looks && table != "cache_warm_jobs";
             ensure!(
-                count == if looks { all } else { 0 } && changed == 0,
+                count == if rows { all } else { 0 } && changed == 0,
                 "{role}, given {table}, counts {count} rows and deletes {changed}"
             );
         }
