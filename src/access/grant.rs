@@ -167,10 +167,14 @@ pub fn execute(is_grant: bool, member: &Member, columns: Option<&[&CStr]>, grant
             (*grant).privileges = list([privilege.cast()]);
         }
         let statement = node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
-        (*statement).commandType = pg_sys::CmdType::CMD_UTILITY;
-        (*statement).canSetTag = true;
-        (*statement).utilityStmt = grant.cast();
-        (*statement).stmt_location = -1;
+        statement.write(pg_sys::PlannedStmt {
+            type_: pg_sys::NodeTag::T_PlannedStmt,
+            commandType: pg_sys::CmdType::CMD_UTILITY,
+            canSetTag: true,
+            utilityStmt: grant.cast(),
+            stmt_location: -1,
+            ..Default::default()
+        });
         let text = if is_grant { c"GRANT" } else { c"REVOKE" };
         pg_sys::ProcessUtility(
             statement,
