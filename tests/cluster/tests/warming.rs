@@ -559,8 +559,8 @@ fn a_job_that_has_become_another() -> Result<()> {
             "have changed",
         ),
         (
-            format!("ALTER DATABASE {DATABASE} SET search_path = hers"),
-            format!("ALTER DATABASE {DATABASE} RESET search_path"),
+            format!("ALTER DATABASE {DATABASE} SET TimeZone = 'Asia/Tokyo'"),
+            format!("ALTER DATABASE {DATABASE} RESET TimeZone"),
             "have changed",
         ),
         (

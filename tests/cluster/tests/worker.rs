@@ -326,7 +326,8 @@ fn any_number_of_databases() -> Result<()> {
         most.set(most.get().max(workers.unwrap_or(0)));
         unserved.is_empty()
     })?;
-    assert!(most.get() <= 3, "{} processes", most.get());
+    // The launcher and two workers, and two that are about to be gone when others come in their places.
+    assert!(most.get() <= 5, "{} processes", most.get());
     client.batch_execute(
         "CREATE TABLE wide AS SELECT i FROM generate_series(1, 200000) AS i;
          SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
