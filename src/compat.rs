@@ -581,6 +581,20 @@ pub fn cached_functions() -> Vec<pg_sys::Oid> {
 /// Objects of the catalog `of` that depend on an object.
 pub fn dependents(class: pg_sys::Oid, object: pg_sys::Oid, of: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut found = Vec::new();
+    each_dependent(class, object, |dependent, object| {
+        if dependent == of && !found.contains(&object) {
+            found.push(object);
+        }
+    });
+    found
+}
+
+/// Catalog and oid of what depends on an object, once for each dependency.
+pub fn each_dependent(
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    mut visit: impl FnMut(pg_sys::Oid, pg_sys::Oid),
+) {
     // SAFETY: pg_depend and its index by what is depended on; the first columns are fixed.
     unsafe {
         let relation = pg_sys::table_open(catalog::DEPEND, pg_sys::AccessShareLock as _);
@@ -613,14 +627,11 @@ pub fn dependents(class: pg_sys::Oid, object: pg_sys::Oid, of: pg_sys::Oid) -> V
                 break;
             }
             let row = &*pg_sys::GETSTRUCT(tuple).cast::<catalog::Depend>();
-            if row.class == of && !found.contains(&row.object) {
-                found.push(row.object);
-            }
+            visit(row.class, row.object);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as _);
     }
-    found
 }
 
 /// All rows of a catalog.

@@ -40,7 +40,8 @@ use crate::backend::Backend;
 use crate::compat;
 use crate::error::Error;
 use crate::store::area::Area;
-use crate::validity::tags::{CLUSTER_SLOT, RESERVED, definitions_slot};
+use crate::validity::places::definitions_slot;
+use crate::validity::tags::{CLUSTER_SLOT, RESERVED};
 use crate::validity::view::{own_xid, sees_all_before};
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -267,7 +268,7 @@ pub fn before_commit(area: Area, preparing: bool) -> Owed {
                 Error::CreatedHere.raise();
             }
             if ours && !CREATING.replace(true) {
-                area.bounds().begin(definitions_slot(compat::database()));
+                area.bounds().begin(definitions_slot());
             }
         }
     }
@@ -278,12 +279,12 @@ pub fn before_commit(area: Area, preparing: bool) -> Owed {
 pub fn transaction_ended(area: Area) {
     OWED.set(Owed::NOTHING);
     if CREATING.take() {
-        area.bounds().end(definitions_slot(compat::database()));
+        area.bounds().end(definitions_slot());
     }
 }
 
 /// Ids below which every transaction has to be finished for a snapshot that is to use the cache: one word for the cluster, and one for
-/// each slot of definitions, which databases share by their oids. Sharing one bypasses too much, never too little.
+/// each slot of definitions, the last of which databases may share. Sharing one bypasses too much, never too little.
 ///
 /// A word holds the bound, and in its upper byte how many transactions are about to set one: nobody uses the cache meanwhile. It is
 /// raised before their commit and lowered after the bound is set, so who sees the extension sees one or the other. A cluster's word of
@@ -315,7 +316,7 @@ impl Bounds {
     /// `snapshot` is the active MVCC snapshot.
     #[inline(always)]
     pub unsafe fn are_passed(&self, snapshot: pg_sys::Snapshot) -> bool {
-        let own = definitions_slot(compat::database());
+        let own = definitions_slot();
         let word = |slot: u32| self.words[slot as usize].load(Ordering::Acquire);
         let (cluster, own) = (word(CLUSTER_SLOT), word(own));
         // SAFETY: the caller's snapshot.

@@ -116,6 +116,7 @@ extern "C-unwind" fn _PG_init() {
     transaction::watch();
     dependencies::executor::install();
     dependencies::session::install();
+    dependencies::touched::install();
     dependencies::utility::install();
     store::hooks::install();
     worker::register_launcher();

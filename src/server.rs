@@ -122,7 +122,6 @@ mod declared {
         pub fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
-        pub fn XidInMVCCSnapshot(xid: pg_sys::TransactionId, snapshot: pg_sys::Snapshot) -> bool;
         pub fn pg_get_timezone_name(tz: *mut pg_sys::pg_tz) -> *const c_char;
         pub fn standard_ProcessUtility(
             pstmt: *mut pg_sys::PlannedStmt,
@@ -180,6 +179,7 @@ mod declared {
             call: *mut pg_sys::Node,
             collation: pg_sys::Oid,
         ) -> *mut c_void;
+        pub static max_prepared_xacts: c_int;
         pub static bytea_output: c_int;
         pub static xmlbinary: c_int;
         pub static xmloption: c_int;

@@ -5,14 +5,14 @@
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{automatic, session, temporary, tracker, utility};
+use crate::dependencies::{automatic, session, temporary, touched, tracker, utility};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::server::{fenced, guarded};
 use crate::store::area::{Area, area};
 use crate::store::{progress, statistics};
 use crate::table::write_behind;
-use crate::validity::{own, view};
+use crate::validity::{own, places, view};
 use crate::values::remember;
 use crate::verification::quarantine;
 use crate::worker::hold;
@@ -81,6 +81,7 @@ fn before_end(event: pg_sys::XactEvent::Type) {
         automatic::transaction_commits(area);
     }
     utility::mark_owed(area, gate::before_commit(area, preparing));
+    own::ends(area);
     if preparing {
         own::keep_registered();
     } else {
@@ -97,7 +98,9 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             configuration::committed(area);
             own::forget();
             tracker::transaction_ended();
+            places::transaction_ended(area, true);
             temporary::transaction_ended();
+            touched::transaction_ended();
             write_behind::committed(area);
             quarantine::committed(area);
             hold::transaction_ended(area, true);
@@ -111,6 +114,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             automatic::forget();
             tracker::transaction_ended();
             temporary::transaction_ended();
+            touched::transaction_ended();
             write_behind::forget();
             quarantine::forget();
             remember::transaction_ended();
@@ -119,12 +123,14 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             // SAFETY: the id of the transaction that just ended is still known here.
             own::withdraw(area, unsafe { view::own_xid() });
+            places::transaction_ended(area, false);
             configuration::forget();
             frames::unwind(0);
             session::rolled_back();
             automatic::forget();
             tracker::transaction_ended();
             temporary::transaction_ended();
+            touched::transaction_ended();
             write_behind::forget();
             quarantine::forget();
             hold::transaction_ended(area, false);
@@ -150,6 +156,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
             let level = pg_sys::GetCurrentTransactionNestLevel();
             match event {
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+                    own::subtransaction_ended(level, true);
                     quarantine::subtransaction_ended(level, true);
                     remember::subtransaction_ended(level, true);
                     if let Some(area) = area() {
@@ -157,6 +164,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
                     }
                 }
                 pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+                    own::subtransaction_ended(level, false);
                     frames::unwind(level);
                     session::rolled_back();
                     temporary::subtransaction_ended();

@@ -12,8 +12,10 @@ use crate::language::body::{Body, argument_number};
 use crate::language::function::CachedFunction;
 use crate::language::signature::Signature;
 use crate::store::area::Area;
+use crate::validity::own;
+use crate::validity::places::definitions_slot;
 use crate::validity::slots::Listing;
-use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
+use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
 use crate::validity::writers::{Record, State};
 use pgrx::datum::datetime_support::ToIsoString;
 use pgrx::pg_sys;
@@ -186,9 +188,11 @@ pub unsafe fn declared_slots(
 }
 
 fn writers(area: Area, slot: u32) -> Vec<Writer> {
-    area.writers()
-        .of(slot)
-        .into_iter()
+    // Others do not know yet what this transaction owes.
+    let owed = own::owed(slot)
+        .and_then(|(xid, act)| (xid != 0).then(|| Record::of_this_transaction(slot, xid, act)));
+    owed.into_iter()
+        .chain(area.writers().of(slot))
         .map(|record| Writer {
             state: record.state(),
             listing: area.slots().listing(slot, record.xid),
@@ -305,7 +309,7 @@ impl Names {
             self.add_function(function.oid);
             let database = compat::database_name();
             self.add(
-                definitions_slot(self.database),
+                definitions_slot(),
                 Kind::Definitions,
                 pg_sys::InvalidOid,
                 format!("definitions of database {database}"),

@@ -1,10 +1,17 @@
 //! What each command of SQL can change of the results of functions.
 //!
-//! The list names the commands that cannot change a result; everything else changes definitions. A command that a later version of
-//! PostgreSQL adds is therefore taken for one that does.
+//! The lists name the commands that cannot change a result, those that concern this session or this database only, and those that concern
+//! one other database; everything else changes the definitions of this database, or those of the whole cluster. A command that a later
+//! version of PostgreSQL adds is therefore taken for one that does.
+//!
+//! Settings of roles and databases (`ALTER ROLE … SET`, `ALTER DATABASE … SET`) reach sessions that begin later, by the values that are
+//! part of their keys. Rights on databases, tablespaces and parameters are seen by functions only that are not stored
+//! (`session::Reads::OUTSIDE`).
 
 #![allow(unsafe_code)]
 
+use super::touched;
+use crate::compat;
 use crate::gate::Owed;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -18,10 +25,12 @@ pub enum Change {
     Temporary,
     /// Definitions in this database.
     Definitions,
-    /// Roles and memberships.
-    Roles,
-    /// The name, owner or rights of something that the cluster shares, or of anything else.
-    Names,
+    /// Name or owner of a database: definitions there.
+    Database(pg_sys::Oid),
+    /// Roles, memberships, and what else all databases share.
+    Cluster,
+    /// Definitions in this database, and what all databases share.
+    Everything,
     /// The contents of one materialized view.
     Contents(pg_sys::Oid),
 }
@@ -36,13 +45,14 @@ pub unsafe fn owed(statement: *mut pg_sys::Node) -> Owed {
     unsafe {
         match (*statement).type_ {
             T_RefreshMatViewStmt | T_AlterTableStmt | T_IndexStmt | T_DropStmt => Owed::DEFINITIONS,
+            T_DropOwnedStmt | T_ReassignOwnedStmt => Owed::BOTH,
             T_RenameStmt => owed_for((*statement.cast::<pg_sys::RenameStmt>()).renameType),
             T_AlterOwnerStmt => owed_for((*statement.cast::<pg_sys::AlterOwnerStmt>()).objectType),
             _ => match change(statement) {
                 Change::Nothing | Change::Temporary => Owed::NOTHING,
                 Change::Definitions | Change::Contents(_) => Owed::DEFINITIONS,
-                Change::Roles => Owed::CLUSTER,
-                Change::Names => Owed::BOTH,
+                Change::Cluster => Owed::CLUSTER,
+                Change::Database(_) | Change::Everything => Owed::BOTH,
             },
         }
     }
@@ -75,19 +85,6 @@ pub unsafe fn looks_only(statement: *mut pg_sys::Node) -> bool {
     // SAFETY: every node has a tag.
     let tag = unsafe { (*statement).type_ };
     matches!(tag, T_ExplainStmt | T_FetchStmt | T_VariableShowStmt)
-}
-
-/// Whether a command refuses to run in a transaction that has an id already. It ends transactions on its way, so what it changes can
-/// be marked when it has run: in the last of them, which is the one that removes the index.
-///
-/// # Safety
-/// `statement` is the parse tree of a command.
-pub unsafe fn comes_first(statement: *mut pg_sys::Node) -> bool {
-    // SAFETY: the tag tells the struct.
-    unsafe {
-        (*statement).type_ == pg_sys::NodeTag::T_DropStmt
-            && (*statement.cast::<pg_sys::DropStmt>()).concurrent
-    }
 }
 
 /// Whether a command is COMMIT PREPARED.
@@ -139,6 +136,9 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_CreateStatsStmt
             | T_AlterStatsStmt
             | T_AlterSystemStmt
+            | T_AlterRoleSetStmt
+            | T_AlterDatabaseStmt
+            | T_AlterDatabaseSetStmt
             | T_CreatedbStmt
             | T_DropdbStmt
             | T_ReplicaIdentityStmt
@@ -152,18 +152,41 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_ExplainStmt => executed_by_explain(&*statement.cast())
                 .map_or(Change::Nothing, |inner| change(inner)),
             T_DiscardStmt => Change::Temporary,
-            T_CreateRoleStmt | T_AlterRoleStmt | T_AlterRoleSetStmt | T_DropRoleStmt
-            | T_GrantRoleStmt => Change::Roles,
-            T_RenameStmt
-            | T_AlterOwnerStmt
-            | T_DropOwnedStmt
-            | T_ReassignOwnedStmt
-            | T_AlterDatabaseStmt
-            | T_AlterDatabaseSetStmt => Change::Names,
+            T_CreateRoleStmt | T_DropRoleStmt | T_GrantRoleStmt => Change::Cluster,
+            T_AlterRoleStmt => match changes_login_only(&*statement.cast()) {
+                true => Change::Nothing,
+                false => Change::Cluster,
+            },
+            T_RenameStmt => {
+                let rename = &*statement.cast::<pg_sys::RenameStmt>();
+                match rename.renameType {
+                    pg_sys::ObjectType::OBJECT_DATABASE => database(rename.subname),
+                    kind => change_of_kind(kind),
+                }
+            }
+            T_AlterOwnerStmt => {
+                let alter = &*statement.cast::<pg_sys::AlterOwnerStmt>();
+                match alter.objectType {
+                    // Its owner is the one member of pg_database_owner there.
+                    pg_sys::ObjectType::OBJECT_DATABASE => {
+                        database((*alter.object.cast::<pg_sys::String>()).sval)
+                    }
+                    kind => change_of_kind(kind),
+                }
+            }
+            // From version 16 on it revokes memberships too.
+            T_DropOwnedStmt if pg_sys::PG_VERSION_NUM < 160_000 => Change::Definitions,
+            T_DropOwnedStmt => Change::Everything,
+            T_ReassignOwnedStmt => {
+                match own_no_database((*statement.cast::<pg_sys::ReassignOwnedStmt>()).roles) {
+                    true => Change::Definitions,
+                    false => Change::Everything,
+                }
+            }
             T_GrantStmt => match (*statement.cast::<pg_sys::GrantStmt>()).objtype {
                 pg_sys::ObjectType::OBJECT_DATABASE
                 | pg_sys::ObjectType::OBJECT_TABLESPACE
-                | pg_sys::ObjectType::OBJECT_PARAMETER_ACL => Change::Names,
+                | pg_sys::ObjectType::OBJECT_PARAMETER_ACL => Change::Nothing,
                 _ => Change::Definitions,
             },
             T_RefreshMatViewStmt => {
@@ -200,17 +223,192 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
                     Change::Definitions
                 }
             }
-            T_DropStmt => {
-                let drop = &*statement.cast::<pg_sys::DropStmt>();
-                if drop.removeType == pg_sys::ObjectType::OBJECT_TABLE && drops_temporary_only(drop)
-                {
-                    Change::Temporary
-                } else {
-                    Change::Definitions
-                }
-            }
             _ => Change::Definitions,
         }
+    }
+}
+
+/// Whether a command that says that what it makes is temporary can touch nothing that others have.
+///
+/// # Safety
+/// `statement` is the parse tree of a command whose change is [`Change::Temporary`].
+pub unsafe fn makes_temporary_only(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    matches!(
+        unsafe { (*statement).type_ },
+        T_CreateStmt | T_CreateTableAsStmt | T_CreateSeqStmt | T_IndexStmt
+    )
+}
+
+/// Whether the objects that a command touched can show that it concerned this session only. Commands are named that the server tells all
+/// about: CREATE OPERATOR, for one, changes the operator that it names as its commutator, and says nothing of it.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn tells_what_it_touches(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    matches!(
+        unsafe { (*statement).type_ },
+        T_CreateStmt
+            | T_CreateTableAsStmt
+            | T_CreateSeqStmt
+            | T_ViewStmt
+            | T_AlterTableStmt
+            | T_IndexStmt
+            | T_CreateTrigStmt
+            | T_RuleStmt
+            | T_CreatePolicyStmt
+            | T_AlterPolicyStmt
+            | T_CreateFunctionStmt
+            | T_AlterFunctionStmt
+            | T_CompositeTypeStmt
+            | T_CreateEnumStmt
+            | T_AlterEnumStmt
+            | T_CreateDomainStmt
+            | T_AlterDomainStmt
+            | T_RenameStmt
+            | T_AlterOwnerStmt
+            | T_AlterObjectSchemaStmt
+            | T_DropStmt
+            | T_DiscardStmt
+    )
+}
+
+/// Whether a command that the server tells nothing about has run on temporary objects only: GRANT, REVOKE and ALTER SEQUENCE.
+///
+/// # Safety
+/// `statement` is the parse tree of a command that has run.
+pub unsafe fn names_temporary_only(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::ObjectType::*;
+    // SAFETY: the tag tells the struct, and the kind what the list holds; names are looked up that the command has just found.
+    unsafe {
+        let is_temporary_relation = |name: *mut pg_sys::RangeVar| {
+            range_var(name)
+                .is_some_and(|oid| touched::is_temporary((pg_sys::RelationRelationId, oid)))
+        };
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_AlterSeqStmt => {
+                let alter = &*statement.cast::<pg_sys::AlterSeqStmt>();
+                return is_temporary_relation(alter.sequence);
+            }
+            pg_sys::NodeTag::T_GrantStmt => (),
+            _ => return false,
+        }
+        let grant = &*statement.cast::<pg_sys::GrantStmt>();
+        if grant.targtype != pg_sys::GrantTargetType::ACL_TARGET_OBJECT || grant.objects.is_null() {
+            return false;
+        }
+        cells(grant.objects).iter().all(|cell| match grant.objtype {
+            OBJECT_TABLE | OBJECT_SEQUENCE => is_temporary_relation(cell.ptr_value.cast()),
+            OBJECT_FUNCTION | OBJECT_PROCEDURE | OBJECT_ROUTINE => {
+                let function =
+                    pg_sys::LookupFuncWithArgs(grant.objtype, cell.ptr_value.cast(), true);
+                touched::is_temporary((pg_sys::ProcedureRelationId, function))
+            }
+            OBJECT_TYPE | OBJECT_DOMAIN => {
+                let name = pg_sys::makeTypeNameFromNameList(cell.ptr_value.cast());
+                let type_id = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), name, true);
+                touched::is_temporary((pg_sys::TypeRelationId, type_id))
+            }
+            _ => false,
+        })
+    }
+}
+
+unsafe fn cells<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
+    // SAFETY: a list of the parse tree, or NIL.
+    unsafe {
+        match list.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts((*list).elements, (*list).length as usize),
+        }
+    }
+}
+
+/// What changes with the name or owner of a database.
+unsafe fn database(name: *const std::ffi::c_char) -> Change {
+    // SAFETY: a C string of the parse tree; a catalog lookup that allows for its absence.
+    match unsafe { pg_sys::get_database_oid(name, true) } {
+        pg_sys::InvalidOid => Change::Nothing,
+        database => Change::Database(database),
+    }
+}
+
+/// Whether none of these roles owns a database.
+unsafe fn own_no_database(roles: *mut pg_sys::List) -> bool {
+    // SAFETY: a list of role specifications, which may name none; all of pg_database.
+    unsafe {
+        let roles: Vec<pg_sys::Oid> = cells(roles)
+            .iter()
+            .map(|cell| pg_sys::get_rolespec_oid(cell.ptr_value.cast(), true))
+            .collect();
+        let mut none = true;
+        compat::all_catalog_rows(pg_sys::DatabaseRelationId, |tuple| {
+            let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            none &= !roles.contains(&row.datdba);
+        });
+        none
+    }
+}
+
+/// What changes with the name or owner of an object of a kind. Kinds are named that a database has for itself.
+fn change_of_kind(kind: pg_sys::ObjectType::Type) -> Change {
+    use pg_sys::ObjectType::*;
+    match kind {
+        OBJECT_ACCESS_METHOD
+        | OBJECT_AGGREGATE
+        | OBJECT_ATTRIBUTE
+        | OBJECT_COLLATION
+        | OBJECT_COLUMN
+        | OBJECT_CONVERSION
+        | OBJECT_DOMAIN
+        | OBJECT_DOMCONSTRAINT
+        | OBJECT_EVENT_TRIGGER
+        | OBJECT_EXTENSION
+        | OBJECT_FDW
+        | OBJECT_FOREIGN_SERVER
+        | OBJECT_FOREIGN_TABLE
+        | OBJECT_FUNCTION
+        | OBJECT_INDEX
+        | OBJECT_LANGUAGE
+        | OBJECT_LARGEOBJECT
+        | OBJECT_MATVIEW
+        | OBJECT_OPCLASS
+        | OBJECT_OPERATOR
+        | OBJECT_OPFAMILY
+        | OBJECT_POLICY
+        | OBJECT_PROCEDURE
+        | OBJECT_PUBLICATION
+        | OBJECT_ROUTINE
+        | OBJECT_RULE
+        | OBJECT_SCHEMA
+        | OBJECT_SEQUENCE
+        | OBJECT_STATISTIC_EXT
+        | OBJECT_SUBSCRIPTION
+        | OBJECT_TABCONSTRAINT
+        | OBJECT_TABLE
+        | OBJECT_TRIGGER
+        | OBJECT_TSCONFIGURATION
+        | OBJECT_TSDICTIONARY
+        | OBJECT_TSPARSER
+        | OBJECT_TSTEMPLATE
+        | OBJECT_TYPE
+        | OBJECT_USER_MAPPING
+        | OBJECT_VIEW => Change::Definitions,
+        _ => Change::Everything,
+    }
+}
+
+/// Whether ALTER ROLE changes nothing but how the role logs in. Everybody may change their own password.
+unsafe fn changes_login_only(alter: &pg_sys::AlterRoleStmt) -> bool {
+    // SAFETY: options are a list of DefElem.
+    unsafe {
+        cells(alter.options).iter().all(|cell| {
+            let name = CStr::from_ptr((*cell.ptr_value.cast::<pg_sys::DefElem>()).defname);
+            [c"password", c"connectionlimit", c"validUntil"].contains(&name)
+        })
     }
 }
 
@@ -218,14 +416,7 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
 unsafe fn executed_by_explain(explain: &pg_sys::ExplainStmt) -> Option<*mut pg_sys::Node> {
     // SAFETY: options are a list of DefElem; the query has been analysed when the command is run.
     unsafe {
-        let options = match explain.options.is_null() {
-            true => &[],
-            false => std::slice::from_raw_parts(
-                (*explain.options).elements,
-                (*explain.options).length as usize,
-            ),
-        };
-        let analyze = options.iter().any(|cell| {
+        let analyze = cells(explain.options).iter().any(|cell| {
             let option = cell.ptr_value.cast::<pg_sys::DefElem>();
             CStr::from_ptr((*option).defname) == c"analyze" && pg_sys::defGetBoolean(option)
         });
@@ -289,16 +480,4 @@ pub unsafe fn range_var(relation: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> 
 fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a syscache lookup of an existing relation.
     unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP }
-}
-
-unsafe fn drops_temporary_only(drop: &pg_sys::DropStmt) -> bool {
-    // SAFETY: a list of names, each a list of strings.
-    unsafe {
-        let cells =
-            std::slice::from_raw_parts((*drop.objects).elements, (*drop.objects).length as usize);
-        cells.iter().all(|cell| {
-            let name = pg_sys::makeRangeVarFromNameList(cell.ptr_value.cast());
-            range_var(name).is_some_and(is_temporary)
-        })
-    }
 }

@@ -20,7 +20,8 @@ use crate::compat;
 use crate::language::function;
 use crate::server;
 use crate::store::area::{Area, area};
-use crate::validity::tags::{CLUSTER_SLOT, definitions_slot};
+use crate::validity::places::definitions_slot;
+use crate::validity::tags::CLUSTER_SLOT;
 use crate::validity::{Dependency, Invalid};
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -36,7 +37,7 @@ static AT_FIRST: Backend<Cell<Generations>> = Backend::new(Cell::new([0; 2]));
 static FRESH: Backend<Cell<Option<Generations>>> = Backend::new(Cell::new(None));
 
 fn slots() -> [u32; 2] {
-    [CLUSTER_SLOT, definitions_slot(compat::database())]
+    [CLUSTER_SLOT, definitions_slot()]
 }
 
 /// A query begins: if it is the first of its transaction, notes how definitions are now.

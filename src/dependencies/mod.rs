@@ -10,8 +10,8 @@
 //! * `tracking`: adding and removing its triggers: `rights` to it, `tree_locks`, and the `triggers` themselves; `rows`: how the one for
 //!   replication is spared statements
 //! * `automatic`: tracking what calls have found untracked; `found`: what a function will read, as far as its text says
-//! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `trees`: those that
-//!   change partition and inheritance trees
+//! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `touched`: whether
+//!   it was about temporary objects only; `trees`: those that change partition and inheritance trees
 //! * `attribution`: names of slots and their last writers, for people who ask
 //! * `temporary`: temporary objects of the session, which names may mean; `held`: cursors that hold what was read before
 
@@ -31,6 +31,7 @@ pub mod rights;
 mod rows;
 pub mod session;
 pub mod temporary;
+pub mod touched;
 pub mod tracker;
 pub mod tracking;
 pub mod tree_locks;
@@ -43,7 +44,8 @@ use crate::call::outcome::{Reason, Refusal};
 use crate::language::body::Consistency;
 use crate::store::area::Area;
 use crate::store::lookup::MAX_DEPENDENCIES;
-use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
+use crate::validity::places::definitions_slot;
+use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
 use pgrx::pg_sys;
 use relations::Tracking;
 use std::collections::BTreeMap;
@@ -61,7 +63,7 @@ pub unsafe fn slots_of(
     let count = area.layout.slots;
     let mut slots = vec![
         CLUSTER_SLOT,
-        definitions_slot(database),
+        definitions_slot(),
         slot_of(database, Tag::Function(frame.function.oid), count),
     ];
     let mut depend = |slot| {

@@ -6,7 +6,8 @@
 //! * [`Reads::SETTINGS`] `current_setting()`, `SHOW`: any setting at all. The settings with a dot and those that change formats are
 //!   part of every key; a function that was seen asking gets the rest into its keys too ([`crate::call::scope`]).
 //! * [`Reads::SESSION`] `pg_backend_pid()`, `lastval()` and the like: nobody else's answer. The result is not stored.
-//! * [`Reads::OUTSIDE`] files, large objects, sizes: nobody marks when they change. Not stored either, unless age is enough.
+//! * [`Reads::OUTSIDE`] files, large objects, sizes, rights on what all databases share: nobody marks when they change. Not stored
+//!   either, unless age is enough.
 //!
 //! A fill that calls `set_config()` is not stored: a hit would not change the setting.
 //!
@@ -177,6 +178,21 @@ fn reads_of(function: u32) -> Reads {
         | pg_sys::F_TXID_CURRENT_SNAPSHOT => Reads::SESSION,
         pg_sys::F_LOREAD
         | LO_GET
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_NAME_OID_TEXT
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_NAME_TEXT_TEXT
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_OID_TEXT
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_TEXT
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_TEXT_TEXT
+        | pg_sys::F_HAS_DATABASE_PRIVILEGE_TEXT_TEXT
+        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_NAME_TEXT_TEXT
+        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_OID_TEXT_TEXT
+        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_TEXT_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_NAME_OID_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_NAME_TEXT_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_OID_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_TEXT_TEXT
+        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_TEXT_TEXT
         | pg_sys::F_LO_GET_OID_INT8_INT4
         | pg_sys::F_LO_OPEN
         | pg_sys::F_PG_BLOCKING_PIDS

@@ -1,17 +1,19 @@
 //! Commands that change what functions mean: DDL, rights, policies, roles.
 //!
-//! Every such command marks the definitions of its database (or the cluster's roles) as written by its transaction, so nothing cached
-//! in that database before is served to anyone who can see the change. That is coarse on purpose: which definitions a function rests
+//! The transaction of such a command owes a mark on the definitions of its database (or on what the cluster shares), so nothing cached
+//! in that database before is served to anyone who can see the change; see `own` for what owing is. A command that has changed nothing,
+//! or temporary objects only, owes nothing. That is coarse on purpose: which definitions a function rests
 //! on (a policy of a table under a view, an operator of a type, a schema in the search path …) is a long list, and an entry served
 //! after one of them changed would be a wrong answer. DDL is rare and a cache refills.
 //!
-//! `commands` says which command changes what. Behind a closed gate ([`crate::gate`]) nothing is marked, and the transaction looks once
-//! more before it commits.
+//! `commands` says which command changes what, `touched` what one has touched. Behind a closed gate ([`crate::gate`]) nothing is marked,
+//! and the transaction looks once more before it commits.
 
 #![allow(unsafe_code)]
 
 use super::commands::{self, Change};
 use super::session::Reads;
+use super::touched::{self, Since, Touched};
 use super::{declared, held, relations, temporary, trees};
 use crate::backend::Backend;
 use crate::call::frames;
@@ -21,8 +23,9 @@ use crate::gate::{self, Owed};
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::validity::own;
+use crate::validity::places::{self, definitions_slot, definitions_slot_of};
 use crate::validity::slots::assign_xid;
-use crate::validity::tags::{CLUSTER_SLOT, Tag, definitions_slot, slot_of};
+use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
 use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
@@ -69,20 +72,23 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
-        let (change, owed) = guarded(|| {
+        let (begun, owed) = guarded(|| {
+            if (*statement).type_ == pg_sys::NodeTag::T_DropdbStmt {
+                places::dropping(&*statement.cast());
+            }
             if !gate::is_open() {
-                return (Change::Nothing, behind_closed_gate(statement));
+                return (Begun::of(Change::Nothing), behind_closed_gate(statement));
             }
             if commands::creates_extension(statement) {
                 // What we know of the gate may be of before a DROP EXTENSION.
                 gate::owes(Owed::DEFINITIONS);
             }
-            let change = before(statement);
+            let begun = before(statement);
             crate::worker::hold::before(statement);
-            if change == Change::Definitions || commands::commits_prepared(statement) {
+            if begun.change == Change::Definitions || commands::commits_prepared(statement) {
                 configuration::touched();
             }
-            (change, Owed::NOTHING)
+            (begun, Owed::NOTHING)
         });
         #[allow(
             ffi_unwind_calls,
@@ -105,8 +111,8 @@ unsafe extern "C-unwind" fn process_utility(
         }
         // Once more: it may have ended transactions on its way.
         gate::owes(owed);
-        if change != Change::Nothing {
-            guarded(|| after(change, statement));
+        if begun.change != Change::Nothing {
+            guarded(|| after(begun, statement));
         }
     }
 }
@@ -123,7 +129,52 @@ unsafe fn behind_closed_gate(statement: *mut pg_sys::Node) -> Owed {
     }
 }
 
-unsafe fn before(statement: *mut pg_sys::Node) -> Change {
+/// What is known of a command before it runs.
+#[derive(Clone, Copy)]
+struct Begun {
+    change: Change,
+    /// What its transaction owes because of this command, and did not owe before.
+    owes: Owes,
+    /// If it is looked at what the command touches.
+    since: Option<Since>,
+    /// The transaction, and how many of its commands had written: whether this one does is seen by that.
+    moment: (u32, u32),
+}
+
+impl Begun {
+    /// Nothing is owed yet.
+    fn of(change: Change) -> Self {
+        Begun {
+            change,
+            owes: Owes::default(),
+            since: None,
+            moment: (0, 0),
+        }
+    }
+}
+
+/// Slots that a command made its transaction owe.
+#[derive(Clone, Copy, Default)]
+struct Owes {
+    cluster: bool,
+    definitions: bool,
+    elsewhere: Option<u32>,
+}
+
+fn moment() -> (u32, u32) {
+    // SAFETY: variables of the backend; ends the present command, if it has written.
+    unsafe {
+        if pg_sys::IsTransactionState() && !pg_sys::IsInParallelMode() {
+            pg_sys::CommandCounterIncrement();
+        }
+        (
+            crate::compat::local_transaction(),
+            pg_sys::GetCurrentCommandId(false),
+        )
+    }
+}
+
+unsafe fn before(statement: *mut pg_sys::Node) -> Begun {
     // SAFETY: the parse tree of the command.
     let (change, looks_only) =
         unsafe { (commands::change(statement), commands::looks_only(statement)) };
@@ -136,40 +187,66 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Change {
     if frames::filling() && unsafe { (*statement).type_ } == pg_sys::NodeTag::T_VariableShowStmt {
         frames::reads(Reads::SETTINGS);
     }
+    let mut begun = Begun::of(change);
     if change != Change::Nothing {
         temporary::command_ran();
         // SAFETY: the parse tree of the command.
-        unsafe { trees::keep_writers_away(statement) };
-        // SAFETY: the parse tree of the command.
         unsafe {
-            if !commands::comes_first(statement) {
-                register(change, statement);
+            trees::keep_writers_away(statement);
+            let known = change == Change::Temporary && commands::makes_temporary_only(statement);
+            if !known && commands::tells_what_it_touches(statement) {
+                begun.since = Some(touched::begin());
             }
+            begun.moment = moment();
+            begun.owes = owe(change, statement);
         }
     }
-    change
+    begun
 }
 
 /// What has to be looked at again once the command has run: planning it can have called cached functions, which have asked for
-/// temporary objects before there were any; and the name of a materialized view can have changed hands while REFRESH waited.
-unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
+/// temporary objects before there were any; what it has touched can be less or more than its text says; and the name of a
+/// materialized view can have changed hands while REFRESH waited.
+unsafe fn after(begun: Begun, statement: *mut pg_sys::Node) {
     temporary::command_ran();
     // SAFETY: a variable of the backend; a command that ends its own transactions (VACUUM, CLUSTER) is of no concern here.
     if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    if change == Change::Definitions && !own::wrote(definitions_slot(crate::compat::database())) {
-        // The command has committed on its way (DETACH PARTITION CONCURRENTLY), and changed more in the transaction after that; or it
-        // had to come first (DROP INDEX CONCURRENTLY).
-        // SAFETY: the parse tree of the command.
-        unsafe { register(change, statement) };
-    }
-    if let Change::Contents(_) = change {
-        // SAFETY: the parse tree of the command. REFRESH still holds its lock, so the name means what was refreshed.
-        let refreshed = unsafe { commands::change(statement) };
-        if refreshed != change {
-            // SAFETY: as above.
-            unsafe { register(refreshed, statement) };
+    let touched = begun.since.map_or(Touched::Unknown, touched::end);
+    match begun.change {
+        Change::Nothing => (),
+        Change::Temporary => {
+            if touched == Touched::Permanent {
+                // Something permanent rested on it.
+                // SAFETY: the parse tree of the command.
+                unsafe { owe(Change::Definitions, statement) };
+            }
+        }
+        Change::Contents(_) => {
+            // SAFETY: the parse tree of the command. REFRESH still holds its lock, so the name means what was refreshed.
+            let refreshed = unsafe { commands::change(statement) };
+            if refreshed != begun.change {
+                // SAFETY: as above.
+                unsafe { owe(refreshed, statement) };
+            }
+        }
+        Change::Definitions | Change::Database(_) | Change::Cluster | Change::Everything => {
+            // SAFETY: the parse tree of the command, which has run.
+            let temporary = touched == Touched::TemporaryOnly
+                || unsafe { commands::names_temporary_only(statement) };
+            let now = moment();
+            if now == begun.moment || begun.change == Change::Definitions && temporary {
+                begun.owes.no_more();
+            } else {
+                touched::changed_something_else();
+            }
+            if now.0 != begun.moment.0 {
+                // The command has committed on its way (DETACH PARTITION CONCURRENTLY, DROP INDEX CONCURRENTLY), and changed more in
+                // the transaction after that.
+                // SAFETY: the parse tree of the command.
+                unsafe { owe(begun.change, statement) };
+            }
         }
     }
     // SAFETY: the parse tree of the command.
@@ -180,15 +257,15 @@ unsafe fn after(change: Change, statement: *mut pg_sys::Node) {
     }
 }
 
-/// Registers the present transaction under what a command changes.
-unsafe fn register(change: Change, statement: *mut pg_sys::Node) {
+/// Makes the present transaction owe marks for what a command changes. What it did not owe before.
+unsafe fn owe(change: Change, statement: *mut pg_sys::Node) -> Owes {
+    let mut owes = Owes::default();
     // SAFETY: a variable of the backend.
     let may_write = unsafe { !server::RecoveryInProgress() && pg_sys::IsTransactionState() };
     if change == Change::Temporary || QUIET.get() == statement.addr() || !may_write {
-        return;
+        return owes;
     }
-    let Some(area) = area() else { return };
-    let database = crate::compat::database();
+    let Some(area) = area() else { return owes };
     // SAFETY: the parse tree of the command.
     let act = unsafe {
         Act::on(
@@ -196,20 +273,40 @@ unsafe fn register(change: Change, statement: *mut pg_sys::Node) {
             commands::relation(statement).unwrap_or(pg_sys::InvalidOid),
         )
     };
+    crate::transaction::prepare(area);
+    if matches!(change, Change::Definitions | Change::Everything) {
+        owes.definitions = own::owe(area, definitions_slot(), act);
+    }
+    if matches!(change, Change::Cluster | Change::Everything) {
+        owes.cluster = own::owe(area, CLUSTER_SLOT, act);
+    }
     match change {
-        Change::Definitions => mark(area, &[definitions_slot(database)], act),
-        // Memberships decide what a role may do in every database.
-        Change::Roles => mark(area, &[CLUSTER_SLOT], act),
-        Change::Names => mark(area, &[CLUSTER_SLOT, definitions_slot(database)], act),
+        Change::Database(database) => {
+            owes.elsewhere =
+                definitions_slot_of(area, database).filter(|slot| own::owe(area, *slot, act));
+        }
         Change::Contents(view) => {
-            let slot = |tag| slot_of(database, tag, area.layout.slots);
+            let slot = |tag| slot_of(crate::compat::database(), tag, area.layout.slots);
             mark(
                 area,
                 &[slot(Tag::Relation(view)), slot(Tag::WholeRelation(view))],
                 act,
             );
         }
-        Change::Nothing | Change::Temporary => (),
+        _ => (),
+    }
+    owes
+}
+
+impl Owes {
+    /// The command has changed nothing that concerns others.
+    fn no_more(self) {
+        let slots = [
+            self.definitions.then(definitions_slot),
+            self.cluster.then_some(CLUSTER_SLOT),
+            self.elsewhere,
+        ];
+        slots.into_iter().flatten().for_each(own::does_not_owe);
     }
 }
 
@@ -226,7 +323,7 @@ fn mark(area: Area, slots: &[u32], act: Act) {
 pub fn mark_owed(area: Area, owed: Owed) {
     let act = Act::new(Operation::CatalogChange);
     if owed.has(Owed::DEFINITIONS) {
-        mark(area, &[definitions_slot(crate::compat::database())], act);
+        mark(area, &[definitions_slot()], act);
     }
     if owed.has(Owed::CLUSTER) {
         mark(area, &[CLUSTER_SLOT], act);
@@ -235,18 +332,20 @@ pub fn mark_owed(area: Area, owed: Owed) {
 
 /// Marks all results of the present database as invalid from the commit of this transaction on.
 pub fn mark_database(area: Area, operation: Operation) {
-    mark(
-        area,
-        &[definitions_slot(crate::compat::database())],
-        Act::new(operation),
-    );
+    // SAFETY: inside a transaction that may write (checked by the caller). Without an id it would owe nothing.
+    unsafe { assign_xid() };
+    crate::transaction::prepare(area);
+    own::owe(area, definitions_slot(), Act::new(operation));
 }
 
 /// A statement that changes rows of a system catalog directly: the definitions change without any command.
 pub fn catalog_written() {
     if let Some(area) = area() {
-        mark_database(area, Operation::CatalogChange);
-        mark(area, &[CLUSTER_SLOT], Act::new(Operation::CatalogChange));
+        crate::transaction::prepare(area);
+        for slot in [CLUSTER_SLOT, definitions_slot()] {
+            own::owe(area, slot, Act::new(Operation::CatalogChange));
+        }
+        touched::changed_something_else();
     }
 }
 

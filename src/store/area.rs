@@ -18,7 +18,10 @@ use super::statistics::Functions;
 use crate::gate::Bounds;
 use crate::settings;
 use crate::table::trends::Recorded;
+use crate::validity::places::Places as DefinitionPlaces;
+use crate::validity::reserved;
 use crate::validity::slots::Slots;
+use crate::validity::tags::RESERVED;
 use crate::validity::writers::Writers;
 use pgrx::pg_sys;
 use std::sync::atomic::{
@@ -283,6 +286,8 @@ pub struct Header {
     pub short_since: AtomicI64,
     /// When that was last written to the log.
     pub short_logged_at: AtomicI64,
+    /// Which slot the definitions of a database have.
+    definitions: DefinitionPlaces,
     /// Queries that parallel workers ran on their own, by the leader's number; see [`Area::parallel_reads`].
     parallel_reads: [AtomicU32; LEADERS],
     /// Committed changes of the configuration of databases, by their oid; see [`Area::configuration`].
@@ -319,14 +324,19 @@ pub fn area() -> Option<Area> {
 }
 
 /// The tracking requests come after the area itself, then the places of the progress, the refreshes, the posts of processes, the oids of
-/// databases, and their state.
+/// databases, their state, and the lists of the slots of definitions.
 fn bytes() -> usize {
+    lists_at() + RESERVED as usize * reserved::places() as usize * size_of::<u64>()
+}
+
+/// Offset of the lists of the slots of definitions.
+fn lists_at() -> usize {
     settings::memory_bytes()
         + REQUESTS_BYTES
         + PROGRESS_BYTES
         + REFRESHES_BYTES
         + POSTS_BYTES
-        + databases() * (size_of::<AtomicU32>() + size_of::<DatabaseState>())
+        + (databases() * (size_of::<AtomicU32>() + size_of::<DatabaseState>())).next_multiple_of(8)
 }
 
 /// How many databases can have a place.
@@ -395,8 +405,20 @@ impl Area {
     /// The validity slots.
     #[inline(always)]
     pub fn slots(&self) -> Slots {
-        // SAFETY: the layout reserves `slots` zeroed slots there.
-        unsafe { Slots::at(self.at(self.layout.slots_at).cast(), self.layout.slots) }
+        // SAFETY: the layout reserves `slots` zeroed slots there, and behind the area there is room for their lists.
+        unsafe {
+            Slots::at(
+                self.at(self.layout.slots_at).cast(),
+                self.layout.slots,
+                self.at(lists_at()).cast(),
+                reserved::places(),
+            )
+        }
+    }
+
+    /// Which slot the definitions of a database have.
+    pub fn definitions(&self) -> &'static DefinitionPlaces {
+        &self.header().definitions
     }
 
     /// How many entries in memory depend on a slot.

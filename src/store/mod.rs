@@ -32,7 +32,7 @@ pub mod hits;
 pub mod hooks;
 pub mod insert;
 pub mod layout;
-mod locks;
+pub mod locks;
 pub mod lookup;
 pub mod partition;
 pub mod posts;

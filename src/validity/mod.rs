@@ -1,13 +1,16 @@
 //! Validity by snapshot: the rules of `crates/validity` bound to shared memory and to PostgreSQL's snapshots.
 //!
 //! * `tags`: what a write can be about, and the slot it hashes to
-//! * `slots`: the slots in shared memory, read without a lock
+//! * `slots`: the slots in shared memory, read without a lock; `reserved`: those of definitions, which every result depends on;
+//!   `places`: which of them belongs to which database
 //! * `view`: what a snapshot sees, in 64-bit transaction ids
 //! * `own`: what the transaction of this backend has written
 //! * `saved`: the slots across a clean restart
 //! * `writers`: who wrote last under each slot, for people who ask
 
 pub mod own;
+pub mod places;
+pub mod reserved;
 pub mod saved;
 pub mod slots;
 pub mod tags;

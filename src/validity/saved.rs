@@ -24,9 +24,10 @@ use xxhash_rust::xxh3::xxh3_64;
 const FILE: &str = "pg_stat/pg_query_cache.slots";
 /// Files that make a server replay WAL that it has not written, whatever the control file says.
 const REPLAY: [&str; 3] = ["standby.signal", "recovery.signal", "backup_label"];
-/// First bytes of the file: a name and the version of its format, of which the slot of each tag is a part.
-const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo3");
-/// Words before the slots: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
+/// First bytes of the file: a name and the version of its format, of which the slot of each tag is a part. After the head come the
+/// databases of the slots of definitions, then the slots.
+const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo4");
+/// Words before the databases: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
 const HEAD: usize = 6;
 
 /// Set while it is not known yet which transactions were prepared before this start.
@@ -99,7 +100,8 @@ pub fn save(area: Area) {
     let Some((system, checkpoint)) = last_shutdown() else {
         return;
     };
-    let slots = area.slots().export();
+    let mut slots = area.definitions().export();
+    slots.extend(area.slots().export());
     let header = area.header();
     let mut words = vec![
         MAGIC,
@@ -152,7 +154,8 @@ pub fn restore(area: Area) {
     let _ = std::fs::remove_file(path());
     fault::fenced(Point::SlotsRemoved);
     if let Some((incarnation, known_from, slots)) = file
-        && area.slots().import(&slots)
+        && let Some(slots) = area.definitions().import(&slots)
+        && area.slots().import(slots)
     {
         header.incarnation.store(incarnation, Ordering::Relaxed);
         header.known_from.store(known_from, Ordering::Relaxed);

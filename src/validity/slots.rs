@@ -7,19 +7,24 @@
 //! written only if the sequence number has not moved since the copy was taken, so each change is one atomic step, as the model
 //! checker assumes. Nothing between taking and releasing a slot can raise an ERROR or call the server.
 //!
+//! The first [`RESERVED`] are of another kind: see `reserved`.
+//!
 //! Failure: a backend that dies inside a change (SIGKILL) makes the postmaster start over with empty shared memory.
 
 #![allow(unsafe_code)]
 
+use super::reserved::Reserved;
+use super::tags::RESERVED;
 use super::view::{PgView, own_xid, surely_before};
 use super::{Dependency, Invalid, own};
 use crate::fault::{self, Point};
 use pg_query_cache_validity::packed::{self, PackedSlot as Rules};
-use pg_query_cache_validity::{Doubt, Effect, FullXid};
+use pg_query_cache_validity::{Doubt, Effect, FullXid, wide};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 const WORDS: usize = packed::WORDS;
+const _: () = assert!(WORDS == wide::HEAD_WORDS);
 
 /// One slot as it lies in shared memory.
 #[repr(C, align(64))]
@@ -43,20 +48,78 @@ pub enum Listing {
     Unlisted,
 }
 
+impl SharedSlot {
+    /// A consistent copy of the words, and their sequence number.
+    #[inline(always)]
+    pub fn words(&self) -> ([u64; WORDS], u64) {
+        let mut spins = 0;
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            if before & 1 == 0 {
+                let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
+                fence(Ordering::Acquire);
+                if self.is_still(before) {
+                    return (words, before);
+                }
+            }
+            pause(&mut spins);
+        }
+    }
+
+    /// Whether nobody has written since `sequence` was read. After an acquire fence.
+    #[inline(always)]
+    pub fn is_still(&self, sequence: u64) -> bool {
+        self.sequence.load(Ordering::Relaxed) == sequence
+    }
+
+    /// Takes the slot to write, if nobody has written since `sequence` was read.
+    pub fn take(&self, sequence: u64) -> bool {
+        let taken = self
+            .sequence
+            .compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        fence(Ordering::Release);
+        taken
+    }
+
+    /// Writes the words of a slot that was taken at `sequence`, and gives it back.
+    pub fn put(&self, words: [u64; WORDS], sequence: u64) {
+        for (word, value) in self.words.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.sequence.store(sequence + 2, Ordering::Release);
+    }
+}
+
 /// All slots.
 #[derive(Clone, Copy)]
 pub struct Slots {
     base: *const SharedSlot,
     count: u32,
+    /// The lists of the first [`RESERVED`], one after the other.
+    lists: *const AtomicU64,
+    /// Places in each list.
+    places: u32,
 }
 
 impl Slots {
-    /// The slots at `base`.
+    /// The slots at `base`, with their lists at `lists`.
     ///
     /// # Safety
-    /// `base` points to `count` slots, at least one, in shared memory that live as long as the process; zeroed memory is a valid slot.
-    pub unsafe fn at(base: *const SharedSlot, count: u32) -> Self {
-        Slots { base, count }
+    /// `base` points to `count` slots, more than [`RESERVED`], and `lists` to `places` places for each of those, in shared memory that
+    /// live as long as the process; zeroed memory is a valid slot.
+    pub unsafe fn at(
+        base: *const SharedSlot,
+        count: u32,
+        lists: *const AtomicU64,
+        places: u32,
+    ) -> Self {
+        Slots {
+            base,
+            count,
+            lists,
+            places,
+        }
     }
 
     #[inline(always)]
@@ -66,22 +129,24 @@ impl Slots {
         unsafe { &*self.base.add(index.min(self.count - 1) as usize) }
     }
 
+    /// One of the slots of definitions.
+    #[inline(always)]
+    fn reserved(&self, index: u32) -> Reserved<'_> {
+        debug_assert!(index < RESERVED);
+        let places = self.places as usize;
+        Reserved {
+            head: self.slot(index),
+            // SAFETY: `at` promises a list for each of these slots.
+            list: unsafe {
+                std::slice::from_raw_parts(self.lists.add(index as usize * places), places)
+            },
+        }
+    }
+
     /// A consistent copy of a slot's words and its sequence number.
     #[inline(always)]
     fn words(&self, index: u32) -> ([u64; WORDS], u64) {
-        let shared = self.slot(index);
-        let mut spins = 0;
-        loop {
-            let before = shared.sequence.load(Ordering::Acquire);
-            if before & 1 == 0 {
-                let words = std::array::from_fn(|i| shared.words[i].load(Ordering::Relaxed));
-                fence(Ordering::Acquire);
-                if shared.sequence.load(Ordering::Relaxed) == before {
-                    return (words, before);
-                }
-            }
-            pause(&mut spins);
-        }
+        self.slot(index).words()
     }
 
     /// A consistent copy of a slot and its sequence number.
@@ -93,19 +158,11 @@ impl Slots {
     /// Writes `rules` if nobody has written since `sequence` was read.
     fn write(&self, index: u32, rules: &Rules, sequence: u64) -> bool {
         let shared = self.slot(index);
-        if shared
-            .sequence
-            .compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+        if !shared.take(sequence) {
             return false;
         }
-        fence(Ordering::Release);
         fault::fenced(Point::SlotChanging);
-        for (word, value) in shared.words.iter().zip(rules.pack()) {
-            word.store(value, Ordering::Relaxed);
-        }
-        shared.sequence.store(sequence + 2, Ordering::Release);
+        shared.put(rules.pack(), sequence);
         true
     }
 
@@ -124,6 +181,9 @@ impl Slots {
 
     /// Registers the transaction `xid` as a writer. Settles what has ended if the slot has no room.
     pub fn register(&self, index: u32, xid: FullXid, effect: Effect) {
+        if index < RESERVED {
+            return self.reserved(index).register(xid);
+        }
         let made_room = self.update(index, |rules| match rules.is_full() {
             true => (false, false),
             false => (rules.register(xid, effect), true),
@@ -136,11 +196,14 @@ impl Slots {
 
     /// Takes a transaction out that rolled back.
     pub fn withdraw(&self, index: u32, xid: FullXid) {
+        if index < RESERVED {
+            return self.reserved(index).withdraw(xid);
+        }
         self.update(index, |rules| (rules.withdraw(xid), ()));
     }
 
-    /// Settles with a snapshot taken now.
-    pub fn settle_latest(&self, index: u32) {
+    /// Settles an ordinary slot with a snapshot taken now.
+    fn settle_latest(&self, index: u32) {
         // SAFETY: inside a transaction. The snapshot is registered, so that it stays valid while it is used.
         unsafe {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
@@ -157,7 +220,10 @@ impl Slots {
         unsafe {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
             let view = PgView::new(snapshot);
-            for index in (0..self.count).filter(|index| !self.read(*index).0.is_quiet()) {
+            for index in 0..RESERVED {
+                self.reserved(index).settle(&view);
+            }
+            for index in (RESERVED..self.count).filter(|index| !self.read(*index).0.is_quiet()) {
                 self.update(index, |rules| (rules.settle(&view), ()));
             }
             pg_sys::UnregisterSnapshot(snapshot);
@@ -181,6 +247,10 @@ impl Slots {
     ) -> Result<u64, Invalid> {
         if own::wrote(index) {
             return Err(Invalid::OwnWrites);
+        }
+        if index < RESERVED {
+            // SAFETY: the caller's snapshot.
+            return unsafe { self.reserved(index).generation_for(snapshot) };
         }
         // SAFETY: the caller's snapshot.
         let seen = |newest| unsafe { surely_before(newest, snapshot) };
@@ -264,39 +334,64 @@ impl Slots {
 
     /// How `xid` is listed in a slot. For people who ask; the rules have their own questions.
     pub fn listing(&self, index: u32, xid: FullXid) -> Listing {
-        let rules = self.read(index).0;
-        if rules.is_pending(xid) {
+        let (pending, settled_last) = if index < RESERVED {
+            let rules = self.reserved(index).copy();
+            (rules.is_pending(xid), rules.is_settled_last(xid))
+        } else {
+            let rules = self.read(index).0;
+            (rules.is_pending(xid), rules.is_settled_last(xid))
+        };
+        if pending {
             Listing::Pending
-        } else if rules.is_settled_last(xid) {
+        } else if settled_last {
             Listing::SettledLast
         } else {
             Listing::Unlisted
         }
     }
 
-    /// All words of all slots, for saving at shutdown, when nobody writes any more.
+    /// All words of all slots, then the list of each of the slots of definitions, with its length before it. For saving at shutdown, when
+    /// nobody writes any more.
     pub fn export(&self) -> Vec<u64> {
-        (0..self.count)
+        let mut words: Vec<u64> = (0..self.count)
             .flat_map(|index| self.words(index).0)
-            .collect()
+            .collect();
+        for index in 0..RESERVED {
+            let slot = self.reserved(index).copy();
+            words.push(slot.pending().len() as u64);
+            words.extend(slot.pending());
+        }
+        words
     }
 
-    /// Takes saved words over. `false` if their number does not fit.
+    /// Takes saved words over. `false` if they do not fit.
     pub fn import(&self, words: &[u64]) -> bool {
-        if words.len() != self.count as usize * WORDS {
+        let Some((slots, mut lists)) = words.split_at_checked(self.count as usize * WORDS) else {
             return false;
+        };
+        for (index, words) in slots.as_chunks::<WORDS>().0.iter().enumerate() {
+            let index = index as u32;
+            if index < RESERVED {
+                let Some((length, rest)) = lists.split_first() else {
+                    return false;
+                };
+                let Some((pending, rest)) = rest.split_at_checked(*length as usize) else {
+                    return false;
+                };
+                lists = rest;
+                self.reserved(index).restore(words, pending);
+            } else {
+                let (_, sequence) = self.words(index);
+                self.write(index, &Rules::unpack(words), sequence);
+            }
         }
-        for (index, words) in words.as_chunks::<WORDS>().0.iter().enumerate() {
-            let (_, sequence) = self.words(index as u32);
-            self.write(index as u32, &Rules::unpack(words), sequence);
-        }
-        true
+        lists.is_empty()
     }
 }
 
 /// Waits a moment for another process's change: spins, then gives the processor away.
 #[cold]
-fn pause(spins: &mut u32) {
+pub fn pause(spins: &mut u32) {
     *spins += 1;
     if *spins < 100 {
         std::hint::spin_loop();

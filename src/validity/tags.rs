@@ -1,8 +1,8 @@
 //! Tags: names that a write marks and a result depends on. A tag is never stored, only the slot that it hashes to; two tags in
 //! one slot invalidate too much, never too little.
 //!
-//! Slot 0 stands for what the whole cluster shares (roles, memberships), the next `DATABASES` slots for the definitions of one
-//! database each. The others are divided by how many results a tag of a kind concerns and how often it is written: functions and
+//! Slot 0 stands for what the whole cluster shares (roles, memberships), the others of the first [`RESERVED`] for the definitions of
+//! one database each (see `places`). The rest is divided by how many results a tag of a kind concerns and how often it is written: functions and
 //! tables as a whole, which all entries of a function share and hardly anybody writes; the rows of a table, which every writer of it
 //! writes; names; keys, half of them. So writers of many keys, each of which meets a slot by chance, never empty a function.
 //! Kinds and hash have to be the same after a restart: slots are saved at a clean shutdown (whoever changes them changes the magic of
@@ -14,10 +14,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The slot of roles and memberships.
 pub const CLUSTER_SLOT: u32 = 0;
-/// Number of slots reserved for the definitions of databases.
-const DATABASES: u32 = 63;
 /// Number of slots for the cluster and the definitions of databases; tags are hashed to the others.
-pub const RESERVED: u32 = 1 + DATABASES;
+pub const RESERVED: u32 = 128;
+/// The slot of the definitions of all databases that have none of their own.
+pub const OTHER_DATABASES: u32 = RESERVED - 1;
 
 /// What a write is about.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +36,6 @@ pub enum Tag<'a> {
     Function(Oid),
     /// A name of the user's own.
     Named(&'a str),
-}
-
-/// The slot of the definitions of `database` (tables, functions, rights, policies …).
-pub fn definitions_slot(database: Oid) -> u32 {
-    1 + database.to_u32() % DATABASES
 }
 
 /// Bytes to be hashed, without memory to be had for them: a column's name has at most 63.

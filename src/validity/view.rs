@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::{compat, server};
+use pg_query_cache_validity::wide::{Cut, CutView};
 use pg_query_cache_validity::{FullXid, SnapshotView};
 use pgrx::pg_sys;
 
@@ -24,7 +25,7 @@ impl PgView {
     /// The view of `snapshot`.
     ///
     /// # Safety
-    /// `snapshot` is a valid MVCC snapshot of this backend and outlives the view.
+    /// `snapshot` is a valid MVCC snapshot of this backend, not taken during recovery, and outlives the view.
     pub unsafe fn new(snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: plain reads of the server's transaction state, inside a transaction.
         let (next, own) = unsafe { (pg_sys::ReadNextFullTransactionId().value, own_xid()) };
@@ -32,6 +33,19 @@ impl PgView {
             snapshot,
             next,
             own,
+        }
+    }
+
+    /// The top-level transactions that ran when the snapshot was taken, but the own one.
+    fn running(&self) -> &[pg_sys::TransactionId] {
+        // SAFETY: the snapshot is valid for the life of the view (constructor), and lists `xcnt` ids.
+        unsafe {
+            match (*self.snapshot).xip.is_null() {
+                true => &[],
+                false => {
+                    std::slice::from_raw_parts((*self.snapshot).xip, (*self.snapshot).xcnt as usize)
+                }
+            }
         }
     }
 
@@ -55,16 +69,15 @@ impl SnapshotView for PgView {
         if xid + HALF < self.next {
             return true;
         }
-        let xid = pg_sys::TransactionId::from(xid as u32);
         // SAFETY: the snapshot is valid for the life of the view (constructor).
-        !unsafe {
-            if (*self.snapshot).suboverflowed || (*self.snapshot).takenDuringRecovery {
-                // The server asks pg_subtrans, which may raise an ERROR. No slot is held: changes are computed on a copy.
-                pg_sys::XidInMVCCSnapshot(xid, self.snapshot)
-            } else {
-                server::XidInMVCCSnapshot(xid, self.snapshot)
-            }
+        let (xmin, xmax) = unsafe { ((*self.snapshot).xmin, (*self.snapshot).xmax) };
+        let xid = xid as u32;
+        if precedes(xid, u32::from(xmin)) {
+            return true;
         }
+        // Top-level transactions alone are asked about, and all of those that run are listed: the list of subtransactions and
+        // pg_subtrans, whose reading may fail, are not needed.
+        precedes(xid, u32::from(xmax)) && !self.running().contains(&xid.into())
     }
 
     fn xmin(&self) -> FullXid {
@@ -95,6 +108,49 @@ impl SnapshotView for PgView {
                     && self.widen(pg_sys::TransactionId::from(held.locktag.locktag_field1)) <= xid
             })
         }
+    }
+}
+
+impl CutView for PgView {
+    fn cut(&self) -> Cut {
+        // SAFETY: the snapshot is valid for the life of the view (constructor).
+        let xmax = unsafe { (*self.snapshot).xmax };
+        let next = self.widen(xmax);
+        let mut running: Vec<u32> = self.running().iter().map(|xid| u32::from(*xid)).collect();
+        if self.own != 0 && self.own < next {
+            // Not in a snapshot of its own, but in one that came from another session.
+            running.push(self.own as u32);
+        }
+        // A transaction that is being prepared is listed twice for a moment.
+        running.sort_unstable();
+        running.dedup();
+        Cut {
+            next,
+            running: running.len() as u32,
+        }
+    }
+}
+
+/// Whether one transaction id is older than another, around the clock of 32 bits.
+fn precedes(xid: u32, other: u32) -> bool {
+    (xid.wrapping_sub(other) as i32) < 0
+}
+
+/// Whether `snapshot` was surely taken at `cut` or after it, without reading shared state: `false` may be a doubt, `true` never is.
+///
+/// As for [`surely_before`], no snapshot is 2^31 ids behind.
+///
+/// # Safety
+/// `snapshot` is a valid MVCC snapshot.
+#[inline(always)]
+pub unsafe fn surely_reaches(cut: Cut, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's; reads a variable of the backend.
+    unsafe {
+        let ahead = u32::from((*snapshot).xmax).wrapping_sub(cut.next as u32) as i32;
+        ahead > 0
+            || ahead == 0
+                && !(*snapshot).takenDuringRecovery
+                && (*snapshot).xcnt + u32::from(own_xid() != 0) <= cut.running
     }
 }
 

@@ -184,7 +184,7 @@ impl Record {
     const NONE: [u64; WORDS] = [0; WORDS];
 
     /// This transaction in `slot`.
-    fn of_this_transaction(slot: u32, xid: FullXid, act: Act) -> Self {
+    pub fn of_this_transaction(slot: u32, xid: FullXid, act: Act) -> Self {
         // SAFETY: variables of the backend.
         unsafe {
             Record {

@@ -32,7 +32,8 @@ use crate::store::insert::{Limits, NewEntry, NotStored, insert};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::partition::{EntryHead, Kind, NEVER_PERSISTED};
 use crate::store::statistics::{count, count_hit};
-use crate::validity::tags::{Tag, definitions_slot, slot_of};
+use crate::validity::places::definitions_slot;
+use crate::validity::tags::{Tag, slot_of};
 use crate::validity::{Dependency, Invalid};
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -221,7 +222,7 @@ fn slots_of(area: Area, place: Place, key: Key<'_>) -> Option<Vec<u32>> {
     };
     // SAFETY: a text; the column is compared by its bytes.
     let value = unsafe { declared::hash(pg_sys::TEXTOID, pg_sys::C_COLLATION_OID, key.text) };
-    let mut slots = vec![definitions_slot(database)];
+    let mut slots = vec![definitions_slot()];
     for root in roots {
         match value {
             Some(value) if key_columns.iter().any(|column| column == COLUMN) => {

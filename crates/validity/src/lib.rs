@@ -40,7 +40,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod owners;
 pub mod packed;
+pub mod wide;
 
 /// A 64-bit transaction id (`epoch << 32 | xid`) of a top-level transaction; 0 means none. Bit 63 is never set in a real one.
 pub type FullXid = u64;

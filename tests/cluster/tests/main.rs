@@ -16,6 +16,7 @@ mod looking;
 mod marketplace;
 mod memory;
 mod not_preloaded;
+mod others;
 mod pg_cron;
 mod pgbouncer;
 mod reference;

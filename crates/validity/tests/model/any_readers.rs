@@ -5,14 +5,18 @@
 //! two readers with three snapshots, in far fewer states. Every writer's transaction reads as well.
 
 use crate::search::{Model, Outcome};
+use crate::subject::Subject;
 use crate::world::{Packer, Phase, Rules, Set, Value, World, WriterStep};
 use pg_query_cache_validity::Effect;
+use std::marker::PhantomData;
 
-pub struct AnyReaders<const P: usize, const S: usize> {
+pub struct AnyReaders<T> {
     pub writers: usize,
     /// Results may be computed with several snapshots (a function that calls a volatile one).
     pub mixed: bool,
     pub rules: Rules,
+    /// The kind of slot.
+    pub slot: PhantomData<T>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +41,8 @@ pub enum Step {
 }
 
 #[derive(Clone, Copy)]
-struct State<const P: usize, const S: usize> {
-    world: World<P, S>,
+struct State<T> {
+    world: World<T>,
     /// Who ended, in that order.
     ends: [u8; 4],
 }
@@ -55,8 +59,8 @@ const WRITER_STEPS: [WriterStep; 9] = [
     WriterStep::Withdraw,
 ];
 
-impl<const P: usize, const S: usize> AnyReaders<P, S> {
-    fn pack(&self, state: &State<P, S>) -> u128 {
+impl<T: Subject> AnyReaders<T> {
+    fn pack(&self, state: &State<T>) -> u128 {
         let mut packer = Packer::new(0);
         state.world.pack(&mut packer);
         for end in &state.ends[..self.writers] {
@@ -65,7 +69,7 @@ impl<const P: usize, const S: usize> AnyReaders<P, S> {
         packer.bits
     }
 
-    fn unpack(&self, bits: u128) -> State<P, S> {
+    fn unpack(&self, bits: u128) -> State<T> {
         let mut packer = Packer::new(bits);
         let world = World::unpack(self.writers, &mut packer);
         let mut ends = [0; 4];
@@ -78,7 +82,7 @@ impl<const P: usize, const S: usize> AnyReaders<P, S> {
     /// What every reader can do, in no writer's transaction or in that of `own`.
     fn read(
         &self,
-        state: &State<P, S>,
+        state: &State<T>,
         own: Option<usize>,
         take: &mut dyn FnMut(Step, Outcome),
     ) -> u64 {
@@ -177,7 +181,7 @@ impl<const P: usize, const S: usize> AnyReaders<P, S> {
     }
 }
 
-impl<const P: usize, const S: usize> Model for AnyReaders<P, S> {
+impl<T: Subject> Model for AnyReaders<T> {
     type Step = Step;
 
     fn initial(&self) -> u128 {

@@ -5,11 +5,15 @@
 
 mod any_readers;
 mod search;
+mod subject;
 mod two_readers;
 mod world;
 
 use any_readers::AnyReaders;
+use pg_query_cache_validity::Slot;
 use search::{Model, Report, explore};
+use std::marker::PhantomData;
+use subject::{Subject, Wide};
 use two_readers::TwoReaders;
 use world::Rules;
 
@@ -30,15 +34,12 @@ fn assert_exact(name: &str, model: &impl Model) {
     );
 }
 
-fn any<const P: usize, const S: usize>(
-    writers: usize,
-    mixed: bool,
-    rules: Rules,
-) -> AnyReaders<P, S> {
+fn any<T: Subject>(writers: usize, mixed: bool, rules: Rules) -> AnyReaders<T> {
     AnyReaders {
         writers,
         mixed,
         rules,
+        slot: PhantomData,
     }
 }
 
@@ -47,23 +48,23 @@ fn any_readers_get_what_they_would_compute() {
     let writers = if FULL { 3 } else { 2 };
     assert_exact(
         &format!("any readers, {writers} writers, P=1 S=1"),
-        &any::<1, 1>(writers, false, Rules::ALL),
+        &any::<Slot<1, 1>>(writers, false, Rules::ALL),
     );
     assert_exact(
         &format!("any readers, {writers} writers, P=1 S=0"),
-        &any::<1, 0>(writers, false, Rules::ALL),
+        &any::<Slot<1, 0>>(writers, false, Rules::ALL),
     );
     assert_exact(
         &format!("any readers, {writers} writers, P=2 S=2"),
-        &any::<2, 2>(writers, false, Rules::ALL),
+        &any::<Slot<2, 2>>(writers, false, Rules::ALL),
     );
     assert_exact(
         &format!("any readers, {writers} writers, P=3 S=1"),
-        &any::<3, 1>(writers, false, Rules::ALL),
+        &any::<Slot<3, 1>>(writers, false, Rules::ALL),
     );
     assert_exact(
         &format!("any readers, {writers} writers, P=6 S=6"),
-        &any::<6, 6>(writers, false, Rules::ALL),
+        &any::<Slot<6, 6>>(writers, false, Rules::ALL),
     );
 }
 
@@ -72,19 +73,15 @@ fn results_of_several_snapshots_are_exact_if_the_first_and_the_last_agree() {
     let writers = if FULL { 3 } else { 2 };
     assert_exact(
         &format!("several snapshots, {writers} writers, P=2 S=1"),
-        &any::<2, 1>(writers, true, Rules::ALL),
+        &any::<Slot<2, 1>>(writers, true, Rules::ALL),
     );
     assert_exact(
         &format!("several snapshots, {writers} writers, P=6 S=6"),
-        &any::<6, 6>(writers, true, Rules::ALL),
+        &any::<Slot<6, 6>>(writers, true, Rules::ALL),
     );
 }
 
-fn two<const P: usize, const S: usize>(
-    own: Option<usize>,
-    lag: bool,
-    plain: bool,
-) -> TwoReaders<P, S> {
+fn two<T: Subject>(own: Option<usize>, lag: bool, plain: bool) -> TwoReaders<T> {
     TwoReaders {
         writers: 2,
         own,
@@ -92,6 +89,7 @@ fn two<const P: usize, const S: usize>(
         plain,
         rows_only: false,
         rules: Rules::ALL,
+        slot: PhantomData,
     }
 }
 
@@ -109,11 +107,11 @@ fn two_readers_get_what_they_would_compute() {
         });
         if FULL {
             let name = format!("two readers ({who}), 2 writers, P=2 S=2");
-            assert_exact(&name, &two::<2, 2>(own, false, plain));
+            assert_exact(&name, &two::<Slot<2, 2>>(own, false, plain));
         }
         assert_exact(
             &format!("two readers ({who}), 2 writers, P=1 S=1"),
-            &two::<1, 1>(own, false, plain),
+            &two::<Slot<1, 1>>(own, false, plain),
         );
     }
 }
@@ -123,16 +121,16 @@ fn effects_that_spread_after_the_commit_are_waited_for() {
     let plain = !FULL;
     assert_exact(
         "two readers, late effects, 2 writers, P=1 S=1",
-        &two::<1, 1>(None, true, plain),
+        &two::<Slot<1, 1>>(None, true, plain),
     );
     if FULL {
         assert_exact(
             "two readers, late effects, 2 writers, P=2 S=2",
-            &two::<2, 2>(None, true, plain),
+            &two::<Slot<2, 2>>(None, true, plain),
         );
         assert_exact(
             "two readers (one in transaction 1), late effects, 2 writers, P=2 S=2",
-            &two::<2, 2>(Some(0), true, plain),
+            &two::<Slot<2, 2>>(Some(0), true, plain),
         );
     }
 }
@@ -141,13 +139,14 @@ fn effects_that_spread_after_the_commit_are_waited_for() {
 #[test]
 #[ignore = "minutes, and gigabytes of memory"]
 fn three_writers_and_two_readers() {
-    let model = TwoReaders::<2, 2> {
+    let model = TwoReaders::<Slot<2, 2>> {
         writers: 3,
         own: None,
         lag: false,
         plain: true,
         rows_only: true,
         rules: Rules::ALL,
+        slot: PhantomData,
     };
     assert_exact("two readers, 3 writers of rows, P=2 S=2", &model);
 }
@@ -158,7 +157,7 @@ fn three_writers_and_two_readers() {
 fn four_writers() {
     assert_exact(
         "any readers, 4 writers, P=2 S=2",
-        &any::<2, 2>(4, false, Rules::ALL),
+        &any::<Slot<2, 2>>(4, false, Rules::ALL),
     );
 }
 
@@ -174,9 +173,9 @@ fn assert_needed(name: &str, model: &impl Model) {
 #[test]
 fn every_rule_is_needed() {
     let all = Rules::ALL;
-    let three = |rules| any::<6, 6>(3, false, rules);
-    let small = |rules| any::<1, 1>(3, false, rules);
-    let spill = |rules| any::<3, 1>(3, false, rules);
+    let three = |rules| any::<Slot<6, 6>>(3, false, rules);
+    let small = |rules| any::<Slot<1, 1>>(3, false, rules);
+    let spill = |rules| any::<Slot<3, 1>>(3, false, rules);
 
     assert_needed(
         "settle at publish (nor the check of pending writers)",
@@ -272,7 +271,7 @@ fn every_rule_is_needed() {
     );
     assert_needed(
         "judged by the last snapshot too",
-        &any::<6, 6>(
+        &any::<Slot<6, 6>>(
             3,
             true,
             Rules {
@@ -282,13 +281,14 @@ fn every_rule_is_needed() {
         ),
     );
 
-    let late = |rules| TwoReaders::<2, 2> {
+    let late = |rules| TwoReaders::<Slot<2, 2>> {
         writers: 2,
         own: None,
         lag: true,
         plain: true,
         rows_only: false,
         rules,
+        slot: PhantomData,
     };
     assert_needed(
         "check of pending writers",
@@ -345,7 +345,182 @@ fn the_check_of_pending_writers_stands_in_for_a_missing_settle() {
     ] {
         assert_exact(
             &format!("redundant alone: {name}"),
-            &any::<2, 2>(writers, false, rules),
+            &any::<Slot<2, 2>>(writers, false, rules),
+        );
+    }
+}
+
+/// A slot for effects at commit alone, whose writers register only when they are about to end.
+mod wide {
+    use super::*;
+
+    #[test]
+    fn any_readers_get_what_they_would_compute() {
+        let writers = if FULL { 3 } else { 2 };
+        for (when, rules) in [("", Rules::ALL), (" late", Rules::LATE)] {
+            let name = |places| format!("any readers, {writers}{when} writers, wide {places}");
+            assert_exact(&name("P=3 S=0"), &any::<Wide<3, 0>>(writers, false, rules));
+            assert_exact(&name("P=3 S=1"), &any::<Wide<3, 1>>(writers, false, rules));
+            assert_exact(&name("P=1 S=1"), &any::<Wide<1, 1>>(writers, false, rules));
+        }
+    }
+
+    /// What the small slot does not need, it does not mind either.
+    #[test]
+    fn late_writers_do_no_harm_to_a_small_slot() {
+        let writers = if FULL { 3 } else { 2 };
+        assert_exact(
+            &format!("any readers, {writers} late writers, P=2 S=2"),
+            &any::<Slot<2, 2>>(writers, false, Rules::LATE),
+        );
+    }
+
+    #[test]
+    fn results_of_several_snapshots_are_exact_if_the_first_and_the_last_agree() {
+        let writers = if FULL { 3 } else { 2 };
+        assert_exact(
+            &format!("several snapshots, {writers} late writers, wide P=3 S=1"),
+            &any::<Wide<3, 1>>(writers, true, Rules::LATE),
+        );
+    }
+
+    #[test]
+    fn two_readers_get_what_they_would_compute() {
+        assert_exact(
+            "two readers (one in transaction 1), 2 writers, wide P=2 S=1",
+            &two::<Wide<2, 1>>(Some(0), false, !FULL),
+        );
+    }
+
+    #[test]
+    fn effects_that_spread_after_the_commit_are_waited_for() {
+        assert_exact(
+            "two readers, late effects, 2 writers, wide P=2 S=1",
+            &two::<Wide<2, 1>>(None, true, !FULL),
+        );
+        if FULL {
+            assert_exact(
+                "two readers, late effects, 2 writers, wide P=1 S=0",
+                &two::<Wide<1, 0>>(None, true, !FULL),
+            );
+        }
+    }
+
+    #[test]
+    fn every_rule_is_needed() {
+        let late = Rules::LATE;
+        let three = |rules| any::<Wide<3, 0>>(3, false, rules);
+        let small = |rules| any::<Wide<1, 0>>(3, false, rules);
+        assert_needed(
+            "cut of the view that settled",
+            &three(Rules {
+                cut_check: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "number of running transactions in the cut",
+            &three(Rules {
+                cut_counts: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: cut and names",
+            &any::<Wide<3, 1>>(
+                3,
+                false,
+                Rules {
+                    settled_check: false,
+                    ..late
+                },
+            ),
+        );
+        assert_needed(
+            "wide: all at once, what is named",
+            &any::<Wide<3, 1>>(
+                3,
+                false,
+                Rules {
+                    all_at_once: false,
+                    ..late
+                },
+            ),
+        );
+        assert_needed(
+            "wide: overflow check",
+            &small(Rules {
+                overflow_check: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: overflow waits for xmin",
+            &small(Rules {
+                overflow_waits: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: latest snapshot first",
+            &three(Rules {
+                latest_first: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: settle at serve",
+            &three(Rules {
+                settle_at_serve: false,
+                pending_check: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: own writes are known",
+            &three(Rules {
+                own_notes: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: registered before its end",
+            &three(Rules {
+                register_before_end: false,
+                ..late
+            }),
+        );
+        assert_needed(
+            "wide: prepared transactions are not withdrawn",
+            &three(Rules {
+                prepared_stays: false,
+                ..late
+            }),
+        );
+        let spreading = |rules| TwoReaders::<Wide<2, 1>> {
+            rules,
+            ..two(None, true, true)
+        };
+        assert_needed(
+            "wide: latest snapshot in doubt, so bypass",
+            &spreading(Rules {
+                latest_sure: false,
+                ..Rules::ALL
+            }),
+        );
+        assert_needed(
+            "wide: await effects at commit",
+            &spreading(Rules {
+                await_effect: false,
+                ..Rules::ALL
+            }),
+        );
+        assert_needed(
+            "wide: ask before the fill",
+            &spreading(Rules {
+                ask_before_fill: false,
+                ..Rules::ALL
+            }),
         );
     }
 }

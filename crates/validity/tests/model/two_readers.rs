@@ -4,10 +4,12 @@
 //! only some time after the end of their transaction (`lag`) can be told: while one spreads, some readers meet it and others do not.
 
 use crate::search::{Model, Outcome};
+use crate::subject::Subject;
 use crate::world::{Packer, Phase, Rules, Set, Value, World, WriterStep};
 use pg_query_cache_validity::Effect;
+use std::marker::PhantomData;
 
-pub struct TwoReaders<const P: usize, const S: usize> {
+pub struct TwoReaders<T> {
     pub writers: usize,
     /// The writer in whose transaction the second reader runs, until that ends.
     pub own: Option<usize>,
@@ -18,6 +20,8 @@ pub struct TwoReaders<const P: usize, const S: usize> {
     /// Nobody writes anything that takes effect at commit.
     pub rows_only: bool,
     pub rules: Rules,
+    /// The kind of slot.
+    pub slot: PhantomData<T>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,8 +76,8 @@ pub enum Step {
 }
 
 #[derive(Clone, Copy)]
-struct State<const P: usize, const S: usize> {
-    world: World<P, S>,
+struct State<T> {
+    world: World<T>,
     readers: [Reader; 2],
 }
 
@@ -94,8 +98,8 @@ const WRITER_STEPS: [WriterStep; 8] = [
     WriterStep::TakeEffect,
 ];
 
-impl<const P: usize, const S: usize> TwoReaders<P, S> {
-    fn pack(&self, state: &State<P, S>) -> u128 {
+impl<T: Subject> TwoReaders<T> {
+    fn pack(&self, state: &State<T>) -> u128 {
         let mut packer = Packer::new(0);
         state.world.pack(&mut packer);
         let mut readers = state.readers;
@@ -117,7 +121,7 @@ impl<const P: usize, const S: usize> TwoReaders<P, S> {
         packer.bits
     }
 
-    fn unpack(&self, bits: u128) -> State<P, S> {
+    fn unpack(&self, bits: u128) -> State<T> {
         let mut packer = Packer::new(bits);
         let world = World::unpack(self.writers, &mut packer);
         let readers = [(); 2].map(|()| {
@@ -135,19 +139,19 @@ impl<const P: usize, const S: usize> TwoReaders<P, S> {
     }
 
     /// The writer whose transaction `reader` runs in now.
-    fn own(&self, world: &World<P, S>, reader: usize) -> Option<usize> {
+    fn own(&self, world: &World<T>, reader: usize) -> Option<usize> {
         self.own.filter(|own| {
             reader == 1 && matches!(world.writers[*own].phase, Phase::Unborn | Phase::Running)
         })
     }
 
-    fn read(&self, state: &State<P, S>, at: usize, take: &mut dyn FnMut(Step, Outcome)) -> u64 {
+    fn read(&self, state: &State<T>, at: usize, take: &mut dyn FnMut(Step, Outcome)) -> u64 {
         let mut servings = 0;
         let world = state.world;
         let reader = state.readers[at];
         let own = self.own(&world, at);
         let own_work = own.map_or(Value { rows: 0, marks: 0 }, |own| world.own(own));
-        let with = |world: World<P, S>, reader: Reader| {
+        let with = |world: World<T>, reader: Reader| {
             let mut next = State { world, ..*state };
             next.readers[at] = reader;
             Outcome::State(self.pack(&next))
@@ -265,7 +269,7 @@ impl<const P: usize, const S: usize> TwoReaders<P, S> {
     }
 }
 
-impl<const P: usize, const S: usize> Model for TwoReaders<P, S> {
+impl<T: Subject> Model for TwoReaders<T> {
     type Step = Step;
 
     fn initial(&self) -> u128 {

@@ -4,7 +4,9 @@
 //! A snapshot is the set of writers that had ended when it was taken; PostgreSQL's `xmax` and `xip` follow from it, and `xmin` is
 //! the lowest id that is not in it (ids from `xmax` on are never in it).
 
-use pg_query_cache_validity::{Doubt, Effect, FullXid, Slot, SnapshotView};
+use crate::subject::Subject;
+use pg_query_cache_validity::wide::{Cut, CutView};
+use pg_query_cache_validity::{Effect, FullXid, SnapshotView};
 
 /// A set of writers, bit 0 = transaction 1.
 pub type Set = u8;
@@ -48,6 +50,12 @@ pub struct Rules {
     pub await_effect: bool,
     /// A fill asks the slot before it computes, not only when it publishes.
     pub ask_before_fill: bool,
+    /// A transaction knows by itself that it has written, whatever the slot says.
+    pub own_notes: bool,
+    /// A wide slot looks at the cut of the view that settled it; without: only at what it names.
+    pub cut_check: bool,
+    /// Of two cuts with the same `next` the one with fewer running is the later; without: they are taken for the same.
+    pub cut_counts: bool,
 }
 
 impl Rules {
@@ -69,11 +77,21 @@ impl Rules {
         judge_last: true,
         await_effect: true,
         ask_before_fill: true,
+        own_notes: false,
+        cut_check: true,
+        cut_counts: true,
+    };
+
+    /// As transactions register that know by themselves what they have written: any time before they can commit.
+    pub const LATE: Self = Self {
+        register_before_write: false,
+        own_notes: true,
+        ..Self::ALL
     };
 }
 
 impl Rules {
-    /// Nothing that [`Slot::ask`] does is left out.
+    /// Nothing that `ask` does is left out.
     fn keeps_ask(&self) -> bool {
         self.pending_check
             && self.settled_check
@@ -83,6 +101,8 @@ impl Rules {
             && self.overflow_waits
             && self.latest_first
             && self.latest_sure
+            && self.cut_check
+            && self.cut_counts
     }
 }
 
@@ -157,12 +177,12 @@ pub enum WriterStep {
     TakeEffect,
 }
 
-/// Writers and slot. `P` and `S` are the slot's capacities.
+/// Writers and slot.
 #[derive(Clone, Copy, Debug)]
-pub struct World<const P: usize, const S: usize> {
+pub struct World<T> {
     pub count: usize,
     pub writers: [Writer; 4],
-    pub slot: Slot<P, S>,
+    pub slot: T,
     /// The one entry, if it is alive. A generation never comes back, so a dead entry may be forgotten and the slot's own number be
     /// kept at 0: see [`World::forget_generation`].
     pub entry: Option<Value>,
@@ -195,6 +215,33 @@ impl SnapshotView for View<'_> {
     }
 }
 
+/// Where a snapshot cuts, as PostgreSQL's `xmax` and the running transactions below it have it.
+fn cut(seen: Set) -> Cut {
+    let highest = Set::BITS - seen.leading_zeros();
+    Cut {
+        next: u64::from(highest) + 1,
+        running: highest - seen.count_ones(),
+    }
+}
+
+impl CutView for View<'_> {
+    fn cut(&self) -> Cut {
+        cut(self.seen)
+    }
+}
+
+impl CutView for OneOf<'_> {
+    fn cut(&self) -> Cut {
+        self.0.cut()
+    }
+}
+
+impl CutView for Hasty<'_> {
+    fn cut(&self) -> Cut {
+        self.0.cut()
+    }
+}
+
 /// Sees only one pending writer finished: settling out of order.
 struct OneOf<'a>(View<'a>, FullXid);
 
@@ -223,7 +270,6 @@ impl SnapshotView for Hasty<'_> {
     }
 }
 
-const AT_COMMIT: u64 = 1 << 63;
 const ROWS_BIT: u8 = 1;
 const MARK_BIT: u8 = 2;
 
@@ -234,13 +280,13 @@ fn bit(effect: Effect) -> u8 {
     }
 }
 
-impl<const P: usize, const S: usize> World<P, S> {
+impl<T: Subject> World<T> {
     pub fn new(count: usize) -> Self {
         assert!(count <= 4);
         Self {
             count,
             writers: [Writer::UNBORN; 4],
-            slot: Slot::EMPTY,
+            slot: T::EMPTY,
             entry: None,
         }
     }
@@ -376,12 +422,11 @@ impl<const P: usize, const S: usize> World<P, S> {
     pub fn settle(&mut self, seen: Set, rules: &Rules) {
         let writers = self.writers;
         let view = Self::view(seen, &writers, rules);
-        if !rules.overflow_waits && self.slot.overflow != 0 {
-            self.slot
-                .settle(&Hasty(view, self.slot.overflow & !AT_COMMIT));
+        if !rules.overflow_waits && self.slot.overflow() != 0 {
+            self.slot.settle(&Hasty(view, self.slot.overflow()));
         } else if !rules.all_at_once {
             let one = (1..=4)
-                .find(|xid| view.finished(*xid) && self.is_listed(*xid))
+                .find(|xid| view.finished(*xid) && self.slot.is_listed(*xid))
                 .unwrap_or(0);
             self.slot.settle(&OneOf(view, one));
         } else {
@@ -390,56 +435,25 @@ impl<const P: usize, const S: usize> World<P, S> {
         self.forget_generation();
     }
 
-    fn is_listed(&self, xid: FullXid) -> bool {
-        self.slot
-            .to_words()
-            .skip(3)
-            .take(P)
-            .any(|word| word & !AT_COMMIT == xid)
-    }
-
     /// A step up of the generation kills the entry, once and for all.
     fn forget_generation(&mut self) {
-        if self.slot.generation != 0 {
-            self.slot.generation = 0;
+        if self.slot.forget_generation() {
             self.entry = None;
         }
     }
 
     /// `judge`, with the rules that are left out left out.
-    fn judge(&self, seen: Set, rules: &Rules) -> Result<u64, Doubt> {
-        let mut words: Vec<u64> = Vec::new();
-        let slot = if rules.overflow_check
-            && rules.horizon_check
-            && rules.pending_check
-            && rules.settled_check
-        {
-            self.slot
-        } else {
-            words.extend(self.slot.to_words());
-            if !rules.overflow_check {
-                words[1] = 0;
-            }
-            if !rules.horizon_check {
-                words[2] = 0;
-            }
-            if !rules.pending_check {
-                words[3..3 + P].fill(0);
-            }
-            if !rules.settled_check {
-                words[3 + P..].fill(0);
-            }
-            Slot::from_words(&words)
-        };
-        slot.judge(&Self::view(seen, &self.writers, rules))
+    fn judge(&self, seen: Set, rules: &Rules) -> bool {
+        self.slot
+            .judge(&Self::view(seen, &self.writers, rules), rules)
     }
 
     /// The check that serving and publishing share; `own` is the writer whose transaction the reader runs in. True means that the
     /// present generation is the one that the snapshot sees.
     pub fn check(&mut self, seen: Set, own: Option<usize>, settles: bool, rules: &Rules) -> bool {
         if let Some(own) = own
-            && rules.own_bypass
-            && self.slot.may_be_writer(own as FullXid + 1)
+            && (rules.own_bypass && self.slot.may_be_writer(own as FullXid + 1)
+                || rules.own_notes && self.writers[own].wrote != 0)
         {
             return false;
         }
@@ -447,8 +461,8 @@ impl<const P: usize, const S: usize> World<P, S> {
             // The crate's own composition.
             let (latest, writers) = (self.latest(), self.writers);
             let view = Self::view(seen, &writers, rules);
-            let answer = self.slot.ask(&view, || Self::view(latest, &writers, rules));
-            let fits = answer.is_ok();
+            let latest = Self::view(latest, &writers, rules);
+            let fits = self.slot.ask(&view, &latest);
             self.forget_generation();
             return fits;
         }
@@ -456,13 +470,13 @@ impl<const P: usize, const S: usize> World<P, S> {
             if rules.latest_first && self.slot.needs_latest() {
                 let latest = self.latest();
                 self.settle(latest, rules);
-                if rules.latest_sure && self.judge(latest, rules).is_err() {
+                if rules.latest_sure && !self.judge(latest, rules) {
                     return false;
                 }
             }
             self.settle(seen, rules);
         }
-        self.judge(seen, rules).is_ok()
+        self.judge(seen, rules)
     }
 
     /// Everything that may differ, in as few bits as it needs.
@@ -479,12 +493,7 @@ impl<const P: usize, const S: usize> World<P, S> {
             into.push(2, u64::from(writer.registered));
             into.push(1, u64::from(writer.effective));
         }
-        for (at, word) in self.slot.to_words().enumerate().skip(1) {
-            into.push(3, word & !AT_COMMIT);
-            if at == 1 || (3..3 + P).contains(&at) {
-                into.push(1, word >> 63);
-            }
-        }
+        self.slot.pack(into);
         into.push(1, u64::from(self.entry.is_some()));
         let value = self.entry.unwrap_or(Value { rows: 0, marks: 0 });
         into.push(self.count, u64::from(value.rows));
@@ -499,17 +508,7 @@ impl<const P: usize, const S: usize> World<P, S> {
             writer.registered = from.pull(2) as u8;
             writer.effective = from.pull(1) != 0;
         }
-        let words: Vec<u64> = (0..Slot::<P, S>::WORDS)
-            .map(|at| match at {
-                0 => 0,
-                at if at == 1 || (3..3 + P).contains(&at) => {
-                    let xid = from.pull(3);
-                    xid | from.pull(1) << 63
-                }
-                _ => from.pull(3),
-            })
-            .collect();
-        world.slot = Slot::from_words(&words);
+        world.slot = T::unpack(from);
         let alive = from.pull(1) != 0;
         let value = Value {
             rows: from.pull(count) as Set,
