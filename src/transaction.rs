@@ -5,7 +5,7 @@
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{automatic, session, temporary, tracker, utility};
+use crate::dependencies::{automatic, executor, session, temporary, tracker, utility};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::server::{fenced, guarded};
@@ -96,6 +96,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::committed(area);
             own::forget();
+            executor::transaction_ended();
             tracker::transaction_ended();
             temporary::transaction_ended();
             write_behind::committed(area);
@@ -121,6 +122,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             own::withdraw(area, unsafe { view::own_xid() });
             configuration::forget();
             frames::unwind(0);
+            executor::transaction_ended();
             session::rolled_back();
             automatic::forget();
             tracker::transaction_ended();

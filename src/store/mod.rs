@@ -32,6 +32,7 @@ pub mod hits;
 pub mod hooks;
 pub mod insert;
 pub mod layout;
+pub mod library_settings;
 mod locks;
 pub mod lookup;
 pub mod partition;
