@@ -5,12 +5,14 @@
 //! * `hostile`: a role that maintains the cache and wants more: names that hide others, keys that are made up, values of others
 //! * `lent`: a role whose functions a superuser runs, and tables in the place of the extension's
 //! * `names`: names and texts as nobody should give them
+//! * `told`: what messages, the log and `cache_explain` tell of others
 
 mod access;
 mod hostile;
 mod lent;
 mod names;
 mod rows;
+mod told;
 
 /// Supabase's roles, and rights on new objects as Supabase gives them.
 const SUPABASE: &str = "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role;
