@@ -207,6 +207,9 @@ pub fn is_ordinary() -> bool {
 pub unsafe fn is(known: &Option<CString>, text: *const c_char) -> bool {
     match known {
         None => text.is_null(),
+        // Most texts are empty.
+        // SAFETY: the caller's.
+        Some(known) if known.is_empty() => !text.is_null() && unsafe { *text == 0 },
         // SAFETY: the caller's.
         Some(known) => !text.is_null() && unsafe { server::strcmp(known.as_ptr(), text) == 0 },
     }

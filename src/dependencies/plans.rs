@@ -16,7 +16,7 @@ use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::call::scope::{self, Digest};
 use crate::numbers::{NumberMap, number_map};
-use crate::server;
+use crate::server::{self, fenced};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -103,10 +103,13 @@ unsafe fn made_for_us(plan: *mut pg_sys::PlannedStmt) -> bool {
 
 /// The memory that a plan lies in goes. Nothing is allocated here, and nothing can fail.
 unsafe extern "C-unwind" fn plan_goes(plan: *mut c_void) {
-    match MAKERS.try_borrow_mut() {
-        Ok(mut makers) => {
-            makers.remove(&plan.addr());
-        }
-        Err(_) => LOST.set(true),
+    // SAFETY: no value with a destructor is alive in this frame.
+    unsafe {
+        fenced("plan", || match MAKERS.try_borrow_mut() {
+            Ok(mut makers) => {
+                makers.remove(&plan.addr());
+            }
+            Err(_) => LOST.set(true),
+        });
     }
 }
