@@ -10,7 +10,7 @@ use super::locks::lock_requests;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// As many names are told apart.
-const ROOM: usize = 512;
+const ROOM: usize = 128;
 /// The count of a list that has no room for another name.
 const OVERFLOWN: u32 = u32::MAX;
 
