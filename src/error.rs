@@ -304,6 +304,28 @@ pub fn code_of(error: &pgrx::pg_sys::panic::CaughtError) -> u32 {
     }
 }
 
+/// Runs `body`, whose parameters are bytes of keys and results. An ERROR in it is raised again as its SQLSTATE and message only: what the
+/// server adds, such as the row that a constraint refused, shows those bytes.
+pub fn without_data<R>(body: impl FnOnce() -> R + std::panic::UnwindSafe) -> R {
+    pgrx::PgTryBuilder::new(body)
+        .catch_others(|error| {
+            use pgrx::pg_sys::panic::CaughtError::*;
+            let (PostgresError(report)
+            | ErrorReport(report)
+            | RustPanic {
+                ereport: report, ..
+            }) = &error;
+            pgrx::pg_sys::panic::ErrorReport::new(
+                report.sql_error_code(),
+                report.message().to_owned(),
+                "pg_query_cache",
+            )
+            .report(PgLogLevel::ERROR);
+            unreachable!("an ERROR does not return")
+        })
+        .execute()
+}
+
 /// Whether an error that was caught says that somebody does not want to wait any more, or that the server stops.
 pub fn gave_up(error: &pgrx::pg_sys::panic::CaughtError) -> bool {
     use PgSqlErrorCode::*;

@@ -33,6 +33,11 @@ impl Hasher for NumberHasher {
         self.0 = product as u64 ^ (product >> 64) as u64;
     }
 
+    #[inline(always)]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.write_u64(u64::from(*byte));

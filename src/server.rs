@@ -119,6 +119,8 @@ mod declared {
         pub fn GetUserId() -> pg_sys::Oid;
         pub fn GetSessionUserId() -> pg_sys::Oid;
         pub fn GetOuterUserId() -> pg_sys::Oid;
+        pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut c_int);
+        pub fn InNoForceRLSOperation() -> bool;
         pub fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;

@@ -5,7 +5,7 @@
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{automatic, session, temporary, touched, tracker, utility};
+use crate::dependencies::{automatic, executor, session, temporary, touched, tracker, utility};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::server::{fenced, guarded};
@@ -97,6 +97,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::committed(area);
             own::forget();
+            executor::transaction_ended();
             tracker::transaction_ended();
             places::transaction_ended(area, true);
             temporary::transaction_ended();
@@ -126,6 +127,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             places::transaction_ended(area, false);
             configuration::forget();
             frames::unwind(0);
+            executor::transaction_ended();
             session::rolled_back();
             automatic::forget();
             tracker::transaction_ended();

@@ -169,6 +169,9 @@ impl Reason {
             Reason::NotWorthwhile => {
                 "caching the function does not pay at present, so it rests: its results come to their end before they are hit, or it is as cheap to run"
             }
+            Reason::SecurityContext => {
+                "the server acts for the owner of an object: an action of a foreign key, a materialized view, an index on an expression"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
             }
@@ -176,7 +179,7 @@ impl Reason {
                 "the function read what no transaction covers: a file, a large object, a size"
             }
             Reason::SettingsLearned => {
-                "the function asked for settings for the first time since the server started; from the next call on all settings are part of its keys"
+                "the function asked for settings, or loaded a library with settings that no key knew, for the first time since the server started; from the next call on they are part of its keys"
             }
         }
     }
@@ -245,6 +248,9 @@ impl Reason {
             }
             Reason::NotWorthwhile => {
                 "Nothing to do: it is stored again when that pays. Give key columns in depends_on if writes to other rows invalidate it; SELECT set_cache_config('function.….adaptive', 'off'); stores it all the same."
+            }
+            Reason::SecurityContext => {
+                "Nothing to do: the function itself answers there, because it may see other rows than elsewhere."
             }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."

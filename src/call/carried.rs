@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use super::scope::{self, Settings};
+use super::{names, scope};
 use crate::compat;
 use crate::server;
 use pgrx::pg_sys;
@@ -22,26 +22,29 @@ const OTHERS: [&[u8]; 8] = [
     b"client_encoding",
 ];
 
-/// Names and values of the settings that this session was given: by SET, by `set_config`, or when it connected.
+/// Names and values of the settings that this session was given: by SET, by `set_config`, or when it connected. A name of an application
+/// whose value was reset is there still, and shows as the empty text.
 pub fn given() -> Vec<(String, String)> {
-    // SAFETY: the server's table of settings; name and value are copied.
-    unsafe {
-        (0..pg_sys::GetNumConfigOptions() as usize)
-            .map(|index| *pg_sys::get_guc_variables().add(index))
-            .filter(|setting| {
-                (**setting).source >= pg_sys::GucSource::PGC_S_CLIENT
-                    && (**setting).context >= pg_sys::GucContext::PGC_SUSET
-            })
-            .filter(|setting| {
-                let name = scope::bytes((**setting).name);
-                !OTHERS.contains(&name) && Settings::All.include(name)
-            })
-            .filter_map(|setting| {
-                let value = pg_sys::GetConfigOption((*setting).name, true, false);
-                (!value.is_null()).then(|| (compat::text((*setting).name), compat::text(value)))
-            })
-            .collect()
-    }
+    names::all()
+        // SAFETY: in the server's table of settings; name and value are copied.
+        .filter_map(|setting| unsafe {
+            let name = scope::bytes((*setting).name);
+            if OTHERS.contains(&name) || scope::starts_with(name, scope::OWN) {
+                return None;
+            }
+            let given = (*setting).source >= pg_sys::GucSource::PGC_S_CLIENT
+                && (*setting).context >= pg_sys::GucContext::PGC_SUSET;
+            let left_over = names::is_placeholder(setting)
+                && (*setting).source == pg_sys::GucSource::PGC_S_DEFAULT;
+            let value = pg_sys::GetConfigOption((*setting).name, true, false);
+            let value = if value.is_null() {
+                String::new()
+            } else {
+                compat::text(value)
+            };
+            (given || left_over).then(|| (compat::text((*setting).name), value))
+        })
+        .collect()
 }
 
 /// Names and values of the settings that the database and the role have by themselves, besides those that the session was given itself.

@@ -270,12 +270,16 @@ impl Question {
             told.tags = Some(tags(&attributions));
             told.blame(finding, &attributions, &moved, asker);
             if finding.kind() == "miss" {
-                self.foresee(area, &function, &mut told, asker);
+                self.foresee(area, &function, asker, &mut told);
             }
             if finding == Finding::Not(Reason::NotWorthwhile)
                 && let Some((rest, _)) = area.functions().rest(compat::database(), function.oid)
             {
-                let (figures, back) = (advice::figures(&rest), advice::return_of(&rest));
+                let figures = match reads_all_stats(asker) {
+                    true => advice::figures(&rest),
+                    false => String::new(),
+                };
+                let back = advice::return_of(&rest);
                 told.detail = format!(
                     "Caching the function does not pay at present ({}), so it rests. {figures} {back}",
                     rest.why.words()
@@ -352,19 +356,17 @@ impl Question {
         &self,
         area: Area,
         function: &CachedFunction,
-        told: &mut Explanation,
         asker: pg_sys::Oid,
+        told: &mut Explanation,
     ) {
         let database = compat::database();
         if self.hash.is_some_and(|hash| area.flights().has(hash)) {
             told.detail
                 .push_str(" Another session computes it right now; the call would wait for it.");
         }
-        // How much others use a function is for those who may read statistics.
-        // SAFETY: a catalog lookup.
-        let may_know =
-            unsafe { pg_sys::has_privs_of_role(asker, pg_sys::ROLE_PG_READ_ALL_STATS.into()) };
-        if may_know && told.finding == Some(Finding::Absent) {
+        // What others have stored is theirs, unless the owner says that it is everybody's.
+        let may_know = function.scope == Scope::Shared || reads_all_stats(asker);
+        if told.finding == Some(Finding::Absent) && may_know {
             let others = stored_results(area, function.oid);
             if others > 0 {
                 told.detail.push_str(&format!(
@@ -393,6 +395,10 @@ impl Question {
                 " The last result of this function was not stored ({}): {}.",
                 reason.code(),
                 match compat::relation_name(refusal.relation) {
+                    // Somebody else may have made the call.
+                    Some(_) if !reads_all_stats(asker) && !may_read(asker, refusal.relation) => {
+                        "it read what is not tracked".into()
+                    }
                     Some(relation) => {
                         told.hint = untracked_remedy(refusal.relation, &relation);
                         format!("it read {relation}, which is not tracked")
@@ -401,6 +407,20 @@ impl Question {
                 }
             ),
         });
+    }
+}
+
+/// Whether a role may see what others do.
+fn reads_all_stats(role: pg_sys::Oid) -> bool {
+    // SAFETY: syscache lookups.
+    unsafe { pg_sys::has_privs_of_role(role, pg_sys::ROLE_PG_READ_ALL_STATS.into()) }
+}
+
+fn may_read(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup of a relation that has a name.
+    unsafe {
+        pg_sys::pg_class_aclcheck(relation, role, pg_sys::ACL_SELECT as _)
+            == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 
@@ -443,6 +463,10 @@ fn stored_results(area: Area, function: pg_sys::Oid) -> u64 {
 fn session(function: &CachedFunction) -> Value {
     let mut session = Map::new();
     let settings = Settings::of(function);
+    let given = settings.given();
+    if settings != Settings::None || !given.is_empty() {
+        session.insert("settings".into(), json!(given));
+    }
     if settings != Settings::None {
         // SAFETY: variables of the backend.
         let (role, session_role) = unsafe { (server::GetUserId(), server::GetSessionUserId()) };
@@ -451,7 +475,6 @@ fn session(function: &CachedFunction) -> Value {
             "session_role".into(),
             json!(compat::role_name(session_role)),
         );
-        session.insert("settings".into(), json!(settings.given()));
         if settings == Settings::All {
             session.insert("all_settings".into(), json!(true));
         }

@@ -47,6 +47,8 @@ pub struct Frame {
     pub reads: Reads,
     /// The settings that are part of the key.
     pub settings: Settings,
+    /// How many names of libraries the key knew of.
+    pub libraries: u32,
     /// The stored result, if the function is run to verify it and not to fill.
     pub suspect: Option<Suspect>,
     /// Rows of a set, as they will be stored.
@@ -163,6 +165,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         refused: None,
         reads: session::kept(),
         settings: call.settings,
+        libraries: call.settings.known_libraries(),
         suspect,
         rows: Rows::default(),
         began: Instant::now(),

@@ -42,10 +42,10 @@ pub unsafe fn build(
         number(key, (*fcinfo).fncollation);
         key.extend_from_slice(&format);
         key.push(of_session as u8);
+        key.extend_from_slice(&of_session.digest());
         if of_session != Settings::None {
             number(key, server::GetUserId());
             number(key, server::GetSessionUserId());
-            key.extend_from_slice(&of_session.digest());
         }
         for (i, argument) in function.arguments.iter().enumerate() {
             let (mut length, mut by_value) = (argument.length, argument.by_value);
@@ -134,12 +134,13 @@ pub fn take_apart(
 ) -> Option<(pg_sys::Oid, Vec<Option<pg_sys::Datum>>)> {
     const COLLATION: usize = 12;
     const SETTINGS: usize = 32;
-    const OF_SESSION: usize = 24;
+    const DIGEST: usize = 16;
+    const ROLES: usize = 8;
     let number = |at: usize| Some(u32::from_le_bytes(key.get(at..at + 4)?.try_into().ok()?));
     let collation = number(COLLATION)?.into();
-    let mut at = SETTINGS + 1;
+    let mut at = SETTINGS + 1 + DIGEST;
     if *key.get(SETTINGS)? != Settings::None as u8 {
-        at += OF_SESSION;
+        at += ROLES;
     }
     let mut values = Vec::with_capacity(function.arguments.len());
     for argument in &function.arguments {

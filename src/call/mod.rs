@@ -16,6 +16,7 @@
 //! * `explain`: a question what a call would do, and the answer; `advice`, `blame`: its words, and who wrote last
 //! * `outcome`: what can become of a call, with the stable codes of reasons
 //! * `key`, `scope`, `watched`: which call it is, and whose; what of the session's settings tells
+//! * `names`, `indifferent`: which settings there are, and which of them cannot change a result
 //! * `frames`: fills in progress, and what they have read so far
 //! * `base`: running the base function
 //! * `value`: results as bytes, and bytes as results
@@ -32,7 +33,9 @@ mod blame;
 pub mod carried;
 pub mod explain;
 pub mod frames;
+mod indifferent;
 pub mod key;
+mod names;
 pub mod outcome;
 mod publish;
 pub mod refresh;
@@ -379,6 +382,9 @@ unsafe fn admit(
     }
     // SAFETY: the caller's.
     let usable = unsafe { usable() }?;
+    if !scope::is_ordinary() {
+        return Err(Reason::SecurityContext);
+    }
     function.disabled.map_or(Ok(usable), Err)
 }
 

@@ -77,10 +77,12 @@ pub enum Reason {
     ConfigurationLocked,
     /// Caching the function does not pay at present.
     NotWorthwhile,
+    /// The server acts for the owner of an object: other rows may be visible, other things allowed.
+    SecurityContext,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 35;
+pub const REASONS: usize = 36;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -120,6 +122,7 @@ impl Reason {
         Reason::FunctionDisabled,
         Reason::ConfigurationLocked,
         Reason::NotWorthwhile,
+        Reason::SecurityContext,
     ];
 
     /// Stable code of the reason.
@@ -160,6 +163,7 @@ impl Reason {
             Reason::FunctionDisabled => "function_disabled",
             Reason::ConfigurationLocked => "configuration_locked",
             Reason::NotWorthwhile => "not_worthwhile",
+            Reason::SecurityContext => "security_context",
         }
     }
 
@@ -176,6 +180,7 @@ impl Reason {
                     | Reason::FunctionDisabled
                     | Reason::ConfigurationLocked
                     | Reason::NotWorthwhile
+                    | Reason::SecurityContext
             )
     }
 }

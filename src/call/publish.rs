@@ -75,6 +75,9 @@ fn refused_for_reads(frame: &Frame) -> Option<Reason> {
         function.learn(Trait::ReadsSettings);
         return Some(Reason::SettingsLearned);
     }
+    if frame.settings.libraries_came_since(frame.libraries) {
+        return Some(Reason::SettingsLearned);
+    }
     None
 }
 

@@ -3,20 +3,26 @@
 //! Two parts, each reduced to a 128-bit digest (BLAKE3, truncated: settings are chosen by users, so the digest has to withstand
 //! users who look for two with the same value):
 //!
-//! * *format*: the settings that change what a function returns without asking, such as `search_path` and `TimeZone`, and whose values
-//!   `cache_get` would read;
-//! * *settings*: as the scope has it, those that PostgREST sets from the token (`request.jwt.…`), or all with a dot in their name,
-//!   which applications use to pass on who is asking; and all there are once the function was seen asking for one.
+//! * *format*: the settings that sessions differ in most, such as `search_path` and `TimeZone`, and whose values `cache_get` would read;
+//! * *settings*: in every scope all others of the server and of libraries, but for those that cannot change a result (`indifferent`).
+//!   Besides, as the scope has it, those that PostgREST sets from the token (`request.jwt.…`), or all that an application has named to
+//!   pass on who is asking; and all there are once the function was seen asking for one.
+//!
+//! The scope `shared` leaves out who asks, never what a setting makes of the result. A name with a dot that no library has claimed in this
+//! session says who asks, unless it is known to be the setting of a library (`names`).
 //!
 //! The values are compared with those of the last call, byte by byte (`watched`); only when one differs a digest is made anew.
 
 #![allow(unsafe_code)]
 
-use super::watched::{Variable, Watched};
+use super::names;
+use super::watched::{self, Watched};
 use crate::backend::Backend;
 use crate::language::body::Scope;
 use crate::language::function::CachedFunction;
 use crate::server;
+use crate::store::area::area;
+use crate::store::library_settings::LibrarySettings;
 use crate::store::traits::Trait;
 use crate::values;
 use pgrx::pg_sys;
@@ -27,11 +33,9 @@ use std::ffi::{CStr, CString, c_char};
 pub type Digest = [u8; 16];
 
 /// Prefix of the settings that PostgREST derives from the token.
-const CLAIMS: &[u8] = b"request.jwt.";
+pub(super) const CLAIMS: &[u8] = b"request.jwt.";
 /// Prefix of our own settings.
-const OWN: &[u8] = b"pg_query_cache.";
-/// Settings with these prefixes belong to extensions that do not change results.
-const NEUTRAL: [&[u8]; 3] = [OWN, b"pg_stat_statements.", b"auto_explain."];
+pub(super) const OWN: &[u8] = b"pg_query_cache.";
 /// As many schemas of the search path are looked at.
 const SCHEMAS: usize = 32;
 
@@ -83,6 +87,7 @@ static FORMATS: Backend<RefCell<Format>> = Backend::new(RefCell::new(Format {
     schema_count: -1,
     digest: [0; 16],
 }));
+static GENERAL: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
 static CLAIMED: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
 static CUSTOM: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
 static ALL: Backend<RefCell<Watched>> = Backend::new(RefCell::new(Watched::new()));
@@ -105,7 +110,7 @@ fn numbers() -> [i32; 14] {
             i32::from(pg_sys::Transform_null_equals),
             i32::from(pg_sys::standard_conforming_strings),
             i32::from(pg_sys::quote_all_identifiers),
-            // Whose values a function reads: with values of their own, roles do not share what "scope": "shared" would let them share.
+            // The last, which `reading` leaves out. Whose values a function reads: with values of their own, roles do not share what "scope": "shared" would let them share.
             values::namespace().to_u32() as i32,
         ]
     }
@@ -174,6 +179,26 @@ pub fn format() -> Digest {
     })
 }
 
+/// The settings by which constants are read when a query is parsed, and by which it is parsed.
+#[inline(always)]
+pub fn reading() -> ([i32; 13], usize) {
+    let mut read = [0; 13];
+    read.copy_from_slice(&numbers()[..13]);
+    // SAFETY: a variable of the backend.
+    (read, unsafe { pg_sys::session_timezone.addr() })
+}
+
+/// Whether the role is all there is to know of what the present code may read: nobody's code, or that of a SECURITY DEFINER function. In
+/// any other context (an action of a foreign key, which FORCE ROW LEVEL SECURITY does not bind; maintenance for the owner of an object)
+/// a function may see other rows, or be refused what it could do elsewhere, and no key tells.
+#[inline(always)]
+pub fn is_ordinary() -> bool {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads variables of the backend.
+    unsafe { server::GetUserIdAndSecContext(&mut user, &mut context) };
+    context & !(pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32) == 0
+}
+
 /// Whether a text is the one that was read before.
 ///
 /// # Safety
@@ -182,6 +207,9 @@ pub fn format() -> Digest {
 pub unsafe fn is(known: &Option<CString>, text: *const c_char) -> bool {
     match known {
         None => text.is_null(),
+        // Most texts are empty.
+        // SAFETY: the caller's.
+        Some(known) if known.is_empty() => !text.is_null() && unsafe { *text == 0 },
         // SAFETY: the caller's.
         Some(known) => !text.is_null() && unsafe { server::strcmp(known.as_ptr(), text) == 0 },
     }
@@ -206,11 +234,11 @@ impl Format {
     }
 }
 
-/// Which settings are part of a key, beside those that change formats.
+/// Which settings are part of a key, beside those of the format and those of the server and of libraries that change results.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settings {
-    /// None: the owner says that the result is everybody's.
+    /// No others: the owner says that the result is everybody's.
     None,
     /// Those that PostgREST sets from the token.
     Claims,
@@ -232,54 +260,64 @@ impl Settings {
         }
     }
 
+    #[inline(always)]
+    fn watched(self) -> &'static Backend<RefCell<Watched>> {
+        match self {
+            Settings::None => &GENERAL,
+            Settings::Claims => &CLAIMED,
+            Settings::Custom => &CUSTOM,
+            Settings::All => &ALL,
+        }
+    }
+
     /// Digest of their names and values.
     #[inline(always)]
     pub fn digest(self) -> Digest {
+        self.watched()
+            .with_borrow_mut(|watched| watched.digest(self))
+    }
+
+    /// The list of names that libraries have brought, if such a key holds only those of the names that nobody has claimed here.
+    #[inline(always)]
+    pub(super) fn libraries(self) -> Option<&'static LibrarySettings> {
         match self {
-            Settings::None => Digest::default(),
-            Settings::Claims => CLAIMED.with_borrow_mut(|watched| watched.digest(self)),
-            Settings::Custom => CUSTOM.with_borrow_mut(|watched| watched.digest(self)),
-            Settings::All => ALL.with_borrow_mut(|watched| watched.digest(self)),
+            Settings::None | Settings::Claims => area().map(|area| &area.header().library_settings),
+            Settings::Custom | Settings::All => None,
         }
+    }
+
+    /// How many names of libraries the last digest knew of.
+    pub fn known_libraries(self) -> u32 {
+        self.watched().with_borrow(Watched::libraries)
+    }
+
+    /// Whether libraries have brought names of which a key that knew of `known` did not know: what a library that was loaded since
+    /// made of a value that such a name had is not in the key.
+    pub fn libraries_came_since(self, known: u32) -> bool {
+        names::version();
+        self.libraries()
+            .is_some_and(|libraries| libraries.count() != known)
     }
 
     /// Names of those with a dot that have been given a value.
     pub fn given(self) -> Vec<String> {
-        // SAFETY: the server's table of settings.
-        unsafe {
-            (0..server::GetNumConfigOptions() as usize)
-                .map(|index| *server::get_guc_variables().add(index))
-                .filter(|setting| {
-                    let name = bytes((**setting).name);
-                    let mut variable = Variable::of(*setting);
-                    variable.read();
-                    let empty =
-                        matches!(&variable, Variable::Text(_, v) if v.as_ref().is_none_or(|v| v.is_empty()));
-                    name.contains(&b'.')
-                        && self.include(name)
-                        && (**setting).source != pg_sys::GucSource::PGC_S_DEFAULT
-                        && !empty
-                })
-                .map(|setting| String::from_utf8_lossy(bytes((*setting).name)).into_owned())
-                .collect()
-        }
+        watched::given(self)
+            .into_iter()
+            // SAFETY: settings in the server's table; names and values are C strings.
+            .filter_map(|setting| unsafe {
+                let name = bytes((*setting).name);
+                let value = pg_sys::GetConfigOption((*setting).name, true, false);
+                (name.contains(&b'.') && !bytes(value).is_empty())
+                    .then(|| String::from_utf8_lossy(name).into_owned())
+            })
+            .collect()
     }
+}
 
-    /// Whether a setting of this name is among them.
-    pub fn include(self, name: &[u8]) -> bool {
-        // The server finds a setting in whichever case it was first named.
-        let starts_with = |prefix: &[u8]| {
-            name.get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        let has_prefix = |prefixes: &[&[u8]]| prefixes.iter().any(|p| starts_with(p));
-        match self {
-            Settings::None => false,
-            Settings::Claims => starts_with(CLAIMS),
-            Settings::Custom => name.contains(&b'.') && !has_prefix(&NEUTRAL),
-            Settings::All => !starts_with(OWN),
-        }
-    }
+/// Whether a name begins so. The server finds a setting in whichever case it was first named.
+pub(super) fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// Digest over fields; each is preceded by its length, so that no two lists of fields look the same.

@@ -5,28 +5,41 @@
 
 #![allow(unsafe_code)]
 
-use super::scope::{self, Digest, Hasher, Settings, bytes};
-use crate::server;
+use super::indifferent::is_indifferent;
+use super::names;
+use super::scope::{self, CLAIMS, Digest, Hasher, Settings, bytes, starts_with};
+use crate::store::area::area;
+use crate::store::library_settings::LibrarySettings;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char};
 
 /// The settings that are part of a kind of key.
 pub struct Watched {
-    /// Number of settings that the server had when they were found.
-    known: i32,
-    settings: Vec<*mut pg_sys::config_generic>,
+    /// What the settings of the session were when they were found.
+    version: u64,
+    /// How many names of libraries were known then, as far as that matters.
+    libraries: u32,
+    settings: Vec<Watch>,
     /// The variable of each.
     variables: Vec<Variable>,
-    /// Those with a dot: others can come to lie where they lie. The server's own stay where they are.
-    movable: Vec<Place>,
     digest: Digest,
 }
 
-/// A place in the server's table of settings, and which setting was found there.
-struct Place {
-    index: usize,
+struct Watch {
     setting: *mut pg_sys::config_generic,
-    name: Vec<u8>,
+    concern: Concern,
+}
+
+/// When a setting is part of a key, which its name decides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    /// Always.
+    Always,
+    /// If it has another value than it was defined with: libraries bring settings with them when they are loaded, and to a function
+    /// that asks for none, one that nobody has changed is as good as none.
+    Changed,
+    /// If it has a value, which a library is going to take over.
+    Given,
 }
 
 /// The variable of a setting, and its last value.
@@ -37,14 +50,58 @@ pub enum Variable {
     Double(*const u64, u64),
 }
 
+/// Whether, and when, a setting is part of a kind of key.
+///
+/// # Safety
+/// It is in the server's table.
+unsafe fn concern(
+    which: Settings,
+    setting: *mut pg_sys::config_generic,
+    libraries: Option<&LibrarySettings>,
+) -> Option<Concern> {
+    // SAFETY: the caller's.
+    let (name, placeholder) = unsafe { (bytes((*setting).name), names::is_placeholder(setting)) };
+    if which == Settings::All {
+        return (!starts_with(name, scope::OWN)).then_some(Concern::Always);
+    }
+    if is_indifferent(name) {
+        return None;
+    }
+    if !placeholder {
+        // Those of the format are part of every key by themselves.
+        let format = scope::FORMAT.iter().any(|known| known.to_bytes() == name);
+        return (!format).then_some(Concern::Changed);
+    }
+    // What an application says: that a name is there at all can be told, even when its value was reset and is the empty text.
+    if which == Settings::Custom || which == Settings::Claims && starts_with(name, CLAIMS) {
+        return Some(Concern::Always);
+    }
+    let of_library = libraries.is_some_and(|known| known.may_have(names::hash(name)));
+    of_library.then_some(Concern::Given)
+}
+
+/// The settings of the session that are part of a kind of key, and have been given a value.
+pub fn given(which: Settings) -> Vec<*mut pg_sys::config_generic> {
+    let libraries = area().map(|area| &area.header().library_settings);
+    names::all()
+        .filter(|setting| {
+            // SAFETY: in the server's table.
+            unsafe {
+                concern(which, *setting, libraries).is_some()
+                    && (**setting).source != pg_sys::GucSource::PGC_S_DEFAULT
+            }
+        })
+        .collect()
+}
+
 impl Watched {
     /// Not looked at yet.
     pub const fn new() -> Self {
         Watched {
-            known: 0,
+            version: 0,
+            libraries: 0,
             settings: Vec::new(),
             variables: Vec::new(),
-            movable: Vec::new(),
             digest: [0; 16],
         }
     }
@@ -52,12 +109,14 @@ impl Watched {
     /// Digest of their names and values.
     #[inline(always)]
     pub fn digest(&mut self, which: Settings) -> Digest {
-        // SAFETY: the server's table of settings, sorted by name. While its size is the same the places are; that the settings in
-        // them are the same ones is looked at all the same, before a value is read.
+        let version = names::version();
+        let libraries = which.libraries();
+        let count = libraries.map_or(0, LibrarySettings::count);
+        if self.version != version || self.libraries != count {
+            self.find(which, version, libraries);
+        }
+        // SAFETY: the settings are those of this version of the table, so they are alive.
         unsafe {
-            if self.known != server::GetNumConfigOptions() || !self.still_there() {
-                self.find(which);
-            }
             if !self.variables.iter().all(|variable| variable.is_same()) {
                 self.read(which);
             }
@@ -65,63 +124,60 @@ impl Watched {
         self.digest
     }
 
-    #[inline(always)]
-    unsafe fn still_there(&self) -> bool {
-        // SAFETY: indexes below the number of settings; a setting in the table is alive.
-        unsafe {
-            let settings = server::get_guc_variables();
-            self.movable.iter().all(|place| {
-                let setting = *settings.add(place.index);
-                setting == place.setting && bytes((*setting).name) == place.name.as_slice()
-            })
-        }
+    /// How many names of libraries were known to the last digest.
+    pub fn libraries(&self) -> u32 {
+        self.libraries
     }
 
-    unsafe fn find(&mut self, which: Settings) {
+    #[cold]
+    fn find(&mut self, which: Settings, version: u64, libraries: Option<&LibrarySettings>) {
         *self = Watched::new();
-        // SAFETY: as above.
+        let count = libraries.map_or(0, LibrarySettings::count);
+        // SAFETY: settings in the server's table.
         unsafe {
-            self.known = server::GetNumConfigOptions();
-            for index in 0..self.known as usize {
-                let setting = *server::get_guc_variables().add(index);
-                let name = bytes((*setting).name);
-                if !which.include(name) {
-                    continue;
-                }
-                self.settings.push(setting);
-                self.variables.push(Variable::of(setting));
-                if name.contains(&b'.') {
-                    self.movable.push(Place {
-                        index,
-                        setting,
-                        name: name.to_vec(),
-                    });
+            for setting in names::all() {
+                if let Some(concern) = concern(which, setting, libraries) {
+                    self.settings.push(Watch { setting, concern });
+                    self.variables.push(Variable::of(setting));
                 }
             }
+            self.libraries = count;
             self.read(which);
         }
+        self.version = version;
     }
 
+    /// Reads the values.
+    ///
+    /// # Safety
+    /// The settings are alive.
+    #[cold]
     unsafe fn read(&mut self, which: Settings) {
         let mut digest = Hasher::new();
-        for (setting, variable) in self.settings.iter().zip(&mut self.variables) {
-            // SAFETY: as above.
-            let (name, at_default) = unsafe {
+        if let Some(libraries) = which.libraries() {
+            // What a session with fewer names has left out of its keys is not found by one with more.
+            let mut known: Vec<u64> = libraries.hashes().collect();
+            known.sort_unstable();
+            let known: Vec<u8> = known.into_iter().flat_map(u64::to_le_bytes).collect();
+            digest.field(&known);
+        }
+        for (watch, variable) in self.settings.iter().zip(&mut self.variables) {
+            // SAFETY: the caller's.
+            let name = unsafe {
                 variable.read();
-                (bytes((**setting).name), variable.is_default_of(*setting))
+                let left_out = match watch.concern {
+                    Concern::Always => false,
+                    Concern::Changed => variable.is_default_of(watch.setting),
+                    Concern::Given => matches!(variable, Variable::Text(_, None)),
+                };
+                if left_out {
+                    continue;
+                }
+                bytes((*watch.setting).name)
             };
-            // Libraries bring settings with them when they are loaded. To a function that asks for none, one that nobody has changed
-            // is as good as none.
-            if which != Settings::All && at_default {
-                continue;
-            }
-            // A setting that was reset is an empty string where it once was set, and absent elsewhere: the same to a function
-            // that asks for it with `missing_ok`, and different keys cost a computation at most.
-            if matches!(variable, Variable::Text(_, None)) {
-                continue;
-            }
-            digest.field(name);
+            digest.field(&name.to_ascii_lowercase());
             match variable {
+                // Reset, it shows as the empty text.
                 Variable::Text(_, value) => {
                     digest.field(value.as_ref().map_or(&[], |v| v.to_bytes()))
                 }

@@ -344,6 +344,18 @@ impl Names {
 }
 
 impl Name {
+    /// In words that say nothing of what a call was given, for the log.
+    pub fn without_arguments(&self) -> String {
+        match self.kind {
+            Kind::Key => match compat::relation_name(self.relation) {
+                Some(relation) => format!("a key of {relation}"),
+                None => "a key".into(),
+            },
+            Kind::Tag => "a tag".into(),
+            _ => self.text.clone(),
+        }
+    }
+
     /// Whether the record is of another name that shares the slot.
     pub fn is_foreign_to(&self, writer: &Writer) -> bool {
         let act = writer.record.act;

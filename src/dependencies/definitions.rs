@@ -9,6 +9,9 @@
 //!
 //! * before a fill, every change of definitions that the snapshot sees has taken effect in this backend too ([`settle`]): what the
 //!   backend keeps of the catalogs, plans included, is thrown away when there was any change since it was last;
+//! * before a fill the plans are thrown away that this backend keeps if any was made otherwise than it would be now ([`Planner`]): by
+//!   another role, which may have been allowed to run a function that the planner put into it; under other settings by which constants
+//!   are read; or by code that a foreign key fired, whom FORCE ROW LEVEL SECURITY does not bind ([`distrust_plans`]);
 //! * the same at the first query of a transaction in a session that has called a cached function, so that the function itself, asked
 //!   there, says the same ([`query_begins`]);
 //! * a result is published only if no change has become visible since the first query of its transaction ([`unchanged`]).
@@ -16,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use crate::backend::Backend;
+use crate::call::scope;
 use crate::compat;
 use crate::language::function;
 use crate::server;
@@ -36,6 +40,29 @@ static AT_FIRST: Backend<Cell<Generations>> = Backend::new(Cell::new([0; 2]));
 /// The definitions that nothing which this backend keeps is older than; unknown at first.
 static FRESH: Backend<Cell<Option<Generations>>> = Backend::new(Cell::new(None));
 
+/// Who plans, and how constants are read: what the server does not ask about again when it takes a plan that it has kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Planner {
+    role: pg_sys::Oid,
+    reading: ([i32; 13], usize),
+}
+
+impl Planner {
+    #[inline(always)]
+    fn now() -> Self {
+        Planner {
+            // SAFETY: reads a variable of the backend.
+            role: unsafe { server::GetUserId() },
+            reading: scope::reading(),
+        }
+    }
+}
+
+/// Under whom the last query began.
+static PLANNER: Backend<Cell<Option<Planner>>> = Backend::new(Cell::new(None));
+/// Some of the plans that this backend keeps may have been made under another.
+static DOUBTED: Backend<Cell<bool>> = Backend::new(Cell::new(false));
+
 fn slots() -> [u32; 2] {
     [CLUSTER_SLOT, definitions_slot()]
 }
@@ -46,6 +73,12 @@ fn slots() -> [u32; 2] {
 /// `snapshot` is the query's snapshot, or NULL; inside a transaction.
 #[inline(always)]
 pub unsafe fn query_begins(snapshot: pg_sys::Snapshot) {
+    if function::any_called() {
+        let now = Some(Planner::now());
+        if PLANNER.get() != now && PLANNER.replace(now).is_some() {
+            distrust_plans();
+        }
+    }
     let transaction = compat::local_transaction();
     if TRANSACTION.get() != transaction
         && let Some(area) = area()
@@ -91,6 +124,11 @@ fn refresh(generations: Generations) -> bool {
     true
 }
 
+/// A plan that this backend keeps may not be as another session would make it: plans are thrown away before the next fill.
+pub fn distrust_plans() {
+    DOUBTED.set(true);
+}
+
 /// Before a fill: every change of definitions that the snapshot sees has taken effect in this backend too. Whether that made it forget
 /// what it knew, names in the key of the call included.
 ///
@@ -108,7 +146,11 @@ pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<bool, Inv
             *generation = area.slots().generation_for(slot, snapshot)?;
         }
         pg_sys::AcceptInvalidationMessages();
-        Ok(refresh(found))
+        let refreshed = refresh(found);
+        if DOUBTED.replace(false) {
+            pg_sys::ResetPlanCache();
+        }
+        Ok(refreshed)
     }
 }
 

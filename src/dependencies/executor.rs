@@ -19,6 +19,9 @@ use std::cell::Cell;
 static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
 
+/// Runs of queries in progress that the server makes for the owner of a table, whom FORCE ROW LEVEL SECURITY does not bind: those that
+/// check a foreign key or act on it. What they fire runs inside of them. One that an ERROR cut short counts until the transaction ends.
+static UNFORCED: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 static WORKER_QUERIES: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 
 /// Installs the hooks. Once, in the postmaster.
@@ -44,6 +47,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
         guarded(|| {
             definitions::query_begins((*query).snapshot);
             plans::query_begins(query);
+            if UNFORCED.get() > 0 && server::InNoForceRLSOperation() {
+                definitions::distrust_plans();
+            }
         });
         if frames::filling() || compat::is_parallel_worker() {
             guarded(|| record(query, eflags));
@@ -89,6 +95,10 @@ unsafe extern "C-unwind" fn executor_run(
         if frames::filling() {
             guarded(|| frames::query_runs(query.addr()));
         }
+        let unforced = server::InNoForceRLSOperation();
+        if unforced {
+            UNFORCED.set(UNFORCED.get() + 1);
+        }
         #[allow(
             ffi_unwind_calls,
             reason = "another library's hook raises ERRORs, as the server does"
@@ -97,7 +107,15 @@ unsafe extern "C-unwind" fn executor_run(
             Some(previous) => previous(query, direction, count, execute_once),
             None => server::standard_ExecutorRun(query, direction, count, execute_once),
         }
+        if unforced {
+            UNFORCED.set(UNFORCED.get().saturating_sub(1));
+        }
     }
+}
+
+/// The transaction ended, and all queries with it.
+pub fn transaction_ended() {
+    UNFORCED.set(0);
 }
 
 /// What the statement changes by writing rows of system catalogs: DDL by hand.

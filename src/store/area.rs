@@ -8,6 +8,7 @@
 use super::charges::Charges;
 use super::flights::Flights;
 use super::layout::Layout;
+use super::library_settings::LibrarySettings;
 use super::locks::{LOCKS, NAME, lock_requests};
 use super::partition::Partition;
 use super::posts::{POSTS_BYTES, Posts};
@@ -292,6 +293,8 @@ pub struct Header {
     parallel_reads: [AtomicU32; LEADERS],
     /// Committed changes of the configuration of databases, by their oid; see [`Area::configuration`].
     configuration: [AtomicU64; CONFIGURATIONS],
+    /// Names of the settings of libraries.
+    pub library_settings: LibrarySettings,
 }
 
 /// Leaders share these counters by their number; sharing one refuses too much, never too little.

@@ -9,7 +9,7 @@ use pgrx::{FromDatum, pg_sys};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Version of what lies in `key`, `value` and `dependencies`; part of the checksum, so rows of another version are none.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Numbers of the columns, as `sql/tables.sql` creates them. Later versions only append.
 #[derive(Clone, Copy)]

@@ -9,6 +9,7 @@
 use super::row::{bytes_of, checksum, key_name};
 use super::{done, lock_for_writing, qualified};
 use crate::backend::Backend;
+use crate::error::without_data;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
@@ -21,6 +22,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 
 /// Rows in one statement.
@@ -208,32 +210,34 @@ impl Rows {
         }
         fault::point(Point::Flushing);
         let heads = &self.heads;
-        let written = Spi::connect_mut(|client| {
-            client
-                .update(
-                    self.command.as_str(),
-                    None,
-                    &[
-                        std::mem::take(&mut self.names).into(),
-                        column(heads, |h| pg_sys::Oid::from(h.function)).into(),
-                        column(heads, |h| i64::from(h.hits)).into(),
-                        column(heads, |h| time(h.created_at)).into(),
-                        column(heads, |h| time(h.expires_at)).into(),
-                        column(heads, |h| f64::from(h.cost_us) / 1000.0).into(),
-                        column(heads, |h| h.payload() as i64).into(),
-                        column(heads, |h| i16::from(h.priority)).into(),
-                        column(heads, |h| i16::from(h.kind)).into(),
-                        column(heads, |h| h.by_age != 0).into(),
-                        std::mem::take(&mut self.keys).into(),
-                        std::mem::take(&mut self.values).into(),
-                        std::mem::take(&mut self.dependencies).into(),
-                        crate::compat::database().into(),
-                        (self.incarnation as i64).into(),
-                        std::mem::take(&mut self.checksums).into(),
-                    ],
-                )
-                .map(|rows| rows.len())
-        });
+        let written = without_data(AssertUnwindSafe(|| {
+            Spi::connect_mut(|client| {
+                client
+                    .update(
+                        self.command.as_str(),
+                        None,
+                        &[
+                            std::mem::take(&mut self.names).into(),
+                            column(heads, |h| pg_sys::Oid::from(h.function)).into(),
+                            column(heads, |h| i64::from(h.hits)).into(),
+                            column(heads, |h| time(h.created_at)).into(),
+                            column(heads, |h| time(h.expires_at)).into(),
+                            column(heads, |h| f64::from(h.cost_us) / 1000.0).into(),
+                            column(heads, |h| h.payload() as i64).into(),
+                            column(heads, |h| i16::from(h.priority)).into(),
+                            column(heads, |h| i16::from(h.kind)).into(),
+                            column(heads, |h| h.by_age != 0).into(),
+                            std::mem::take(&mut self.keys).into(),
+                            std::mem::take(&mut self.values).into(),
+                            std::mem::take(&mut self.dependencies).into(),
+                            crate::compat::database().into(),
+                            (self.incarnation as i64).into(),
+                            std::mem::take(&mut self.checksums).into(),
+                        ],
+                    )
+                    .map(|rows| rows.len())
+            })
+        }));
         self.total += done("write to table \"query_cache\"", written) as i64;
         note_written(&self.entries);
         fault::point(Point::Flushed);

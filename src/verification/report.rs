@@ -78,7 +78,7 @@ unsafe fn rests_on(
     let mut lines = String::new();
     for attribution in attributions {
         let name = match &attribution.tag {
-            Some(tag) => tag.text.clone(),
+            Some(tag) => tag.without_arguments(),
             None => format!("something without a name, slot {}", attribution.slot),
         };
         let writer = match attribution.writers.first() {

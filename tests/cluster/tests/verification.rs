@@ -30,7 +30,10 @@ fn cluster(name: &str) -> Result<Cluster> {
 /// Another session gets an answer from the cache that is not its own; it is given the right one.
 fn provoke(cluster: &Cluster) -> Result<()> {
     let mut one = cluster.connect(DATABASE)?;
-    assert_eq!(number(&mut one, "SELECT picked_cached()::bigint")?, 1);
+    // The first call since the start brings PL/pgSQL, with settings that no key knew, and is not stored.
+    for _ in 0..2 {
+        assert_eq!(number(&mut one, "SELECT picked_cached()::bigint")?, 1);
+    }
     let mut other = cluster.connect(DATABASE)?;
     other.batch_execute("SET pick.those = 'yes'")?;
     assert_eq!(number(&mut other, "SELECT picked_cached()::bigint")?, 2);

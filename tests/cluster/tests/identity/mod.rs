@@ -6,13 +6,14 @@
 //! * `rights`, `policies`, `definitions`, `names`: tables of changes
 //! * `settings`: sessions that differ in a setting
 //! * `postgrest`: requests as PostgREST makes them
-//! * `hostile`: somebody who wants the results of others
+//! * `hostile`: somebody who wants the results of others; `leaks`: ways on which they were had
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod change;
 mod definitions;
 mod hostile;
 mod house;
+mod leaks;
 mod names;
 mod policies;
 mod postgrest;

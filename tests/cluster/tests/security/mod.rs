@@ -7,6 +7,7 @@
 //! * `planted`: functions and operators beside ours, before and after CREATE EXTENSION and ALTER EXTENSION UPDATE
 //! * `bound`: what is shipped in SQL means the same under every search path
 //! * `names`: names and texts as nobody should give them
+//! * `told`: what messages, the log and `cache_explain` tell of others
 
 mod access;
 mod bound;
@@ -15,6 +16,7 @@ mod lent;
 mod names;
 mod planted;
 mod rows;
+mod told;
 
 /// Supabase's roles, and rights on new objects as Supabase gives them.
 const SUPABASE: &str = "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role;
