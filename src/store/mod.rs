@@ -34,7 +34,6 @@ pub mod insert;
 pub mod layout;
 pub mod library_settings;
 pub mod locks;
-mod locks;
 pub mod lookup;
 pub mod partition;
 pub mod posts;
