@@ -249,7 +249,7 @@ fn by_function(area: Area, functions: &[FunctionFigures], page: &mut Page) {
         "gauge",
         "Whether the cached function is in quarantine.",
         named.iter().map(|(function, own)| {
-            let traits = area.functions().traits(database, own.function);
+            let traits = area.functions().learned(database, own.function);
             let quarantined = traits.has(Trait::Quarantined);
             (
                 vec![("function", function.clone())],

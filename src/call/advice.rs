@@ -169,6 +169,9 @@ impl Reason {
             Reason::NotWorthwhile => {
                 "caching the function does not pay at present, so it rests: its results come to their end before they are hit, or it is as cheap to run"
             }
+            Reason::NoRow => {
+                "the function has no row in shared memory, where what is known of it would be kept: there are more cached functions than rows, it is temporary, or cache_quarantine is locked"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
             }
@@ -245,6 +248,9 @@ impl Reason {
             }
             Reason::NotWorthwhile => {
                 "Nothing to do: it is stored again when that pays. Give key columns in depends_on if writes to other rows invalidate it; SELECT set_cache_config('function.….adaptive', 'off'); stores it all the same."
+            }
+            Reason::NoRow => {
+                "Drop cached functions that nobody needs, or raise pg_query_cache.memory; analyze_cache_health() says how many rows there are."
             }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."

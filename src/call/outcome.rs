@@ -77,10 +77,12 @@ pub enum Reason {
     ConfigurationLocked,
     /// Caching the function does not pay at present.
     NotWorthwhile,
+    /// The function has no row in shared memory, where what is known of it is kept.
+    NoRow,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 35;
+pub const REASONS: usize = 36;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -120,6 +122,7 @@ impl Reason {
         Reason::FunctionDisabled,
         Reason::ConfigurationLocked,
         Reason::NotWorthwhile,
+        Reason::NoRow,
     ];
 
     /// Stable code of the reason.
@@ -160,6 +163,7 @@ impl Reason {
             Reason::FunctionDisabled => "function_disabled",
             Reason::ConfigurationLocked => "configuration_locked",
             Reason::NotWorthwhile => "not_worthwhile",
+            Reason::NoRow => "no_row",
         }
     }
 
@@ -176,6 +180,7 @@ impl Reason {
                     | Reason::FunctionDisabled
                     | Reason::ConfigurationLocked
                     | Reason::NotWorthwhile
+                    | Reason::NoRow
             )
     }
 }

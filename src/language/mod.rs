@@ -2,6 +2,7 @@
 //!
 //! * `body`: the JSON
 //! * `function`: a cached function as the catalog has it, ready to be called
+//! * `standing`: its row in shared memory, without which it does not use the cache
 //! * `signature`: finding the base function and comparing the two
 //! * `validator`: checks at CREATE FUNCTION
 //! * `handler`: the entry point of a call
@@ -13,4 +14,5 @@ pub mod function;
 mod handler;
 pub mod replay;
 pub mod signature;
+pub mod standing;
 mod validator;

@@ -116,6 +116,11 @@ pub fn lock_functions() -> LockGuard {
     lock(FUNCTIONS_LOCK, mode, Hold::Functions)
 }
 
+/// The same, for writing into a row that must stay its owner's meanwhile.
+pub fn lock_functions_shared() -> LockGuard {
+    lock(FUNCTIONS_LOCK, pg_sys::LWLockMode::LW_SHARED)
+}
+
 /// The lock of the tracking requests.
 pub fn lock_requests() -> LockGuard {
     let mode = pg_sys::LWLockMode::LW_EXCLUSIVE;

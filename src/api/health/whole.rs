@@ -157,7 +157,8 @@ fn memory(area: Area, figures: &Figures) -> [Finding; 4] {
     let evictions = header.evictions.load(Ordering::Relaxed);
     let evicted = per_cent(evictions, figures.total.fills);
     let no_room = header.no_room.load(Ordering::Relaxed);
-    let without_row = area.functions().without_row();
+    let (rows, taken, own) = area.functions().usage(compat::database());
+    let without_row = figures.total.reasons[Reason::NoRow as usize];
     [
         Finding::new(
             "memory in use",
@@ -190,13 +191,16 @@ fn memory(area: Area, figures: &Figures) -> [Finding; 4] {
             remedies::more_memory(),
         ),
         Finding::new(
-            "functions without counters",
+            "functions without a row",
             Status::warning_if(without_row > 0),
-            format!("{without_row} calls"),
-            "0",
+            format!("{without_row} calls not cached; of {rows} rows {taken} are taken, {own} by this database"),
+            "0 calls",
         )
         .advise(
-            format!("There are more cached functions than the statistics have rows for, so some share one: {MORE_MEMORY}."),
+            format!(
+                "A function without a row in shared memory is answered by itself. Databases, and the roles of a database, share the rows \
+                 equally: drop cached functions that nobody needs (those in temporary schemas get none), or {MORE_MEMORY}."
+            ),
             remedies::more_memory(),
         ),
     ]
