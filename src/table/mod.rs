@@ -5,6 +5,7 @@
 //! * `write_behind`: from memory to the table
 //! * `warm`: from the table to memory, at a start and after an eviction
 //! * `cleanup`: removing rows that can never be served again
+//! * `bound`: how much it may hold, and what leaves when it holds more
 //! * `trends`: another table, of what was counted by minute, hour and day
 //!
 //! Locks: whoever writes the table holds the lock on the extension ([`lock_for_writing`]) until its transaction ends, so two writers
@@ -15,6 +16,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bound;
 pub mod cleanup;
 mod reader;
 pub mod row;
