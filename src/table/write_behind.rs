@@ -137,6 +137,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
     }
     rows.write();
     hits.write();
+    bound::keep_here(area);
     Flushed {
         written: rows.total,
         complete: true,

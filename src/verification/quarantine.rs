@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::backend::Backend;
+use crate::behalf;
 use crate::compat;
 use crate::language::function::CachedFunction;
 use crate::language::standing;
@@ -98,17 +99,26 @@ pub fn clean_up() {
 pub fn end(area: Area, function: pg_sys::Oid) -> bool {
     let learned = area.functions().learned(compat::database(), function);
     let mut was = learned.has(Trait::Quarantined);
-    if let Some(schema) = compat::extension_schema() {
-        let removed = Spi::connect_mut(|client| {
-            client
-                .update(
-                    format!("DELETE FROM {schema}.cache_quarantine WHERE function = $1").as_str(),
-                    None,
-                    &[compat::regprocedure_qualified(function).into()],
-                )
-                .map(|rows| rows.len())
+    let table = compat::extension_relation(TABLE);
+    let owner = table.and_then(behalf::owner_of);
+    if let (Some(schema), Some(owner)) = (compat::extension_schema(), owner) {
+        let name = compat::regprocedure_qualified(function);
+        let removed = behalf::acting_as(owner, || {
+            Spi::connect_mut(|client| {
+                client
+                    .update(
+                        format!(
+                            "DELETE FROM {schema}.cache_quarantine AS q \
+                             WHERE q.function OPERATOR(pg_catalog.=) $1 COLLATE \"C\""
+                        )
+                        .as_str(),
+                        None,
+                        &[name.into()],
+                    )
+                    .map(|rows| rows.len())
+            })
         });
-        was |= removed.is_ok_and(|rows| rows > 0);
+        was |= crate::table::done("write table \"cache_quarantine\"", removed) > 0;
     }
     // SAFETY: a variable of the backend.
     let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
