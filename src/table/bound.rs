@@ -33,8 +33,8 @@ fn bytes_of_row() -> String {
     )
 }
 
-/// Counts the rows and what they take, for everybody. Returns the rows.
-pub fn count(schema: &str, state: Option<&DatabaseState>) -> u64 {
+/// Counts the rows and what they take, for everybody. Returns both.
+pub fn count(schema: &str, state: Option<&DatabaseState>) -> (u64, u64) {
     let bytes = bytes_of_row();
     let counted = Spi::get_two::<i64, i64>(&format!(
         "SELECT pg_catalog.count(*), \
@@ -47,12 +47,7 @@ pub fn count(schema: &str, state: Option<&DatabaseState>) -> u64 {
         state.table_rows.store(rows, Ordering::Relaxed);
         state.table_bytes.store(bytes, Ordering::Relaxed);
     }
-    rows
-}
-
-/// Whether the table has room for more.
-pub fn has_room(state: Option<&DatabaseState>) -> bool {
-    state.is_none_or(|state| state.table_bytes.load(Ordering::Relaxed) < settings::table_bytes())
+    (rows, bytes)
 }
 
 /// Rows with so many bytes of key, value and dependencies were written.
@@ -65,22 +60,31 @@ pub fn wrote(state: Option<&DatabaseState>, rows: u64, payload: u64) {
     }
 }
 
-/// If the table holds more than it may, a batch of rows leaves. Returns how many.
-pub fn keep(area: Area, schema: &str, database: pg_sys::Oid) -> u64 {
-    let state = area.database(database);
-    if has_room(state) {
-        return 0;
-    }
+/// How it is with the bound after [`keep`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Rows that have left.
+    pub left: u64,
+    /// Whether the table still holds as much as it may.
+    pub full: bool,
+}
+
+/// If the table holds more than it may, a batch of rows leaves.
+pub fn keep(area: Area, schema: &str, database: pg_sys::Oid) -> Kept {
+    let (state, bound) = (area.database(database), settings::table_bytes());
+    let known = state.map(|state| state.table_bytes.load(Ordering::Relaxed));
     // What was added as it was written counts a row twice that took the place of another.
-    count(schema, state);
-    let Some(state) = state.filter(|state| !has_room(Some(state))) else {
-        return 0;
+    let taken = match known {
+        Some(known) if known < bound => known,
+        _ => count(schema, state).1,
     };
-    let bound = settings::table_bytes();
-    let excess = state
-        .table_bytes
-        .load(Ordering::Relaxed)
-        .saturating_sub(bound - bound / 10);
+    if taken < bound {
+        return Kept {
+            left: 0,
+            full: false,
+        };
+    }
+    let excess = taken.saturating_sub(bound - bound / 10);
     let bytes = bytes_of_row();
     let command = format!(
         "DELETE FROM {schema}.query_cache AS d \
@@ -115,9 +119,13 @@ pub fn keep(area: Area, schema: &str, database: pg_sys::Oid) -> u64 {
         Ok(left)
     });
     let left: u64 = done("make room in table \"query_cache\"", left);
-    count(schema, Some(state));
-    state.table_evictions.fetch_add(left, Ordering::Relaxed);
-    left
+    if let Some(state) = state {
+        state.table_evictions.fetch_add(left, Ordering::Relaxed);
+    }
+    Kept {
+        left,
+        full: count(schema, state).1 >= bound,
+    }
 }
 
 /// Memory may still have the entry: it is not written again.
@@ -131,10 +139,7 @@ fn leave_out(area: Area, key: &[u8]) {
     }
 }
 
-/// As [`keep`], for the database of this session.
-pub fn keep_here(area: Area) -> u64 {
-    match compat::extension_schema() {
-        Some(schema) => keep(area, &schema, compat::database()),
-        None => 0,
-    }
+/// As [`keep`], for the database of this session. Returns whether the table is full.
+pub fn keep_here(area: Area) -> bool {
+    compat::extension_schema().is_some_and(|schema| keep(area, &schema, compat::database()).full)
 }

@@ -86,7 +86,7 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
     });
     let removed = done("clean table \"query_cache\"", removed) as u64;
     count_what_is_left(area, &schema, database);
-    if bound::keep(area, &schema, database) > 0 {
+    if bound::keep(area, &schema, database).left > 0 {
         count_what_is_left(area, &schema, database);
     }
     removed

@@ -103,8 +103,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
     let state = area.database(crate::compat::database());
     let mut rows = Rows::new(&table, area, state);
     let mut hits = Hits::new(&table);
-    bound::keep_here(area);
-    let mut full_table = !bound::has_room(state);
+    let mut full_table = bound::keep_here(area);
     for partition in area.partitions() {
         for seen in survey(partition, wanted) {
             let is_new = seen.head.persisted == 0;
@@ -122,10 +121,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
                 rows.write();
                 hits.write();
                 pgrx::check_for_interrupts!();
-                if !bound::has_room(state) {
-                    bound::keep_here(area);
-                    full_table = !bound::has_room(state);
-                }
+                full_table = bound::keep_here(area);
                 if stop() {
                     return Flushed {
                         written: rows.total,
