@@ -118,7 +118,8 @@ pub fn lock_functions() -> LockGuard {
 
 /// The same, for writing into a row that must stay its owner's meanwhile.
 pub fn lock_functions_shared() -> LockGuard {
-    lock(FUNCTIONS_LOCK, pg_sys::LWLockMode::LW_SHARED)
+    let mode = pg_sys::LWLockMode::LW_SHARED;
+    lock(FUNCTIONS_LOCK, mode, Hold::Functions)
 }
 
 /// The lock of the tracking requests.

@@ -68,7 +68,7 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
         &[oldest.into(), incarnation.into(), database.into()],
     ) {
         count_what_is_left(area, &schema, database);
-        if bound::keep(area, &schema, database) > 0 {
+        if bound::keep(area, &schema, database).left > 0 {
             count_what_is_left(area, &schema, database);
         }
         return 0;

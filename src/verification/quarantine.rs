@@ -46,7 +46,8 @@ pub fn begin(area: Area, function: &CachedFunction) {
 pub fn is_to_be_saved(area: Area) -> bool {
     area.functions()
         .with_trait(compat::database(), Trait::Quarantined)
-        .any(|(_, traits)| !traits.has(Trait::QuarantineSaved))
+        .into_iter()
+        .any(|(_, learned)| !learned.has(Trait::QuarantineSaved))
 }
 
 /// Writes what is not written yet to the table. For the worker.

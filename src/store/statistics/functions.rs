@@ -312,7 +312,7 @@ impl Functions {
         database: pg_sys::Oid,
         function: pg_sys::Oid,
     ) -> impl Iterator<Item = pg_sys::Oid> {
-        self.row_of(database.to_u32(), function.to_u32())
+        self.row_of(database, function)
             .into_iter()
             .flat_map(|row| &row.relations)
             .map(|known| known.load(Ordering::Relaxed))
