@@ -36,11 +36,18 @@ fn bytes_of_row() -> String {
 /// Counts the rows and what they take, for everybody. Returns both.
 pub fn count(schema: &str, state: Option<&DatabaseState>) -> (u64, u64) {
     let bytes = bytes_of_row();
-    let counted = Spi::get_two::<i64, i64>(&format!(
-        "SELECT pg_catalog.count(*), \
-                LEAST(COALESCE(pg_catalog.sum({bytes}), 0), 9000000000000000000)::pg_catalog.int8 \
-         FROM {schema}.query_cache AS q"
-    ));
+    // Not Spi::get_two, which takes a transaction id.
+    let counted = Spi::connect(|client| {
+        let question = format!(
+            "SELECT pg_catalog.count(*), \
+                    LEAST(COALESCE(pg_catalog.sum({bytes}), 0), 9000000000000000000)::pg_catalog.int8 \
+             FROM {schema}.query_cache AS q"
+        );
+        client
+            .select(question.as_str(), None, &[])?
+            .first()
+            .get_two::<i64, i64>()
+    });
     let (rows, bytes) = done("read table \"query_cache\"", counted);
     let (rows, bytes) = (rows.unwrap_or(0) as u64, bytes.unwrap_or(0) as u64);
     if let Some(state) = state {
