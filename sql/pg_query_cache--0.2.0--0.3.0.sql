@@ -132,18 +132,21 @@ BEGIN ATOMIC
     SELECT e.function::pg_catalog.regprocedure, e.cache_key, e.hit_count, e.size_bytes, e.cost_ms, e.saved_ms,
            pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) e.created_at,
            e.expires_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp(), e.in_memory
-    FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms,
-                 m.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) m.cost_ms, m.created_at, m.expires_at, true
-          FROM m
-          WHERE NOT m.dead
-          UNION ALL
-          SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms,
-                 t.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*) t.cost_ms, t.created_at, t.expires_at, false
-          FROM @extschema@.query_cache AS t
-          WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key OPERATOR(pg_catalog.=) t.cache_key)
-            AND NOT query_cache_internal.cache_row_is_dead(t.dependencies)
-         ) AS e (function, cache_key, hit_count, size_bytes, cost_ms, saved_ms, created_at, expires_at, in_memory)
+    FROM (SELECT s.function, s.cache_key, s.hit_count, s.size_bytes, s.cost_ms, s.created_at, s.expires_at, s.in_memory,
+                 s.hit_count::pg_catalog.float8 OPERATOR(pg_catalog.*)
+                     LEAST(GREATEST(s.cost_ms, 0::pg_catalog.float8), 1e15::pg_catalog.float8) AS saved_ms
+          FROM (SELECT m.function, m.cache_key, m.hit_count, m.size_bytes, m.cost_ms, m.created_at, m.expires_at, true
+                FROM m
+                WHERE NOT m.dead
+                UNION ALL
+                SELECT t.function, t.cache_key, t.hit_count, t.size_bytes, t.cost_ms, t.created_at, t.expires_at, false
+                FROM @extschema@.query_cache AS t
+                WHERE NOT EXISTS (SELECT FROM m WHERE m.cache_key OPERATOR(pg_catalog.=) t.cache_key)
+                  AND NOT query_cache_internal.cache_row_is_dead(t.dependencies)
+               ) AS s (function, cache_key, hit_count, size_bytes, cost_ms, created_at, expires_at, in_memory)
+         ) AS e
     WHERE e.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+          AND pg_catalog.isfinite(e.created_at) AND pg_catalog.isfinite(e.expires_at)
     ORDER BY CASE WHEN by OPERATOR(pg_catalog.=) 'bytes'::pg_catalog.text THEN e.size_bytes::pg_catalog.float8
                   WHEN by OPERATOR(pg_catalog.=) 'saved'::pg_catalog.text THEN e.saved_ms
                   ELSE e.hit_count::pg_catalog.float8 END DESC,
@@ -152,6 +155,10 @@ BEGIN ATOMIC
 END;
 
 -- upkeep.sql
+
+CREATE OR REPLACE FUNCTION cache_function_resume(function regprocedure) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cache_function_resume_v0_3_wrapper';
 
 CREATE OR REPLACE FUNCTION get_cache_cleanup_stats(days integer DEFAULT 7)
 RETURNS TABLE (day date, cleanups bigint, expired_entries bigint, dead_entries bigint, rows bigint,

@@ -46,8 +46,10 @@ RETURNS SETOF record
 COMMENT ON FUNCTION analyze_cache_health() IS
     'what is well and what is not: each finding with its status (critical, warning, ok), value, threshold and what to do, in words and as SQL';
 
+-- With the caller's rights: whoever is not its owner must not lend somebody
+-- else's word to it.
 CREATE FUNCTION cache_function_resume(function regprocedure) RETURNS boolean
-    LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cache_function_resume_wrapper';
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cache_function_resume_v0_3_wrapper';
 COMMENT ON FUNCTION cache_function_resume(regprocedure) IS
     'caches a function again that was in quarantine; returns whether it was; for the owner of the function';

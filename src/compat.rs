@@ -189,6 +189,13 @@ pub fn database() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// Whether a function is in the catalog.
+pub fn function_exists(function: pg_sys::Oid) -> bool {
+    let (oid, none) = (pg_sys::Datum::from(function), pg_sys::Datum::from(0));
+    // SAFETY: a syscache lookup that allows for absence.
+    unsafe { pg_sys::SearchSysCacheExists(PROC_CACHE, oid, none, none, none) }
+}
+
 /// Whether this is a parallel worker.
 #[inline(always)]
 pub fn is_parallel_worker() -> bool {

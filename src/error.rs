@@ -346,6 +346,23 @@ pub fn gave_up(error: &pgrx::pg_sys::panic::CaughtError) -> bool {
     }
 }
 
+/// Whether an ERROR is about what was written, and not about where: a value out of its range, a constraint, a limit of the server.
+pub fn is_of_data(error: &pgrx::pg_sys::panic::CaughtError) -> bool {
+    use pgrx::pg_sys::panic::CaughtError::*;
+    const SIX_BITS: i32 = 0x3f;
+    match error {
+        PostgresError(report)
+        | ErrorReport(report)
+        | RustPanic {
+            ereport: report, ..
+        } => {
+            let code = report.sql_error_code() as i32;
+            // The first two characters of the SQLSTATE, six bits each.
+            matches!((code & SIX_BITS, code >> 6 & SIX_BITS), (2, 2 | 3) | (5, 4))
+        }
+    }
+}
+
 /// Warns, once per session, that cached functions do not cache because the library is not preloaded.
 pub fn warn_not_preloaded() {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -23,6 +23,7 @@ mod error;
 mod fault;
 mod gate;
 mod language;
+mod moments;
 mod numbers;
 mod server;
 mod settings;

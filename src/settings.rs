@@ -26,6 +26,7 @@ static WARM_JOB_TIMEOUT_S: GucSetting<i32> = GucSetting::<i32>::new(600);
 static WARM_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(100);
 static REFRESH_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
+static TABLE_SIZE_MB: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static VALUE_NAMESPACE: GucSetting<ValueNamespace> =
@@ -100,6 +101,12 @@ pub fn refresh_us() -> i64 {
 /// How long the worker waits for a table's lock before it tries again later, in milliseconds.
 pub fn tracking_lock_timeout_ms() -> i32 {
     TRACKING_LOCK_TIMEOUT_MS.get()
+}
+
+/// How much the rows of a database's table tier may take, in bytes. By default sixteen times what memory has by default: enough for what
+/// an eviction may want back, and little beside the database.
+pub fn table_bytes() -> u64 {
+    TABLE_SIZE_MB.get() as u64 * 1024 * 1024
 }
 
 /// The share of hits that are computed again and compared, 0 to 1.
@@ -252,6 +259,16 @@ pub fn define(preloading: bool) {
         i32::MAX,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    int(
+        c"pg_query_cache.table_size",
+        c"Sets how much the rows of the table query_cache may take in each database.",
+        c"What is least useful leaves by the clean-up; as long as the table is full nothing new is written to it.",
+        &TABLE_SIZE_MB,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
     );
     int(
         c"pg_query_cache.tracking_lock_timeout",

@@ -160,6 +160,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     own::subtransaction_ended(level, true);
                     quarantine::subtransaction_ended(level, true);
+                    write_behind::subtransaction_ended(level, true);
                     remember::subtransaction_ended(level, true);
                     if let Some(area) = area() {
                         hold::subtransaction_ended(area, level, true);
@@ -170,7 +171,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
                     frames::unwind(level);
                     session::rolled_back();
                     temporary::subtransaction_ended();
-                    write_behind::forget();
+                    write_behind::subtransaction_ended(level, false);
                     quarantine::subtransaction_ended(level, false);
                     remember::subtransaction_ended(level, false);
                     if let Some(area) = area() {

@@ -48,6 +48,8 @@ pub struct RelationFigures {
 pub struct Figures {
     /// By function.
     pub functions: Vec<FunctionFigures>,
+    /// Of this database, but of no function that is known any more.
+    pub others: Counts,
     /// By relation that was written to.
     pub relations: Vec<RelationFigures>,
     /// All functions together.
@@ -75,29 +77,35 @@ impl Figures {
         }
         let charges = area.charges().read_all(database);
         let (shares, readers) = shares(area, database, &charges);
-        let mut total = Counts::default();
+        let (mut total, mut others) = (Counts::default(), Counts::default());
         let functions = area
             .functions()
             .read_all(database)
             .into_iter()
-            .map(|(function, counts)| {
+            .filter_map(|(function, counts)| {
                 total.add(&counts);
+                if function == pg_sys::InvalidOid {
+                    others = counts;
+                    return None;
+                }
                 let number = function.to_u32();
                 let (entries, bytes) = by_function.get(&number).copied().unwrap_or_default();
-                FunctionFigures {
+                Some(FunctionFigures {
                     function,
                     counts,
                     entries,
                     bytes,
                     writer_ns: shares.get(&number).copied().unwrap_or_default(),
-                }
+                })
             })
             .collect();
         Figures {
             functions,
+            others,
             writer_ns: charges.iter().map(|(_, charge)| charge.ns).sum(),
             relations: charges
                 .into_iter()
+                .filter(|(relation, _)| *relation != pg_sys::InvalidOid)
                 .map(|(relation, charge)| RelationFigures {
                     relation,
                     charge,
@@ -114,7 +122,7 @@ impl Figures {
     pub fn without(mut self, function: pg_sys::Oid) -> Self {
         self.functions
             .retain(|figures| figures.function != function);
-        self.total = Counts::default();
+        self.total = self.others;
         for figures in &self.functions {
             self.total.add(&figures.counts);
         }
@@ -157,11 +165,7 @@ fn shares(
     (shares, readers)
 }
 
-/// Whether a function is there.
-pub fn exists(function: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache lookup that allows for its absence.
-    unsafe { !pg_sys::get_func_name(function).is_null() }
-}
+pub use crate::compat::function_exists as exists;
 
 /// Entries of this database.
 pub fn entries_of_database(area: Area) -> Vec<Seen> {

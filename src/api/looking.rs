@@ -193,7 +193,7 @@ fn cache_function_counters_v0_2() -> TableIterator<
                 counts.verified as i64,
                 counts.differences as i64,
                 area.functions()
-                    .traits(database, own.function)
+                    .learned(database, own.function)
                     .has(Trait::Quarantined),
                 storing,
                 resting_since,
@@ -216,7 +216,7 @@ fn storing(area: Area, own: &FunctionFigures) -> (String, Option<TimestampWithTi
         Some(body.class().to_owned())
     };
     let disabled = if functions
-        .traits(database, own.function)
+        .learned(database, own.function)
         .has(Trait::Quarantined)
     {
         Some(Reason::Quarantined)

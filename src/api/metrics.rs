@@ -5,13 +5,14 @@ use super::figures::{Figures, FunctionFigures};
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
-use crate::store::area::{Area, area};
+use crate::settings;
+use crate::store::area::{Area, DatabaseState, area};
 use crate::store::statistics::Counts;
 use crate::store::traits::Trait;
 use pg_query_cache_worth::Why;
 use pgrx::prelude::*;
 use std::fmt::{Display, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of the histogram's buckets are powers of four, from a microsecond to 18 minutes; these are the exponents of two.
 const BOUNDS: std::ops::RangeInclusive<usize> = 0..=30;
@@ -72,7 +73,33 @@ fn whole(area: Area, figures: &Figures, page: &mut Page) {
         "Memory that entries can use, of the whole server.",
         area.layout.entry_bytes(),
     );
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let state = area.database(compat::database());
+    let table = |number: fn(&DatabaseState) -> &AtomicU64| {
+        state.map_or(0, |state| number(state).load(Ordering::Relaxed))
+    };
+    page.gauge(
+        "table_rows",
+        "Rows of the table query_cache, as the last clean-up found them.",
+        table(|state| &state.table_rows),
+    );
+    page.gauge(
+        "table_bytes",
+        "What these rows take.",
+        table(|state| &state.table_bytes),
+    );
+    page.gauge(
+        "table_limit_bytes",
+        "What they may take.",
+        settings::table_bytes(),
+    );
+    let (rows, taken, _) = area.functions().usage(compat::database());
+    page.gauge(
+        "function_rows",
+        "Functions that have a row in shared memory, of the whole server.",
+        taken,
+    );
+    page.gauge("function_rows_limit", "Rows that there are for them.", rows);
     for (name, help, value) in [
         ("hits_total", "Calls answered from the cache.", total.hits),
         (
@@ -120,6 +147,16 @@ fn whole(area: Area, figures: &Figures, page: &mut Page) {
             "damaged_total",
             "Reads that made no sense and were not used, of the whole server.",
             load(&header.damaged),
+        ),
+        (
+            "not_written_total",
+            "Entries that the table query_cache could not take, of the whole server.",
+            load(&header.not_written),
+        ),
+        (
+            "table_evictions_total",
+            "Rows that left the table query_cache because it was full.",
+            table(|state| &state.table_evictions),
         ),
     ] {
         page.counter(name, help, value);
@@ -249,7 +286,7 @@ fn by_function(area: Area, functions: &[FunctionFigures], page: &mut Page) {
         "gauge",
         "Whether the cached function is in quarantine.",
         named.iter().map(|(function, own)| {
-            let traits = area.functions().traits(database, own.function);
+            let traits = area.functions().learned(database, own.function);
             let quarantined = traits.has(Trait::Quarantined);
             (
                 vec![("function", function.clone())],

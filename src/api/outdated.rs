@@ -7,6 +7,12 @@ use crate::error::Error;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
 
+/// Up to 0.2.0 it is SECURITY DEFINER, and cannot know on whose word it is called.
+#[pg_extern(sql = false)]
+fn cache_function_resume() -> bool {
+    Error::Outdated("cache_function_resume()").raise()
+}
+
 /// 0.1.0 has no arguments about refreshing.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern(sql = false)]

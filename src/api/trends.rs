@@ -4,7 +4,7 @@
 
 use crate::compat;
 use crate::error::Error;
-use crate::language::signature::interval_us;
+use crate::moments::us_of;
 use crate::server;
 use crate::store::area::area;
 use crate::store::statistics;
@@ -44,11 +44,7 @@ fn cache_analytics(
         name!(writer_seconds, f64),
     ),
 > {
-    let period = interval_us(&pgrx::pg_sys::Interval {
-        time: period.micros(),
-        day: period.days(),
-        month: period.months(),
-    });
+    let period = us_of(&period);
     if period <= 0 {
         Error::InvalidParameter(
             "period must be longer than zero".into(),

@@ -117,8 +117,8 @@ pub(super) fn ran(function: pg_sys::Oid, began: Instant) {
     let ns = settings::run_ns(began.elapsed().as_nanos() as u64);
     let Some(area) = area() else { return };
     count(function, Outcome::Ran { ns });
-    let traits = area.functions().traits(compat::database(), function);
-    if !traits.has(Trait::Resting) {
+    let learned = area.functions().learned(compat::database(), function);
+    if !learned.has(Trait::Resting) {
         hand_over(area);
     }
 }

@@ -172,6 +172,9 @@ impl Reason {
             Reason::SecurityContext => {
                 "the server acts for the owner of an object: an action of a foreign key, a materialized view, an index on an expression"
             }
+            Reason::NoRow => {
+                "the function has no row in shared memory, where what is known of it would be kept: there are more cached functions than rows, it is temporary, or cache_quarantine is locked"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
             }
@@ -251,6 +254,9 @@ impl Reason {
             }
             Reason::SecurityContext => {
                 "Nothing to do: the function itself answers there, because it may see other rows than elsewhere."
+            }
+            Reason::NoRow => {
+                "Drop cached functions that nobody needs, or raise pg_query_cache.memory; analyze_cache_health() says how many rows there are."
             }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."

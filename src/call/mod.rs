@@ -50,7 +50,7 @@ use crate::fault::{self, Point};
 use crate::gate;
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::{self, CachedFunction};
-use crate::language::signature::interval_us;
+use crate::moments::interval_us;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::store::flights::{Lead, Part};
@@ -167,7 +167,7 @@ unsafe fn try_to_decide<T: Traveller>(
             return Some(Decision::Answer { datum, is_null });
         }
         let learned = function.learned();
-        let (area, snapshot) = match admit(&function, learned) {
+        let (area, snapshot, learned) = match admit(&function, learned) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 if reason == Reason::NotPreloaded && !T::ASKS {
@@ -375,17 +375,18 @@ unsafe fn is_null_for_strict(function: &CachedFunction, fcinfo: pg_sys::Function
 #[inline(always)]
 unsafe fn admit(
     function: &CachedFunction,
-    learned: Learned,
-) -> Result<(Area, pg_sys::Snapshot), Reason> {
-    if learned.has(Trait::Quarantined) {
+    learned: Option<Learned>,
+) -> Result<(Area, pg_sys::Snapshot, Learned), Reason> {
+    if learned.is_some_and(|learned| learned.has(Trait::Quarantined)) {
         return Err(Reason::Quarantined);
     }
     // SAFETY: the caller's.
-    let usable = unsafe { usable() }?;
+    let (area, snapshot) = unsafe { usable() }?;
     if !scope::is_ordinary() {
         return Err(Reason::SecurityContext);
     }
-    function.disabled.map_or(Ok(usable), Err)
+    function.disabled.map_or(Ok(()), Err)?;
+    Ok((area, snapshot, learned.ok_or(Reason::NoRow)?))
 }
 
 /// Whether anything in memory may be used here: the area and the caller's snapshot.
@@ -441,7 +442,8 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
     }
 }
 
-/// The caller's `cache_duration` in microseconds, or the function's own time to live and for how long it allows for more.
+/// The greatest age of a result that will do, in microseconds: the caller's `cache_duration`, and never more than the function's own
+/// time to live and for how long it allows for more.
 #[inline(always)]
 unsafe fn max_age(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -> i64 {
     let own = || function.ttl_us + function.stale_us;
@@ -463,7 +465,7 @@ unsafe fn max_age(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) -
         )
         .raise();
     }
-    us
+    us.min(own())
 }
 
 enum Miss {

@@ -79,6 +79,8 @@ pub enum Reason {
     NotWorthwhile,
     /// The server acts for the owner of an object: other rows may be visible, other things allowed.
     SecurityContext,
+    /// The function has no row in shared memory, where what is known of it is kept.
+    NoRow,
 }
 
 /// Number of reasons.
@@ -123,6 +125,7 @@ impl Reason {
         Reason::ConfigurationLocked,
         Reason::NotWorthwhile,
         Reason::SecurityContext,
+        Reason::NoRow,
     ];
 
     /// Stable code of the reason.
@@ -164,6 +167,7 @@ impl Reason {
             Reason::ConfigurationLocked => "configuration_locked",
             Reason::NotWorthwhile => "not_worthwhile",
             Reason::SecurityContext => "security_context",
+            Reason::NoRow => "no_row",
         }
     }
 
@@ -181,6 +185,7 @@ impl Reason {
                     | Reason::ConfigurationLocked
                     | Reason::NotWorthwhile
                     | Reason::SecurityContext
+                    | Reason::NoRow
             )
     }
 }

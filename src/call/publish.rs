@@ -13,6 +13,7 @@ use crate::dependencies::held;
 use crate::dependencies::session::Reads;
 use crate::fault::{self, Point};
 use crate::language::body::{Consistency, Scope};
+use crate::moments;
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
@@ -72,7 +73,7 @@ fn refused_for_reads(frame: &Frame) -> Option<Reason> {
         return Some(Reason::ReadsOutside);
     }
     if reads.has(Reads::SETTINGS) && frame.settings == Settings::Custom {
-        function.learn(Trait::ReadsSettings);
+        let _ = function.learn(Trait::ReadsSettings);
         return Some(Reason::SettingsLearned);
     }
     if frame.settings.libraries_came_since(frame.libraries) {
@@ -125,11 +126,10 @@ unsafe fn store(
             value::encode(shape, flinfo, result, &mut bytes);
             Kind::Scalar
         };
-        let lifetime = (function.ttl_us + function.stale_us).max(frame.max_age);
         let mut head = EntryHead::new(
             frame.hash,
             frame.oldest,
-            frame.oldest.saturating_add(lifetime),
+            moments::after(frame.oldest, function.ttl_us + function.stale_us),
             pg_sys::MyDatabaseId.to_u32(),
             function.oid.to_u32(),
             kind,

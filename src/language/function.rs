@@ -4,24 +4,24 @@
 
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD, Scope};
 use super::signature::{self, Signature};
+use super::standing;
 use crate::backend::Backend;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
 use crate::dependencies::declared;
 use crate::error::{Error, OrRaise};
+use crate::moments::LONGEST;
 use crate::numbers::{NumberMap, number_map};
-use crate::store::traits::{Learned, Trait, Traits};
-use crate::verification::quarantine;
+use crate::store::area::area;
+use crate::store::statistics::OwnRow;
+use crate::store::traits::{Learned, Trait};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// The longest time to live, and the longest time for which more is allowed, in microseconds: their sum is a number.
-const LONGEST: i64 = i64::MAX / 4;
 
 /// An argument of a cached function.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +87,8 @@ pub struct CachedFunction {
     pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
     /// The base function says it: only of what was read anyway, with the rights of its owner.
     pub said_by_base: bool,
-    /// What has been learned of it, in shared memory; absent if the library is not preloaded.
-    traits: Option<&'static Traits>,
+    /// Its row in shared memory, with what has been learned of it.
+    row: OwnRow,
     /// The search path and role under which an unqualified base function was found.
     found_under: Option<(Vec<u8>, pg_sys::Oid)>,
 }
@@ -104,21 +104,29 @@ impl CachedFunction {
         }
     }
 
-    /// All that has been learned of it.
+    /// All that has been learned of it; `None` if it has no row, without which it does not use the cache.
     #[inline(always)]
-    pub fn learned(&self) -> Learned {
-        self.traits.map_or_else(Learned::default, Traits::all)
+    pub fn learned(&self) -> Option<Learned> {
+        self.row.learned().or_else(|| self.look_for_row())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_row(&self) -> Option<Learned> {
+        // SAFETY: the clock.
+        let now = unsafe { crate::server::GetCurrentTimestamp() };
+        self.row.look_again(now, || standing::find(self.oid))
     }
 
     /// Whether it has a trait.
     #[inline(always)]
     pub fn has(&self, one: Trait) -> bool {
-        self.traits.is_some_and(|traits| traits.has(one))
+        self.row.learned().is_some_and(|learned| learned.has(one))
     }
 
-    /// It has a trait from now on, in all sessions. Returns whether that is new.
-    pub fn learn(&self, one: Trait) -> bool {
-        self.traits.is_some_and(|traits| traits.set(one))
+    /// It has a trait from now on, in all sessions. Returns whether that is new; `None` if it has no row.
+    pub fn learn(&self, one: Trait) -> Option<bool> {
+        area()?.functions().learn(compat::database(), self.oid, one)
     }
 
     /// Whether the base function would still be found under its name.
@@ -195,13 +203,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         None => configuration::class_ttl_us(class),
     }
     .min(LONGEST);
-    let (traits, all_known) = quarantine::traits_of(oid);
-    if !all_known {
-        // Asked again at the next call.
-        forget();
-    }
-    let locked = (!all_known).then_some(Reason::ConfigurationLocked);
-    let disabled = configuration::disabled(oid, class).or(locked);
+    let disabled = configuration::disabled(oid, class);
     let (ahead, stale_us) = (
         signature::parse_ahead(&body)?,
         signature::parse_stale(&body)?.min(LONGEST),
@@ -249,7 +251,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         tags: body.tags,
         depends_on,
         said_by_base,
-        traits,
+        row: standing::of(oid),
         found_under,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! * `body`: the JSON
 //! * `function`: a cached function as the catalog has it, ready to be called
+//! * `standing`: its row in shared memory, without which it does not use the cache
 //! * `signature`: finding the base function and comparing the two
 //! * `validator`: checks at CREATE FUNCTION
 //! * `handler`: the entry point of a call
@@ -14,4 +15,5 @@ mod handler;
 pub mod replay;
 mod shown;
 pub mod signature;
+pub mod standing;
 mod validator;

@@ -5,6 +5,7 @@
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD};
 use crate::compat;
 use crate::error::Error;
+use crate::moments::us_of;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgTupleDesc, pg_sys};
 use std::ffi::CString;
@@ -421,21 +422,5 @@ pub fn read_interval(text: &str) -> Result<i64, Error> {
             ],
         )
     };
-    Ok(interval.map_or(0, |interval| {
-        interval_us(&pg_sys::Interval {
-            time: interval.micros(),
-            day: interval.days(),
-            month: interval.months(),
-        })
-    }))
-}
-
-/// An interval in microseconds, with days of 24 hours and months of 30 days as `extract(epoch …)` has months; saturating.
-#[inline(always)]
-pub fn interval_us(interval: &pg_sys::Interval) -> i64 {
-    const DAY: i64 = 86_400_000_000;
-    i64::from(interval.month)
-        .saturating_mul(30 * DAY)
-        .saturating_add(i64::from(interval.day).saturating_mul(DAY))
-        .saturating_add(interval.time)
+    Ok(interval.map_or(0, |interval| us_of(&interval)))
 }

@@ -70,6 +70,12 @@ pub struct DatabaseState {
     pub started_at: AtomicU64,
     /// About how many rows of the table tier are not in memory. While it is 0 a miss does not look there.
     pub only_in_table: AtomicU64,
+    /// Rows of the table tier, and what they take; counted by the clean-up, and added to by who writes.
+    pub table_rows: AtomicU64,
+    /// See `table_rows`.
+    pub table_bytes: AtomicU64,
+    /// Rows that left the table tier because it held more than it may.
+    pub table_evictions: AtomicU64,
     /// Its entries in memory, and how many it may have.
     pub places: Places,
     /// What of the counters is in `cache_trends`.
@@ -277,6 +283,12 @@ pub struct Header {
     pub no_room: AtomicU64,
     /// Reads that found inconsistent bytes and answered from the function instead.
     pub damaged: AtomicU64,
+    /// Entries that could not be written to the table tier, and never will be.
+    pub not_written: AtomicU64,
+    /// Rows of functions that got or lost their owner; see [`super::rows`].
+    function_changes: AtomicU64,
+    /// … of the times of writers.
+    charge_changes: AtomicU64,
     /// Start of this life, microseconds since 2000-01-01.
     pub started_at: AtomicU64,
     /// Who has to be finished before the cache is used; see [`crate::gate`].
@@ -450,6 +462,7 @@ impl Area {
             Functions::at(
                 self.at(self.layout.functions_at).cast(),
                 self.layout.functions,
+                &self.header().function_changes,
             )
         }
     }
@@ -457,7 +470,13 @@ impl Area {
     /// The time that tracking has cost writers.
     pub fn charges(&self) -> Charges {
         // SAFETY: the layout reserves `charges` zeroed rows there.
-        unsafe { Charges::at(self.at(self.layout.charges_at).cast(), self.layout.charges) }
+        unsafe {
+            Charges::at(
+                self.at(self.layout.charges_at).cast(),
+                self.layout.charges,
+                &self.header().charge_changes,
+            )
+        }
     }
 
     /// The flights.
@@ -608,7 +627,14 @@ impl Area {
         state.asked_at.store(0, Ordering::Relaxed);
         state.visited_at.store(0, Ordering::Relaxed);
         state.started_at.store(0, Ordering::Relaxed);
-        state.only_in_table.store(0, Ordering::Relaxed);
+        for number in [
+            &state.only_in_table,
+            &state.table_rows,
+            &state.table_bytes,
+            &state.table_evictions,
+        ] {
+            number.store(0, Ordering::Relaxed);
+        }
         state.recorded.forget();
         true
     }

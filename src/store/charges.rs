@@ -1,15 +1,15 @@
 //! What tracking costs those who write: the time spent in the tracking triggers of each relation, in shared memory.
 //!
 //! Backends collect it and hand it over with their other counts. A relation is the top of a partition or inheritance tree, as in the
-//! tags. Row 0 belongs to none: it collects what has no row of its own, and is shown to nobody.
+//! tags. What has no row of its own is counted in that of the rest of its database, and is shown as no relation's.
 //!
-//! Locks: the numbers are atomic; whose row it is is set once, under the functions' lock.
+//! Locks: as `super::rows` says.
 
 #![allow(unsafe_code)]
 
-use super::locks::lock_functions;
+use super::rows::{Holder, Owner, Row, Rows};
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Time of writers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,97 +31,115 @@ impl Charge {
 /// A row in shared memory.
 #[repr(C)]
 pub struct ChargeRow {
-    database: AtomicU32,
-    relation: AtomicU32,
+    holder: Holder,
     ns: AtomicU64,
     triggers: AtomicU64,
+    used_at: AtomicI64,
+    /// Nobody's: writers are not told apart.
+    role: AtomicU32,
 }
 
 /// Bytes of a row.
 pub const CHARGE_BYTES: usize = size_of::<ChargeRow>();
 
-/// All rows.
-#[derive(Clone, Copy)]
-pub struct Charges {
-    base: *const ChargeRow,
-    count: u32,
+impl ChargeRow {
+    fn read(&self) -> Charge {
+        Charge {
+            ns: self.ns.load(Ordering::Relaxed),
+            triggers: self.triggers.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add(&self, charge: Charge) {
+        self.ns.fetch_add(charge.ns, Ordering::Relaxed);
+        self.triggers.fetch_add(charge.triggers, Ordering::Relaxed);
+    }
 }
 
+impl Row for ChargeRow {
+    fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    fn role(&self) -> &AtomicU32 {
+        &self.role
+    }
+
+    fn used_at(&self) -> &AtomicI64 {
+        &self.used_at
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
+
+    fn add_to(&self, rest: &Self) {
+        rest.add(self.read());
+    }
+
+    fn clear(&self) {
+        self.ns.store(0, Ordering::Relaxed);
+        self.triggers.store(0, Ordering::Relaxed);
+    }
+}
+
+/// All rows.
+#[derive(Clone, Copy)]
+pub struct Charges(Rows<ChargeRow>);
+
 impl Charges {
-    /// The rows at `base`.
+    /// The rows at `base`, whose changes are counted in `changes`.
     ///
     /// # Safety
-    /// `base` points to `count` rows, at least two, in shared memory, zeroed at creation.
-    pub unsafe fn at(base: *const ChargeRow, count: u32) -> Self {
-        Charges { base, count }
-    }
-
-    fn rows(&self) -> &'static [ChargeRow] {
-        // SAFETY: the constructor's promise; all fields are atomic.
-        unsafe { std::slice::from_raw_parts(self.base, self.count as usize) }
-    }
-
-    /// The row of a relation, or the free one that it would get.
-    fn find(&self, database: u32, relation: u32) -> Option<&'static ChargeRow> {
-        let rows = self.rows();
-        let start = 1
-            + (relation as usize)
-                .wrapping_mul(31)
-                .wrapping_add(database as usize)
-                % (rows.len() - 1);
-        (start..rows.len())
-            .chain(1..start)
-            .map(|index| &rows[index])
-            .find(|row| match row.relation.load(Ordering::Acquire) {
-                0 => true,
-                present => present == relation && row.database.load(Ordering::Relaxed) == database,
-            })
+    /// `base` points to `count` rows in shared memory, zeroed at creation.
+    pub unsafe fn at(base: *const ChargeRow, count: u32, changes: &'static AtomicU64) -> Self {
+        // SAFETY: the caller's promise; all fields are atomic.
+        let rows = unsafe { std::slice::from_raw_parts(base, count as usize) };
+        Charges(Rows::new(rows, changes))
     }
 
     /// Adds time of writers to a relation.
-    pub fn add(&self, database: pg_sys::Oid, relation: pg_sys::Oid, charge: Charge) {
-        let (database, relation) = (database.to_u32(), relation.to_u32());
-        let mut row = self.find(database, relation);
-        if row.is_some_and(|row| row.relation.load(Ordering::Acquire) == 0) {
-            let _guard = lock_functions();
-            row = self.find(database, relation);
-            if let Some(row) = row.filter(|row| row.relation.load(Ordering::Relaxed) == 0) {
-                row.database.store(database, Ordering::Relaxed);
-                row.relation.store(relation, Ordering::Release);
-            }
+    pub fn add(&self, database: pg_sys::Oid, relation: pg_sys::Oid, charge: Charge, now: i64) {
+        let rest = Owner::rest_of(database.to_u32());
+        let own = Owner::new(database.to_u32(), relation.to_u32());
+        let add = |row: &ChargeRow| {
+            row.used_at.store(now, Ordering::Relaxed);
+            row.add(charge);
+        };
+        if self.0.with(own, add).is_some() {
+            return;
         }
-        let row = row.unwrap_or(&self.rows()[0]);
-        row.ns.fetch_add(charge.ns, Ordering::Relaxed);
-        row.triggers.fetch_add(charge.triggers, Ordering::Relaxed);
+        self.0.find_or_free(rest, 0, now);
+        self.0.find_or_take(own, 0, now, false);
+        if self.0.with(own, add).is_none() {
+            self.0.with(rest, add);
+        }
     }
 
-    /// Time of writers in a database, by relation.
+    /// Time of writers in a database, by relation; that without a number is the rest.
     pub fn read_all(&self, database: pg_sys::Oid) -> Vec<(pg_sys::Oid, Charge)> {
-        self.rows_of(database)
-            .map(|row| {
-                (
-                    row.relation.load(Ordering::Relaxed).into(),
-                    Charge {
-                        ns: row.ns.load(Ordering::Relaxed),
-                        triggers: row.triggers.load(Ordering::Relaxed),
-                    },
-                )
-            })
-            .collect()
+        self.0.read(|| {
+            self.0
+                .taken()
+                .filter(|(owner, _)| owner.database() == database.to_u32())
+                .map(|(owner, row)| (owner.object().into(), row.read()))
+                .collect()
+        })
+    }
+
+    /// How many rows there are, and how many of them relations of all databases have.
+    pub fn usage(&self) -> (usize, usize) {
+        let relations = self.0.taken().filter(|(owner, _)| owner.object() != 0);
+        (self.0.count(), relations.count())
     }
 
     /// The extension is gone from a database.
     pub fn forget(&self, database: pg_sys::Oid) {
-        for row in self.rows_of(database) {
-            row.ns.store(0, Ordering::Relaxed);
-            row.triggers.store(0, Ordering::Relaxed);
-        }
+        self.give_back(|owner| owner.database() == database.to_u32());
     }
 
-    fn rows_of(&self, database: pg_sys::Oid) -> impl Iterator<Item = &'static ChargeRow> {
-        self.rows()[1..].iter().filter(move |row| {
-            row.relation.load(Ordering::Acquire) != 0
-                && row.database.load(Ordering::Relaxed) == database.to_u32()
-        })
+    /// Gives back the rows of those that are gone. Returns how many.
+    pub fn give_back(&self, mut is_gone: impl FnMut(Owner) -> bool) -> usize {
+        self.0.give_back(|owner, _| is_gone(owner))
     }
 }

@@ -85,7 +85,8 @@ impl Layout {
     pub fn new(total: usize) -> Self {
         // A forty-eighth of the area for slots: 64 MB give 21,845 of them.
         let slots = (total / 48 / SLOT_BYTES).clamp(1024, MAX_SLOTS as usize);
-        let functions = (total / 256 / FUNCTION_BYTES).clamp(64, 4096);
+        // A thirty-second of the area for functions: 64 MB have rows for more than two thousand of them.
+        let functions = (total / 32 / FUNCTION_BYTES).clamp(64, 8192);
         let slots_at = HEADER_BYTES;
         let writers = (slots / SLOTS_OF_WRITERS).max(RESERVED as usize * 2);
         let tallies_at = align(slots_at + slots * SLOT_BYTES);

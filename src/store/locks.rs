@@ -116,6 +116,12 @@ pub fn lock_functions() -> LockGuard {
     lock(FUNCTIONS_LOCK, mode, Hold::Functions)
 }
 
+/// The same, for writing into a row that must stay its owner's meanwhile.
+pub fn lock_functions_shared() -> LockGuard {
+    let mode = pg_sys::LWLockMode::LW_SHARED;
+    lock(FUNCTIONS_LOCK, mode, Hold::Functions)
+}
+
 /// The lock of the tracking requests.
 pub fn lock_requests() -> LockGuard {
     let mode = pg_sys::LWLockMode::LW_EXCLUSIVE;

@@ -18,6 +18,8 @@
 //! * `progress`: who is warming or refreshing, and how far
 //! * `requests`: tables that calls have found untracked
 //! * `refreshes`: results that are to be computed anew before they are too old
+//! * `rows`: whose row it is in what is kept by function or by relation, and how too few are shared out
+//! * `gone`: rows of what is there no more
 //! * `statistics`: counters per function, collected per backend; `traits`: what was learned of it; `fill_times`: how long its
 //!   computations took
 //! * `worth`: whether caching a function pays
@@ -28,6 +30,7 @@ pub mod charges;
 pub mod eviction;
 pub mod fill_times;
 pub mod flights;
+pub mod gone;
 pub mod hits;
 pub mod hooks;
 pub mod insert;
@@ -41,6 +44,7 @@ pub mod progress;
 pub mod refreshes;
 mod removal;
 pub mod requests;
+pub mod rows;
 pub mod statistics;
 pub mod traits;
 pub mod walk;

@@ -1,8 +1,7 @@
 //! What has been learned of a cached function since the server started: a few bits beside its counters, in a cache line of their own
 //! that is seldom written and read by each call.
 //!
-//! Functions that have no row of their own share one: what was learned of one of them then holds for all, which costs hits and
-//! nothing else.
+//! A function without a row of its own has none of it, and does not use the cache.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -77,6 +76,11 @@ impl Traits {
     /// It is not so any more. Returns whether it was.
     pub fn clear(&self, one: Trait) -> bool {
         self.0.fetch_and(!(one as u32), Ordering::AcqRel) & one as u32 != 0
+    }
+
+    /// Nothing is known any more.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Release);
     }
 
     /// It rests, and the keys of a share are on trial; in one step, so that no call takes another share for it.

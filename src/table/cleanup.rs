@@ -2,13 +2,14 @@
 
 #![allow(unsafe_code)]
 
+use super::bound;
 use super::row::dependencies_of;
 use super::{done, is_any, lock_for_writing, qualified};
 use crate::compat;
+use crate::moments;
 use crate::store::area::{Area, area};
 use crate::store::partition::EntryHead;
 use crate::store::walk::{Verdict, count, sweep};
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
@@ -61,21 +62,25 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
     let rows = format!(
         "FROM {schema}.query_cache AS q WHERE q.expires_at OPERATOR(pg_catalog.<=) $1 \
          OR q.incarnation OPERATOR(pg_catalog.<>) $2 OR q.database OPERATOR(pg_catalog.<>) $3 \
+         OR NOT pg_catalog.isfinite(q.expires_at) OR NOT pg_catalog.isfinite(q.created_at) \
          OR {internal}.cache_row_is_dead(q.dependencies)"
     );
     let database = compat::database();
     let incarnation = area.header().incarnation.load(Ordering::Relaxed) as i64;
-    let oldest = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();
+    let oldest = moments::timestamp(now);
     if !is_any(
         &format!("SELECT {rows}"),
         &[oldest.into(), incarnation.into(), database.into()],
     ) {
         count_what_is_left(area, &schema, database);
+        if bound::keep(area, &schema, database).left > 0 {
+            count_what_is_left(area, &schema, database);
+        }
         return 0;
     }
     let command = format!("DELETE {rows}");
     let removed = Spi::connect_mut(|client| {
-        let now = TimestampWithTimeZone::try_from(now as pg_sys::TimestampTz).ok();
+        let now = moments::timestamp(now);
         client
             .update(
                 command.as_str(),
@@ -86,6 +91,9 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
     });
     let removed = done("clean table \"query_cache\"", removed) as u64;
     count_what_is_left(area, &schema, database);
+    if bound::keep(area, &schema, database).left > 0 {
+        count_what_is_left(area, &schema, database);
+    }
     removed
 }
 
@@ -97,7 +105,7 @@ pub fn remove_everything(area: Area) -> Removed {
         let of_database = |head: &EntryHead| head.database == database.to_u32();
         sweep(partition, of_database, |entry| {
             removed.dead += 1;
-            removed.only_in_memory += u64::from(entry.head.persisted == 0);
+            removed.only_in_memory += u64::from(entry.head.is_only_in_memory());
             Verdict::Remove
         });
     }
@@ -119,15 +127,7 @@ pub fn remove_everything(area: Area) -> Removed {
 
 /// Sets the number of rows that are not in memory right: rows that went away are no reason to look.
 fn count_what_is_left(area: Area, schema: &str, database: pg_sys::Oid) {
-    // Not Spi::get_one, which takes a transaction id.
-    let rows = Spi::connect(|client| {
-        let question = format!("SELECT pg_catalog.count(*) FROM {schema}.query_cache");
-        client
-            .select(question.as_str(), None, &[])?
-            .first()
-            .get_one::<i64>()
-    });
-    let rows = done("read table \"query_cache\"", rows).unwrap_or(0) as u64;
+    let (rows, _) = bound::count(schema, area.database(database));
     let in_memory = count(area, |head| {
         head.persisted == 1 && head.database == database.to_u32()
     });

@@ -5,6 +5,7 @@
 //! * `write_behind`: from memory to the table
 //! * `warm`: from the table to memory, at a start and after an eviction
 //! * `cleanup`: removing rows that can never be served again
+//! * `bound`: how much it may hold, and what leaves when it holds more
 //! * `trends`: another table, of what was counted by minute, hour and day
 //! * `here`: keeps rows of other servers out of the tables where a publication brings them
 //!
@@ -16,6 +17,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bound;
 pub mod cleanup;
 mod here;
 mod reader;

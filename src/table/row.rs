@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::moments;
 use crate::store::lookup::MAX_DEPENDENCIES;
 use crate::store::partition::{EntryHead, Kind};
 use crate::validity::Dependency;
@@ -163,6 +164,10 @@ impl Row {
             );
             head.priority = field::<i16>(tuple, description, Column::Priority)? as u8;
             head.by_age = u8::from(field::<bool>(tuple, description, Column::ByAge)?);
+            // An earlier version may have written what never ends.
+            if !moments::is_moment(head.created_at) || !moments::is_moment(head.expires_at) {
+                return Err(NoEntry::Foreign);
+            }
             let sum: i64 = field(tuple, description, Column::Checksum)?;
             if sum != checksum(&head, incarnation, &key, &value, &dependencies) {
                 return Err(NoEntry::Damaged);

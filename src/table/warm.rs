@@ -37,7 +37,8 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
     let reader = unsafe { Reader::open() }?;
     let loaded = Spi::connect(|client| {
         let names = format!(
-            "SELECT cache_key FROM {table} WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.now() ORDER BY hit_count DESC, created_at DESC"
+            "SELECT cache_key FROM {table} WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.now() \
+             AND pg_catalog.isfinite(expires_at) ORDER BY hit_count DESC, created_at DESC"
         );
         let mut cursor = client.try_open_cursor(names.as_str(), &[])?;
         let (mut loaded, mut left) = (0, 0);

@@ -2,24 +2,28 @@
 //!
 //! An entry counts as written only once the transaction that wrote it has committed ([`committed`], from the transaction callback).
 //! If that rolls back, also partly, the entries are written again next time; a row written twice is the same row.
-//! Nothing is written for entries that are dead or expired.
+//! Nothing is written for entries that are dead or expired, and nothing new while the table holds as much as it may ([`bound`]).
+//!
+//! An entry that cannot be written does not keep the others from it: it is counted and left out for good.
 
 #![allow(unsafe_code)]
 
+use super::bound;
 use super::row::{bytes_of, checksum, key_name};
 use super::{done, lock_for_writing, qualified};
 use crate::backend::Backend;
 use crate::error::without_data;
 use crate::fault::{self, Point};
+use crate::moments::timestamp;
 use crate::settings;
-use crate::store::area::Area;
+use crate::store::area::{Area, DatabaseState};
 use crate::store::lookup::EntryId;
-use crate::store::partition::EntryHead;
+use crate::store::partition::{EntryHead, LEFT_OUT};
 use crate::store::statistics;
 use crate::store::walk::{Seen, amend, contents, survey};
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+use pgrx::{PgTryBuilder, pg_sys};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -42,13 +46,20 @@ pub enum Extent {
     Everything,
 }
 
-/// Entries written by the present transaction, with their hits.
-static WRITTEN: Backend<RefCell<Vec<(EntryId, u32)>>> = Backend::new(RefCell::new(Vec::new()));
+/// An entry written by the present transaction.
+struct Written {
+    entry: EntryId,
+    hits: u32,
+    /// The level of subtransaction with which it is undone.
+    level: i32,
+}
+
+static WRITTEN: Backend<RefCell<Vec<Written>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// The transaction committed: what it wrote is written.
 pub fn committed(area: Area) {
     let state = area.database(crate::compat::database());
-    for (entry, hits) in WRITTEN.take() {
+    for Written { entry, hits, .. } in WRITTEN.take() {
         fault::fenced(Point::FlushCommitted);
         let here = amend(area, entry, |head| {
             head.persisted = 1;
@@ -60,11 +71,24 @@ pub fn committed(area: Area) {
     }
 }
 
-/// The transaction, or a part of it, rolled back, or was prepared.
+/// The transaction rolled back, or was prepared.
 pub fn forget() {
     if WRITTEN.with_borrow(|written| !written.is_empty()) {
         WRITTEN.take();
     }
+}
+
+/// The subtransaction at `level` ended.
+pub fn subtransaction_ended(level: i32, committed: bool) {
+    WRITTEN.with_borrow_mut(|written| {
+        if committed {
+            written
+                .iter_mut()
+                .for_each(|one| one.level = one.level.min(level - 1));
+        } else {
+            written.retain(|one| one.level < level);
+        }
+    });
 }
 
 /// What a flush has done.
@@ -97,11 +121,14 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
             && head.expires_at > now
             && (head.persisted == 0 || head.persisted == 1 && hits_grown(head, extent))
     };
-    let mut rows = Rows::new(&table, area.header().incarnation.load(Ordering::Relaxed));
+    let state = area.database(crate::compat::database());
+    let mut rows = Rows::new(&table, area, state);
     let mut hits = Hits::new(&table);
+    let mut full_table = bound::keep_here(area);
     for partition in area.partitions() {
         for seen in survey(partition, wanted) {
-            if area.slots().is_dead(&seen.dependencies) {
+            let is_new = seen.head.persisted == 0;
+            if area.slots().is_dead(&seen.dependencies) || is_new && full_table {
                 continue;
             }
             let full = if seen.head.persisted != 0 {
@@ -115,6 +142,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
                 rows.write();
                 hits.write();
                 pgrx::check_for_interrupts!();
+                full_table = bound::keep_here(area);
                 if stop() {
                     return Flushed {
                         written: rows.total,
@@ -126,6 +154,7 @@ pub fn flush(area: Area, extent: Extent, mut stop: impl FnMut() -> bool) -> Flus
     }
     rows.write();
     hits.write();
+    bound::keep_here(area);
     Flushed {
         written: rows.total,
         complete: true,
@@ -138,28 +167,43 @@ fn hits_grown(head: &EntryHead, extent: Extent) -> bool {
 }
 
 fn note_written(seen: &[(EntryId, u32)]) {
-    WRITTEN.with_borrow_mut(|written| written.extend_from_slice(seen));
+    // SAFETY: a variable of the backend.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    let written = seen.iter().map(|(entry, hits)| Written {
+        entry: *entry,
+        hits: *hits,
+        level,
+    });
+    WRITTEN.with_borrow_mut(|all| all.extend(written));
 }
 
-/// New rows, column by column.
-#[derive(Default)]
-struct Rows {
+/// A new row.
+struct New {
+    id: EntryId,
+    head: EntryHead,
+    created_at: TimestampWithTimeZone,
+    expires_at: TimestampWithTimeZone,
+    name: String,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    dependencies: Vec<u8>,
+    checksum: i64,
+}
+
+/// New rows.
+struct Rows<'a> {
+    area: Area,
+    state: Option<&'a DatabaseState>,
     command: String,
     incarnation: u64,
     total: i64,
     bytes: usize,
     known: HashSet<String>,
-    entries: Vec<(EntryId, u32)>,
-    heads: Vec<EntryHead>,
-    names: Vec<String>,
-    keys: Vec<Vec<u8>>,
-    values: Vec<Vec<u8>>,
-    dependencies: Vec<Vec<u8>>,
-    checksums: Vec<i64>,
+    rows: Vec<New>,
 }
 
-impl Rows {
-    fn new(table: &str, incarnation: u64) -> Self {
+impl<'a> Rows<'a> {
+    fn new(table: &str, area: Area, state: Option<&'a DatabaseState>) -> Self {
         // A row is replaced as a whole: a newer result of the same call.
         let command = format!(
             "INSERT INTO {table} AS q (cache_key, function, hit_count, created_at, expires_at, cost_ms, size_bytes, priority, \
@@ -178,9 +222,14 @@ impl Rows {
              dependencies = EXCLUDED.dependencies, checksum = EXCLUDED.checksum"
         );
         Rows {
+            area,
+            state,
             command,
-            incarnation,
-            ..Rows::default()
+            incarnation: area.header().incarnation.load(Ordering::Relaxed),
+            total: 0,
+            bytes: 0,
+            known: HashSet::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -191,70 +240,139 @@ impl Rows {
         if !self.known.insert(name.clone()) {
             return false;
         }
+        let head = seen.head;
+        let times = timestamp(head.created_at).zip(timestamp(head.expires_at));
+        let Some((created_at, expires_at)) = times else {
+            self.leave_out(seen.id);
+            return false;
+        };
         let dependencies = bytes_of(&seen.dependencies).to_vec();
-        let sum = checksum(&seen.head, self.incarnation, &key, &value, &dependencies);
-        self.bytes += seen.head.payload();
-        self.entries.push((seen.id, seen.head.hits));
-        self.heads.push(seen.head);
-        self.names.push(name);
-        self.keys.push(key);
-        self.values.push(value);
-        self.dependencies.push(dependencies);
-        self.checksums.push(sum);
-        self.names.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+        let checksum = checksum(&head, self.incarnation, &key, &value, &dependencies);
+        self.bytes += head.payload();
+        self.rows.push(New {
+            id: seen.id,
+            head,
+            created_at,
+            expires_at,
+            name,
+            key,
+            value,
+            dependencies,
+            checksum,
+        });
+        self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
+    /// Writes the rows; if one of them cannot be written, each by itself and without that one.
     fn write(&mut self) {
-        if self.names.is_empty() {
+        let rows = std::mem::take(&mut self.rows);
+        self.known.clear();
+        self.bytes = 0;
+        if rows.is_empty() {
             return;
         }
         fault::point(Point::Flushing);
-        let heads = &self.heads;
-        let written = without_data(AssertUnwindSafe(|| {
+        if self.try_to_write(&rows).is_err() {
+            let before = self.area.header().not_written.load(Ordering::Relaxed);
+            let mut reason = String::new();
+            for row in &rows {
+                pgrx::check_for_interrupts!();
+                if let Err(message) = self.try_to_write(std::slice::from_ref(row)) {
+                    self.leave_out(row.id);
+                    reason = message;
+                }
+            }
+            let left_out = self.area.header().not_written.load(Ordering::Relaxed) - before;
+            log!(
+                "pg_query_cache: could not write {left_out} of {} rows of \"query_cache\": {reason}",
+                rows.len()
+            );
+        }
+        fault::point(Point::Flushed);
+    }
+
+    /// Writes rows in a subtransaction. What is wrong, if it is the fault of a row; any other ERROR goes on.
+    fn try_to_write(&mut self, rows: &[New]) -> Result<(), String> {
+        // SAFETY: the usual frame of an internal subtransaction; SPI is connected and left inside of it.
+        let written = unsafe {
+            let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+            pg_sys::BeginInternalSubTransaction(std::ptr::null());
+            let this = AssertUnwindSafe(&*self);
+            let written = PgTryBuilder::new(move || {
+                let this = this;
+                let written = this.0.insert(rows);
+                pg_sys::ReleaseCurrentSubTransaction();
+                Ok(written)
+            })
+            .catch_others(|error| {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+                if !crate::error::is_of_data(&error) {
+                    error.rethrow();
+                }
+                Err(crate::error::message_of(&error))
+            })
+            .execute();
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+            written?
+        };
+        self.total += written;
+        bound::wrote(
+            self.state,
+            rows.len() as u64,
+            rows.iter().map(|row| row.head.payload() as u64).sum(),
+        );
+        let entries: Vec<_> = rows.iter().map(|row| (row.id, row.head.hits)).collect();
+        note_written(&entries);
+        Ok(())
+    }
+
+    fn insert(&self, rows: &[New]) -> i64 {
+        let this = AssertUnwindSafe((self, rows));
+        let written = without_data(move || {
+            let AssertUnwindSafe((this, rows)) = this;
             Spi::connect_mut(|client| {
                 client
                     .update(
-                        self.command.as_str(),
+                        this.command.as_str(),
                         None,
                         &[
-                            std::mem::take(&mut self.names).into(),
-                            column(heads, |h| pg_sys::Oid::from(h.function)).into(),
-                            column(heads, |h| i64::from(h.hits)).into(),
-                            column(heads, |h| time(h.created_at)).into(),
-                            column(heads, |h| time(h.expires_at)).into(),
-                            column(heads, |h| f64::from(h.cost_us) / 1000.0).into(),
-                            column(heads, |h| h.payload() as i64).into(),
-                            column(heads, |h| i16::from(h.priority)).into(),
-                            column(heads, |h| i16::from(h.kind)).into(),
-                            column(heads, |h| h.by_age != 0).into(),
-                            std::mem::take(&mut self.keys).into(),
-                            std::mem::take(&mut self.values).into(),
-                            std::mem::take(&mut self.dependencies).into(),
+                            column(rows, |r| r.name.clone()).into(),
+                            column(rows, |r| pg_sys::Oid::from(r.head.function)).into(),
+                            column(rows, |r| i64::from(r.head.hits)).into(),
+                            column(rows, |r| r.created_at).into(),
+                            column(rows, |r| r.expires_at).into(),
+                            column(rows, |r| f64::from(r.head.cost_us) / 1000.0).into(),
+                            column(rows, |r| r.head.payload() as i64).into(),
+                            column(rows, |r| i16::from(r.head.priority)).into(),
+                            column(rows, |r| i16::from(r.head.kind)).into(),
+                            column(rows, |r| r.head.by_age != 0).into(),
+                            column(rows, |r| r.key.clone()).into(),
+                            column(rows, |r| r.value.clone()).into(),
+                            column(rows, |r| r.dependencies.clone()).into(),
                             crate::compat::database().into(),
-                            (self.incarnation as i64).into(),
-                            std::mem::take(&mut self.checksums).into(),
+                            (this.incarnation as i64).into(),
+                            column(rows, |r| r.checksum).into(),
                         ],
                     )
                     .map(|rows| rows.len())
             })
-        }));
-        self.total += done("write to table \"query_cache\"", written) as i64;
-        note_written(&self.entries);
-        fault::point(Point::Flushed);
-        self.entries.clear();
-        self.heads.clear();
-        self.known.clear();
-        self.bytes = 0;
+        });
+        done("write to table \"query_cache\"", written) as i64
+    }
+
+    /// Counts an entry that cannot be written, and does not try again.
+    fn leave_out(&self, id: EntryId) {
+        self.area
+            .header()
+            .not_written
+            .fetch_add(1, Ordering::Relaxed);
+        amend(self.area, id, |head| head.persisted = LEFT_OUT);
     }
 }
 
-fn column<T>(heads: &[EntryHead], value: impl Fn(&EntryHead) -> T) -> Vec<T> {
-    heads.iter().map(value).collect()
-}
-
-/// A timestamp for SPI; NULL, which the table refuses, if it is none.
-fn time(us: i64) -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(us as pg_sys::TimestampTz).ok()
+fn column<T>(rows: &[New], value: impl Fn(&New) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
 }
 
 /// New hit counts of rows that the table has.

@@ -3,10 +3,10 @@
 
 #![allow(unsafe_code)]
 
-use super::{END_OF_TIME, Key, MAX_PRIORITY};
+use super::{Key, MAX_PRIORITY};
 use crate::error::{Error, OrRaise};
 use crate::language::body::{MAX_TAG_BYTES, MAX_TAGS};
-use crate::language::signature::interval_us;
+use crate::moments::{self, interval_us};
 use crate::settings;
 use pgrx::pg_sys;
 
@@ -97,7 +97,7 @@ impl Arguments {
             refused("ttl must be longer than zero").raise();
         }
         match now.checked_add(us) {
-            Some(end) if end < END_OF_TIME => Some(end),
+            Some(end) if end <= moments::LAST => Some(end),
             _ => refused("ttl is too long").raise(),
         }
     }

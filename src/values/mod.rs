@@ -35,8 +35,6 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Highest priority.
 pub const MAX_PRIORITY: i32 = 3;
-/// The first moment that the server cannot represent, in microseconds since 2000-01-01.
-const END_OF_TIME: i64 = 9_223_371_331_200_000_000;
 
 /// Whose values the caller reads and writes: those of everybody (0), or those of its present role.
 pub fn namespace() -> pg_sys::Oid {

@@ -31,7 +31,8 @@ use crate::store::area::{Area, area};
 use crate::store::insert::{Limits, NewEntry, NotStored, insert};
 use crate::store::lookup::{self, Found, MAX_DEPENDENCIES};
 use crate::store::partition::{EntryHead, Kind, NEVER_PERSISTED};
-use crate::store::statistics::{count, count_hit};
+use crate::store::rows::Owner;
+use crate::store::statistics::{Getting, count, count_hit};
 use crate::validity::places::definitions_slot;
 use crate::validity::tags::{Tag, slot_of};
 use crate::validity::{Dependency, Invalid};
@@ -301,6 +302,14 @@ fn keep(
         key,
         value,
     };
+    // SAFETY: the clock.
+    let clock = unsafe { crate::server::GetCurrentTimestamp() };
+    area.functions().find_or_get(
+        Owner::new(head.database, head.function),
+        pg_sys::InvalidOid,
+        clock,
+        Getting::Idle,
+    );
     configuration::refresh(area);
     let limits = Limits {
         bytes: settings::max_entry_bytes(),

@@ -1,17 +1,21 @@
 //! Functions that are not cached because a stored result of theirs was wrong, until `cache_function_resume()` says so.
 //!
-//! A bit in shared memory stops all sessions at once. The worker writes it to the table `cache_quarantine`, under the function's
-//! name, and a session that first uses a function looks there: so it outlives restarts and crashes.
+//! A bit in the function's row in shared memory stops all sessions at once; such a row is nobody else's until the function is dropped, and
+//! a function without a row does not use the cache. The worker writes the bit to the table `cache_quarantine`, under the function's
+//! name, and who first uses a function looks there: so it outlives restarts and crashes.
 //!
 //! Failure: a crash between the two forgets; the next verification finds the difference again if it is still there.
 
 #![allow(unsafe_code)]
 
 use crate::backend::Backend;
+use crate::behalf;
 use crate::compat;
 use crate::language::function::CachedFunction;
-use crate::store::area::{Area, area};
-use crate::store::traits::{Trait, Traits};
+use crate::language::standing;
+use crate::store::area::Area;
+use crate::store::statistics::Getting;
+use crate::store::traits::Trait;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::RefCell;
@@ -21,28 +25,20 @@ const TABLE: &std::ffi::CStr = c"cache_quarantine";
 /// Functions that leave the quarantine when the transaction commits, and the level of subtransaction that said so.
 static LEAVING: Backend<RefCell<Vec<(pg_sys::Oid, i32)>>> = Backend::new(RefCell::new(Vec::new()));
 
-/// What has been learned of a function, for a session that uses it for the first time, and whether that is all: the table may be locked.
-/// Nothing is learned if the library is not preloaded.
-pub fn traits_of(function: pg_sys::Oid) -> (Option<&'static Traits>, bool) {
-    let Some(area) = area() else {
-        return (None, true);
-    };
-    let traits = area.functions().traits(compat::database(), function);
-    if traits.has(Trait::Quarantined) {
-        return (Some(traits), true);
-    }
-    let in_table = is_in_table(&compat::regprocedure_qualified(function));
-    if in_table == Some(true) {
-        traits.set(Trait::QuarantineSaved);
-        traits.set(Trait::Quarantined);
-    }
-    (Some(traits), in_table.is_some())
-}
-
 /// From now on no session uses the cache for the function.
 pub fn begin(area: Area, function: &CachedFunction) {
-    if function.learn(Trait::Quarantined) {
-        crate::worker::wake(area, compat::database());
+    let learned = function.learn(Trait::Quarantined).or_else(|| {
+        standing::get(area, function.oid, Getting::InNeed)?;
+        function.learn(Trait::Quarantined)
+    });
+    match learned {
+        Some(true) => crate::worker::wake(area, compat::database()),
+        Some(false) => (),
+        // It does not use the cache without a row; but when it has one again nobody knows any more.
+        None => log!(
+            "pg_query_cache: function {} has no row to be quarantined in",
+            compat::regprocedure_qualified(function.oid)
+        ),
     }
 }
 
@@ -50,14 +46,15 @@ pub fn begin(area: Area, function: &CachedFunction) {
 pub fn is_to_be_saved(area: Area) -> bool {
     area.functions()
         .with_trait(compat::database(), Trait::Quarantined)
-        .any(|(_, traits)| !traits.has(Trait::QuarantineSaved))
+        .into_iter()
+        .any(|(_, learned)| !learned.has(Trait::QuarantineSaved))
 }
 
 /// Writes what is not written yet to the table. For the worker.
 pub fn save(area: Area) {
     let database = compat::database();
-    for (function, traits) in area.functions().with_trait(database, Trait::Quarantined) {
-        if traits.has(Trait::QuarantineSaved) {
+    for (function, learned) in area.functions().with_trait(database, Trait::Quarantined) {
+        if learned.has(Trait::QuarantineSaved) || !compat::function_exists(function) {
             continue;
         }
         let Some(schema) = compat::extension_schema() else {
@@ -71,7 +68,8 @@ pub fn save(area: Area) {
         );
         match written {
             Ok(()) => {
-                traits.set(Trait::QuarantineSaved);
+                area.functions()
+                    .learn(database, function, Trait::QuarantineSaved);
             }
             Err(problem) => {
                 log!("pg_query_cache: could not write table \"cache_quarantine\": {problem}")
@@ -80,21 +78,48 @@ pub fn save(area: Area) {
     }
 }
 
+/// How long the table keeps a function that is there no more: one that is only made anew keeps its place.
+const KEPT: &str = "90 days";
+
+/// Removes functions from the table that have been gone for long. For the clean-up.
+pub fn clean_up() {
+    let Some(table) = crate::table::qualified("cache_quarantine") else {
+        return;
+    };
+    let removed = Spi::run(&format!(
+        "DELETE FROM {table} AS q WHERE q.since OPERATOR(pg_catalog.<) \
+         (pg_catalog.now() OPERATOR(pg_catalog.-) '{KEPT}'::pg_catalog.interval) \
+         AND pg_catalog.to_regprocedure(q.function) IS NULL"
+    ));
+    if let Err(problem) = removed {
+        log!("pg_query_cache: could not clean table \"cache_quarantine\": {problem}");
+    }
+}
+
 /// Takes a function out of the table, and out of quarantine when the transaction commits. Returns whether it was in quarantine.
 pub fn end(area: Area, function: pg_sys::Oid) -> bool {
-    let traits = area.functions().traits(compat::database(), function);
-    let mut was = traits.has(Trait::Quarantined);
-    if let Some(schema) = compat::extension_schema() {
-        let removed = Spi::connect_mut(|client| {
-            client
-                .update(
-                    format!("DELETE FROM {schema}.cache_quarantine WHERE function OPERATOR(pg_catalog.=) $1").as_str(),
-                    None,
-                    &[compat::regprocedure_qualified(function).into()],
-                )
-                .map(|rows| rows.len())
+    let learned = area.functions().learned(compat::database(), function);
+    let mut was = learned.has(Trait::Quarantined);
+    let table = compat::extension_relation(TABLE);
+    let owner = table.and_then(behalf::owner_of);
+    if let (Some(schema), Some(owner)) = (compat::extension_schema(), owner) {
+        let name = compat::regprocedure_qualified(function);
+        let removed = behalf::acting_as(owner, || {
+            Spi::connect_mut(|client| {
+                client
+                    .update(
+                        format!(
+                            "DELETE FROM {schema}.cache_quarantine AS q \
+                             WHERE q.function OPERATOR(pg_catalog.=) $1 COLLATE pg_catalog.\"C\""
+                        )
+                        .as_str(),
+                        None,
+                        &[name.into()],
+                    )
+                    .map(|rows| rows.len())
+            })
         });
-        was |= removed.is_ok_and(|rows| rows > 0);
+        was |= crate::table::done("write table \"cache_quarantine\"", removed) > 0;
     }
     // SAFETY: a variable of the backend.
     let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
@@ -105,9 +130,9 @@ pub fn end(area: Area, function: pg_sys::Oid) -> bool {
 /// The transaction committed.
 pub fn committed(area: Area) {
     for (function, _) in LEAVING.with_borrow_mut(std::mem::take) {
-        let traits = area.functions().traits(compat::database(), function);
-        traits.clear(Trait::Quarantined);
-        traits.clear(Trait::QuarantineSaved);
+        for one in [Trait::Quarantined, Trait::QuarantineSaved] {
+            area.functions().unlearn(compat::database(), function, one);
+        }
     }
 }
 
@@ -129,14 +154,15 @@ pub fn subtransaction_ended(level: i32, committed: bool) {
     });
 }
 
-/// Whether the table names the function; `None` if that cannot be found out now. Without SPI, as the caller may have no right on the
-/// table.
-fn is_in_table(name: &str) -> Option<bool> {
+/// Whether the table names the function; `None` if somebody has it locked against readers. Without SPI, as the caller may have no right
+/// on the table.
+pub fn is_in_table(function: pg_sys::Oid) -> Option<bool> {
     // SAFETY: catalog lookups that allow for absence; nobody is waited for; tuples are used while the scan is.
     unsafe {
         let Some(table) = compat::extension_relation(TABLE) else {
             return Some(false);
         };
+        let name = compat::regprocedure_qualified(function);
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         if !pg_sys::ConditionalLockRelationOid(table, lock) {
             return None;
@@ -162,7 +188,7 @@ fn is_in_table(name: &str) -> Option<bool> {
             }
             let mut is_null = false;
             let value = pg_sys::heap_getattr(tuple, 1, (*relation).rd_att, &mut is_null);
-            found = !is_null && String::from_datum(value, false).as_deref() == Some(name);
+            found = !is_null && String::from_datum(value, false).as_deref() == Some(name.as_str());
         }
         pg_sys::systable_endscan(scan);
         pg_sys::relation_close(relation, lock);

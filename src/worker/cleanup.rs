@@ -6,11 +6,13 @@ use crate::configuration;
 use crate::fault::{self, Point};
 use crate::settings;
 use crate::store::area::Area;
+use crate::store::gone;
 use crate::store::partition::EntryHead;
 use crate::store::walk::{Verdict, sweep};
 use crate::table;
 use crate::table::cleanup::Removed;
 use crate::values;
+use crate::verification::quarantine;
 use crate::warming::jobs;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
@@ -47,7 +49,7 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
             } else {
                 return Verdict::Keep;
             }
-            removed.only_in_memory += u64::from(entry.head.persisted == 0);
+            removed.only_in_memory += u64::from(entry.head.is_only_in_memory());
             Verdict::Remove
         });
     }
@@ -65,6 +67,9 @@ pub fn run(area: Area, by: By<'_>) -> Removed {
     removed.rows = table::cleanup::run(area, now, by_hand);
     removed.values = values::cleanup::clean(now);
     jobs::clean_up();
+    quarantine::clean_up();
+    gone::functions(area);
+    gone::relations(area);
     fault::point(Point::Cleaned);
     configuration::trim_log();
     if by_hand || removed.expired + removed.dead + removed.rows + removed.values > 0 {

@@ -237,6 +237,10 @@ fn release(area: Area, held: Held, committed: bool) {
 /// The transaction has ended.
 pub fn transaction_ended(area: Area, committed: bool) {
     for held in HELD.take() {
+        if committed && held.dropped {
+            area.functions().forget(held.database);
+            area.charges().forget(held.database);
+        }
         release(area, held, committed);
     }
     if WAKE.take() && committed {

@@ -43,7 +43,7 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
             findings.extend(found);
         };
     each("quarantined function", "none", &|own| {
-        let traits = area.functions().traits(database, own.function);
+        let traits = area.functions().learned(database, own.function);
         traits.has(Trait::Quarantined).then(|| quarantined(own))
     });
     each("differences found by verification", "0", &differences);

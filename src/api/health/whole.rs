@@ -11,15 +11,17 @@ use crate::configuration;
 use crate::language::body::Body;
 use crate::language::signature::Signature;
 use crate::settings;
-use crate::store::area::Area;
+use crate::store::area::{Area, DatabaseState};
 use crate::store::layout::BLOCK;
 use pgrx::pg_sys;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Hit rate below which the cache does little, and below which it does harm, in per cent.
 const HIT_RATE: (f64, f64) = (70.0, 30.0);
 /// Memory in use, in per cent.
 const MEMORY: f64 = 80.0;
+/// Bytes of the table tier in use, in per cent.
+const TABLE: f64 = 95.0;
 /// Share of stored results that leave for lack of room, in per cent.
 const EVICTED: f64 = 50.0;
 /// Share of entries that are expired or dead but not removed yet, in per cent.
@@ -32,6 +34,7 @@ const LARGE_SHARE: f64 = 25.0;
 pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
     let mut findings = vec![hit_rate(figures)];
     findings.extend(memory(area, figures));
+    findings.extend(table(area));
     findings.extend(contents(area, figures));
     findings
 }
@@ -150,14 +153,16 @@ fn longer_ttl(function: pg_sys::Oid) -> Option<String> {
     ))
 }
 
-fn memory(area: Area, figures: &Figures) -> [Finding; 4] {
+fn memory(area: Area, figures: &Figures) -> [Finding; 5] {
     let limit = area.layout.entry_bytes() as u64;
     let share = per_cent(figures.used, limit);
     let header = area.header();
     let evictions = header.evictions.load(Ordering::Relaxed);
     let evicted = per_cent(evictions, figures.total.fills);
     let no_room = header.no_room.load(Ordering::Relaxed);
-    let without_row = area.functions().without_row();
+    let (rows, taken, own) = area.functions().usage(compat::database());
+    let (charge_rows, charge_rows_taken) = area.charges().usage();
+    let without_row = figures.total.reasons[Reason::NoRow as usize];
     [
         Finding::new(
             "memory in use",
@@ -190,14 +195,75 @@ fn memory(area: Area, figures: &Figures) -> [Finding; 4] {
             remedies::more_memory(),
         ),
         Finding::new(
-            "functions without counters",
+            "functions without a row",
             Status::warning_if(without_row > 0),
-            format!("{without_row} calls"),
+            format!("{without_row} calls not cached; of {rows} rows {taken} are taken, {own} by this database"),
+            "0 calls",
+        )
+        .advise(
+            format!(
+                "A function without a row in shared memory is answered by itself. Databases, and the roles of a database, share the rows \
+                 equally: drop cached functions that nobody needs (those in temporary schemas get none), or {MORE_MEMORY}."
+            ),
+            remedies::more_memory(),
+        ),
+        Finding::new(
+            "written tables without a row",
+            Status::warning_if(charge_rows_taken >= charge_rows - charge_rows / 10),
+            format!("of {charge_rows} rows {charge_rows_taken} are taken"),
+            "90 %",
+        )
+        .advise(
+            format!(
+                "What tracking costs the writers of a table is counted in a row of its own; what finds none is counted for the database as a \
+                 whole. Untrack tables that no cached function reads, or {MORE_MEMORY}."
+            ),
+            remedies::more_memory(),
+        ),
+    ]
+}
+
+/// The table tier: how full it is, and what it could not take.
+fn table(area: Area) -> [Finding; 2] {
+    let state = area.database(compat::database());
+    let load = |number: fn(&DatabaseState) -> &AtomicU64| {
+        state.map_or(0, |state| number(state).load(Ordering::Relaxed))
+    };
+    let (rows, bytes) = (
+        load(|state| &state.table_rows),
+        load(|state| &state.table_bytes),
+    );
+    let left = load(|state| &state.table_evictions);
+    let bound = settings::table_bytes();
+    let share = per_cent(bytes, bound);
+    let not_written = area.header().not_written.load(Ordering::Relaxed);
+    [
+        Finding::new(
+            "table query_cache in use",
+            Status::warning_if(share > TABLE),
+            format!(
+                "{share:.1} % of {} MB with {rows} rows; {left} rows have left to make room",
+                bound / (1024 * 1024)
+            ),
+            format!("{TABLE:.0} %"),
+        )
+        .advise(
+            "What is least useful leaves, nothing new is written meanwhile. If it is worth keeping, raise pg_query_cache.table_size, then \
+             SELECT pg_reload_conf(); else give functions with ever new arguments a shorter ttl, or do not cache them.",
+            format!(
+                "ALTER SYSTEM SET pg_query_cache.table_size = '{}MB'",
+                (bound / (1024 * 1024) * 2).min(i32::MAX as u64)
+            ),
+        ),
+        Finding::new(
+            "entries that could not be written",
+            Status::warning_if(not_written > 0),
+            not_written.to_string(),
             "0",
         )
         .advise(
-            format!("There are more cached functions than the statistics have rows for, so some share one: {MORE_MEMORY}."),
-            remedies::more_memory(),
+            "The table query_cache refused them, the server's log says why. They stay in memory and are lost with it; all others are written.",
+            None,
         ),
     ]
 }

@@ -28,6 +28,9 @@ pub enum Kind {
 /// In [`EntryHead::persisted`]: the table tier does not want it, for it is in a table anyway (a value of the application).
 pub const NEVER_PERSISTED: u8 = 2;
 
+/// In [`EntryHead::persisted`]: the table tier does not have it and will not, because it had no room for it or could not take it.
+pub const LEFT_OUT: u8 = 3;
+
 /// Fixed fields of an entry, at the start of its first extent.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -68,7 +71,7 @@ pub struct EntryHead {
     pub hits: u32,
     /// The hits that its row in the table tier has. Under the lock.
     pub hits_written: u32,
-    /// 1 once the table tier has it, or [`NEVER_PERSISTED`]. Under the lock.
+    /// 1 once the table tier has it, [`NEVER_PERSISTED`] or [`LEFT_OUT`]. Under the lock.
     pub persisted: u8,
     /// 1 if it was kept for age alone (`consistency: ttl`).
     pub by_age: u8,
@@ -179,6 +182,11 @@ impl EntryHead {
             }
             _ => false,
         }
+    }
+
+    /// Whether it would be gone for good if it left memory, though it is a result and no value of the application.
+    pub fn is_only_in_memory(&self) -> bool {
+        matches!(self.persisted, 0 | LEFT_OUT)
     }
 
     /// Tells the entry from the others that had its place, or will.

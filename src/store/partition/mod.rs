@@ -33,7 +33,7 @@ mod queue;
 mod racing;
 mod room;
 
-pub use entry::{EntryHead, Kind, NEVER_PERSISTED};
+pub use entry::{EntryHead, Kind, LEFT_OUT, NEVER_PERSISTED};
 pub use owners::OWNERS_BYTES;
 pub use room::{Claim, blocks_for};
 

@@ -9,7 +9,7 @@
 //! call ── count ─▶ pending (this backend) ── hand_over ─▶ functions (shared memory) ── read_all ─▶ Counts
 //! ```
 //!
-//! Locks: counting takes none. Counters in shared memory are atomic; a function gets its row under the functions' lock.
+//! Locks: counting takes none. Counters in shared memory are atomic; they are added to under the functions' lock, shared.
 
 mod counts;
 mod functions;
@@ -17,5 +17,5 @@ mod pending;
 mod samples;
 
 pub use counts::Counts;
-pub use functions::{FUNCTION_BYTES, Functions};
+pub use functions::{FUNCTION_BYTES, FunctionRow, Functions, Getting, OwnRow};
 pub use pending::{charge, count, count_hit, hand_over, hand_over_if_due, judge, measured};

@@ -6,8 +6,8 @@
 //! Invariants: what is handed over is taken out of here first, so nothing is counted twice. A hit counts for its function and, up to
 //! [`BATCH_ENTRIES`], for its entry; anything else that becomes of a call for its function only.
 //!
-//! Locks: none while counting. Handing over takes the functions' lock for functions and relations that have no row yet, then the
-//! shared lock of each partition with entries that were hit, one at a time.
+//! Locks: none while counting. Handing over takes the functions' lock for each function and relation, shared where it has a row, then
+//! the shared lock of each partition with entries that were hit, one at a time.
 
 #![allow(unsafe_code)]
 
@@ -246,21 +246,19 @@ pub fn hand_over(area: Area) {
     {
         state.is_active();
     }
+    // SAFETY: the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
     for (relation, charge) in charges {
-        area.charges().add(database, relation.into(), charge);
+        area.charges().add(database, relation.into(), charge, now);
     }
     for (function, counts) in functions {
-        area.functions()
-            .row_or_new(database.to_u32(), function)
-            .add(&counts);
+        area.functions().add(database, function, &counts, now);
     }
     if !judged.is_empty() {
-        // SAFETY: the clock.
-        let now = unsafe { pg_sys::GetCurrentTimestamp() } + settings::clock_offset_us();
+        let now = now.saturating_add(settings::clock_offset_us());
         for (function, adaptive) in judged {
-            if let Some(row) = area.functions().row_of(database.to_u32(), function) {
-                row.consider(adaptive, area.layout.room(), now);
-            }
+            area.functions()
+                .judge(database, function, adaptive, area.layout.room(), now);
         }
     }
     fault::fenced(Point::HandingOver);

@@ -1,6 +1,7 @@
 //! What happens to whole servers. A cluster for each test, and one program for all: they wait most of the time, and can wait together.
 
 mod adaptive;
+mod bounds;
 mod clients;
 mod configuration;
 mod contacts;
