@@ -84,7 +84,7 @@ pub enum Reason {
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 36;
+pub const REASONS: usize = 37;
 
 impl Reason {
     /// All reasons, in order of their numbers.

@@ -278,9 +278,12 @@ fn check(relation: pg_sys::Oid, tree: &Tree, key_columns: &[String]) -> Result<(
 
 /// Stops to track the tree of `relation`, with the rights of the present role. Returns how many triggers were dropped.
 pub fn untrack(relation: pg_sys::Oid) -> Result<usize, Error> {
-    rights::check_may_untrack(&Tree::of(relation));
     // SAFETY: a syscache lookup.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if kind == 0 {
+        return Err(Error::NoSuchRelation(relation));
+    }
+    rights::check_may_untrack(&Tree::of(relation));
     if !relations::can_be_tracked(relation) || kind == pg_sys::RELKIND_MATVIEW {
         return Ok(0);
     }

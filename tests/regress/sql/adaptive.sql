@@ -111,7 +111,6 @@ BEGIN
         END LOOP;
         COMMIT;
     END LOOP;
-    PERFORM set_config('pg_query_cache.clock_offset', '0', false);
     RAISE NOTICE 'comes back: %, within all turns: %', turns < 40, turns <= 20;
 END $$;
 CALL read_until_stored();

@@ -14,6 +14,9 @@ CREATE VIEW triggers AS
     ORDER BY 1, 2;
 CREATE VIEW powerful AS SELECT rolname FROM pg_roles WHERE rolname LIKE 'tracking_%' AND rolsuper;
 GRANT SELECT ON triggers, powerful TO PUBLIC;
+-- They are for developers; what each may do is asked of the tables.
+GRANT EXECUTE ON FUNCTION cache_track_table(regclass, name[]), cache_untrack_table(regclass)
+    TO tracking_mallory, tracking_alice, tracking_bob;
 \set ECHO all
 
 -- No name is ever read as SQL, whatever the settings of the session are.
@@ -148,4 +151,6 @@ DROP EVENT TRIGGER hostile_tracking_changes;
 \set ECHO none
 SET client_min_messages = warning;
 DROP SCHEMA hostile_tracking CASCADE;
+REVOKE EXECUTE ON FUNCTION cache_track_table(regclass, name[]), cache_untrack_table(regclass)
+    FROM tracking_mallory, tracking_alice, tracking_bob;
 DROP ROLE tracking_mallory, tracking_alice, tracking_bob;
