@@ -54,7 +54,10 @@ ALTER FUNCTION <function> RENAME TO <name>
 ALTER FUNCTION <function> SECURITY DEFINER
 ALTER FUNCTION <function> IMMUTABLE PARALLEL SAFE
 ALTER FUNCTION <function> SUPPORT array_subscript_handler
-ALTER SCHEMA <schema> RENAME TO <name>
+CREATE SCHEMA <name>
+ALTER SCHEMA <name> RENAME TO <name>
+DROP SCHEMA <name> CASCADE
+ALTER SCHEMA ground RENAME TO <name>
 ALTER EXTENSION pg_query_cache ADD TABLE <own>
 ALTER EXTENSION pg_query_cache DROP TABLE <table>
 ALTER EXTENSION pg_query_cache SET SCHEMA <schema>

@@ -142,12 +142,10 @@ fn in_database(client: &mut Client, before: &[String]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let now = rights(client)?;
     // What is new is told; what an attacker has made in `ground` is not there before and belongs to somebody else.
-    for line in now.iter().filter(|line| !before.contains(line)) {
-        found.push(format!("new right: {line}"));
-    }
-    for line in before.iter().filter(|line| !now.contains(line)) {
-        found.push(format!("gone: {line}"));
-    }
+    let new = now.iter().filter(|line| !before.contains(line));
+    found.extend(new.take(3).map(|line| format!("new right: {line}")));
+    let gone = before.iter().filter(|line| !now.contains(line));
+    found.extend(gone.take(3).map(|line| format!("gone: {line}")));
     for row in client.query(
         "SELECT by_whom::text, as_whom::text FROM ground.trapped",
         &[],
