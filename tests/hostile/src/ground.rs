@@ -70,7 +70,7 @@ const TABLES: &str = "
 
 const CACHED: &str = "
     CREATE EXTENSION pg_query_cache;
-    SELECT grant_cache_access('app', 'keeper');
+    SELECT grant_cache_access('app', 'keeper'), grant_cache_access('owner', 'owner');
     SET ROLE owner;
     SELECT cache_function('ground.secrets(int)'), cache_function('ground.tenants(int)', ttl => '3 seconds'), cache_function('ground.counted(int)'),
            cache_function('ground.shared_sum(int)', scope => 'shared'), cache_function('ground.rows_of(int)');
