@@ -10,17 +10,16 @@ use pgrx::{PgTryBuilder, pg_sys};
 use std::panic::AssertUnwindSafe;
 
 /// Runs `body` in a subtransaction, which is rolled back if it fails. Inside a transaction that may write.
-pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, CaughtError> {
+pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, Box<CaughtError>> {
     // SAFETY: the usual frame of an internal subtransaction; memory context and resource owner are those from before afterwards.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
-        let mut body = Some(body);
-        let body = AssertUnwindSafe(&mut body);
+        let body = AssertUnwindSafe(body);
         let result = PgTryBuilder::new(move || {
             let body = body;
-            let result = body.0.take().map(|body| body());
+            let result = (body.0)();
             pg_sys::ReleaseCurrentSubTransaction();
             AssertUnwindSafe(Ok(result))
         })
@@ -34,11 +33,9 @@ pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, CaughtError> {
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
         match result {
-            Ok(Some(result)) => Ok(result),
-            // The body is there once.
-            Ok(None) => pgrx::error!("nothing was attempted"),
+            Ok(result) => Ok(result),
             Err(error) if gave_up(&error) => error.rethrow(),
-            Err(error) => Err(error),
+            Err(error) => Err(Box::new(error)),
         }
     }
 }

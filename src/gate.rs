@@ -19,6 +19,12 @@
 //! served to, a snapshot that does not see all transactions before the bound finished. The same bound covers the calls of a transaction
 //! that wrote behind a closed gate. It can not cover a transaction that is prepared, so one that has created the extension is not.
 //!
+//! **The bound has to be passed when a transaction begins** ([`first_query`]), since what it plans before that it may keep until its end. To
+//! be passed means more than to be finished: a transaction holds the lock on its id until its messages are out. One that begins too early
+//! does not use the cache, whatever its later snapshots see. The first one of a process that begins behind the bound throws away what
+//! the process keeps of the catalogs: not every change is told by a message, and no generation counts those that nobody has marked. The
+//! same holds for the writers of before a start without saved slots ([`saved`]).
+//!
 //! **A gate that opens within a transaction** has not seen how it began: what was planned, which settings expressions read, which
 //! temporary objects there are. Such a transaction does not use the cache ([`admits`]).
 //!
@@ -39,10 +45,12 @@
 use crate::backend::Backend;
 use crate::compat;
 use crate::error::Error;
+use crate::server;
 use crate::store::area::Area;
 use crate::validity::places::definitions_slot;
+use crate::validity::saved;
 use crate::validity::tags::{CLUSTER_SLOT, RESERVED};
-use crate::validity::view::{own_xid, sees_all_before};
+use crate::validity::view::{all_effective_before, own_xid, sees_all_before};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
@@ -67,6 +75,8 @@ static LATE_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 static CONCERNED: AtomicBool = AtomicBool::new(false);
 /// What the present transaction has changed behind a closed gate.
 static OWED: Backend<Cell<Owed>> = Backend::new(Cell::new(Owed::NOTHING));
+/// The words of the bounds that were passed when the last transaction of this process began: none if it began too early.
+static BEHIND: Backend<Cell<Words>> = Backend::new(Cell::new(NONE));
 /// The present transaction creates the extension, and has said so in shared memory.
 static CREATING: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
@@ -143,6 +153,81 @@ fn admits_after_a_look() -> bool {
         STATE.store(UNKNOWN, Ordering::Relaxed);
     }
     is_open() && STATE.load(Ordering::Relaxed) == OPEN
+}
+
+/// The first query of a transaction begins: it has to begin behind the bounds, or the transaction does not use the cache. Whether it is
+/// the first one of this process behind these.
+///
+/// # Safety
+/// `snapshot` is the query's snapshot, or NULL; inside a transaction.
+#[inline(always)]
+pub unsafe fn first_query(area: Area, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's.
+    words_here(area) != BEHIND.get() && unsafe { first_behind(area, snapshot) }
+}
+
+#[cold]
+unsafe fn first_behind(area: Area, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's snapshot; reads the backend's state. Messages may be processed where a query begins.
+    unsafe {
+        let usable = !snapshot.is_null()
+            && (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_MVCC
+            && !(*snapshot).takenDuringRecovery
+            && !compat::is_parallel_worker()
+            && !server::RecoveryInProgress();
+        if usable {
+            area.bounds().first_use();
+            saved::known_from_now_on(area);
+            let words = words_here(area);
+            let last = words.into_iter().fold(PASSED, u64::max);
+            if words.into_iter().all(|word| is_passed(word, snapshot))
+                && (last == PASSED || all_effective_before(last))
+            {
+                BEHIND.set(words);
+                pg_sys::AcceptInvalidationMessages();
+                return true;
+            }
+        }
+    }
+    BEHIND.set(NONE);
+    begins_late();
+    false
+}
+
+/// The present transaction does not use the cache.
+fn begins_late() {
+    let transaction = compat::local_transaction();
+    // If it is still to be looked for, it is late as well.
+    CLOSED_IN.set(transaction);
+    if matches!(STATE.load(Ordering::Relaxed), OPEN | LATE) {
+        LATE_IN.set(transaction);
+        STATE.store(LATE, Ordering::Relaxed);
+    }
+}
+
+/// The words that concern a process: the cluster's, the one of its database, and the first known transaction since the start.
+type Words = [u64; 3];
+
+/// Words that there never are.
+const NONE: Words = [u64::MAX; 3];
+
+#[inline(always)]
+fn words_here(area: Area) -> Words {
+    let [cluster, own] = area.bounds().words_here();
+    [
+        cluster,
+        own,
+        area.header().known_from.load(Ordering::Acquire),
+    ]
+}
+
+/// Whether `snapshot` sees all transactions before a word's bound finished, and nobody is about to set another.
+///
+/// # Safety
+/// `snapshot` is a valid MVCC snapshot.
+unsafe fn is_passed(word: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's.
+    word < ONE && (word <= PASSED || unsafe { sees_all_before(word, snapshot) })
 }
 
 /// Whether a transaction's end may concern us: not behind a closed gate, unless something was done nevertheless.
@@ -316,32 +401,33 @@ impl Bounds {
     /// `snapshot` is the active MVCC snapshot.
     #[inline(always)]
     pub unsafe fn are_passed(&self, snapshot: pg_sys::Snapshot) -> bool {
-        let own = definitions_slot();
-        let word = |slot: u32| self.words[slot as usize].load(Ordering::Acquire);
-        let (cluster, own) = (word(CLUSTER_SLOT), word(own));
+        let [cluster, own] = self.words_here();
         // SAFETY: the caller's snapshot.
-        cluster == PASSED && own == 0 || unsafe { self.are_passed_slowly(cluster, own, snapshot) }
+        cluster == PASSED && own == 0 || unsafe { self.are_passed_slowly(snapshot) }
     }
 
     #[cold]
-    unsafe fn are_passed_slowly(
-        &self,
-        mut cluster: u64,
-        own: u64,
-        snapshot: pg_sys::Snapshot,
-    ) -> bool {
-        if cluster == 0 {
-            let word = &self.words[CLUSTER_SLOT as usize];
-            let first = word.compare_exchange(0, ONE, Ordering::SeqCst, Ordering::SeqCst);
-            if first.is_ok() {
-                self.end(CLUSTER_SLOT);
-            }
-            cluster = word.load(Ordering::SeqCst);
+    unsafe fn are_passed_slowly(&self, snapshot: pg_sys::Snapshot) -> bool {
+        self.first_use();
+        // SAFETY: the caller's snapshot.
+        let passed = |word| unsafe { is_passed(word, snapshot) };
+        self.words_here().into_iter().all(passed)
+    }
+
+    /// The cluster's word, and the one of this database.
+    #[inline(always)]
+    fn words_here(&self) -> [u64; 2] {
+        [CLUSTER_SLOT, definitions_slot()]
+            .map(|slot| self.words[slot as usize].load(Ordering::Acquire))
+    }
+
+    /// Sets the cluster's word if nobody has used the cache yet.
+    fn first_use(&self) {
+        let word = &self.words[CLUSTER_SLOT as usize];
+        let first = word.compare_exchange(0, ONE, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.end(CLUSTER_SLOT);
         }
-        [cluster, own].into_iter().all(|word| {
-            // SAFETY: the caller's snapshot.
-            word < ONE && (word <= PASSED || unsafe { sees_all_before(word, snapshot) })
-        })
     }
 
     fn begin(&self, slot: u32) {
@@ -368,12 +454,13 @@ impl Bounds {
             .any(|word| word.load(Ordering::Relaxed) > PASSED)
     }
 
-    /// Forgets the bounds that every snapshot has passed, now that no transaction before `oldest` is running. For the worker.
+    /// Forgets the bounds that every snapshot has passed, now that no transaction before `oldest` is running and all their messages are
+    /// out. For the worker.
     pub fn forget_before(&self, oldest: pg_sys::TransactionId) {
         for (slot, word) in self.words.iter().enumerate() {
             let bound = word.load(Ordering::SeqCst);
             let passed = u32::from(oldest).wrapping_sub(bound as u32) as i32 >= 0;
-            if bound > PASSED && bound < ONE && passed {
+            if bound > PASSED && bound < ONE && passed && all_effective_before(bound) {
                 let known = if slot == CLUSTER_SLOT as usize {
                     PASSED
                 } else {

@@ -382,9 +382,7 @@ pub fn is_indifferent(name: &[u8]) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
     if name.contains(&b'.') {
-        return INDIFFERENT_LIBRARIES
-            .iter()
-            .any(|prefix| begins_with(&prefix));
+        return INDIFFERENT_LIBRARIES.iter().any(begins_with);
     }
     INDIFFERENT
         .iter()

@@ -428,6 +428,8 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
         if (*snapshot).takenDuringRecovery {
             return Err(Reason::Recovery);
         }
+        // The planner may call before there is a query.
+        definitions::query_begins(snapshot);
         if !gate::admits() {
             return Err(Reason::UnknownWriters);
         }

@@ -235,8 +235,9 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
 pub unsafe fn makes_temporary_only(statement: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: every node has a tag.
+    let tag = unsafe { (*statement).type_ };
     matches!(
-        unsafe { (*statement).type_ },
+        tag,
         T_CreateStmt | T_CreateTableAsStmt | T_CreateSeqStmt | T_IndexStmt
     )
 }
@@ -249,8 +250,9 @@ pub unsafe fn makes_temporary_only(statement: *mut pg_sys::Node) -> bool {
 pub unsafe fn tells_what_it_touches(statement: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: every node has a tag.
+    let tag = unsafe { (*statement).type_ };
     matches!(
-        unsafe { (*statement).type_ },
+        tag,
         T_CreateStmt
             | T_CreateTableAsStmt
             | T_CreateSeqStmt

@@ -21,6 +21,7 @@
 use crate::backend::Backend;
 use crate::call::scope;
 use crate::compat;
+use crate::gate;
 use crate::language::function;
 use crate::server;
 use crate::store::area::{Area, area};
@@ -67,7 +68,7 @@ fn slots() -> [u32; 2] {
     [CLUSTER_SLOT, definitions_slot()]
 }
 
-/// A query begins: if it is the first of its transaction, notes how definitions are now.
+/// A query begins, or a cached function is called before one: if it is the first of its transaction, notes how definitions are now.
 ///
 /// # Safety
 /// `snapshot` is the query's snapshot, or NULL; inside a transaction.
@@ -84,6 +85,11 @@ pub unsafe fn query_begins(snapshot: pg_sys::Snapshot) {
         && let Some(area) = area()
     {
         TRANSACTION.set(transaction);
+        // SAFETY: the caller's snapshot.
+        if unsafe { gate::first_query(area, snapshot) } {
+            // Changes that nobody has marked are not among the generations.
+            FRESH.set(None);
+        }
         // SAFETY: the caller's snapshot.
         let seen = unsafe { seen(area, snapshot) };
         // In doubt those that the slots have, which at worst are too old.

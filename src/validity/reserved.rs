@@ -136,13 +136,10 @@ impl Reserved<'_> {
     /// `snapshot` is the active MVCC snapshot of a transaction.
     #[inline(always)]
     pub unsafe fn generation_for(&self, snapshot: pg_sys::Snapshot) -> Result<u64, Invalid> {
+        // SAFETY: the caller's snapshot.
+        let reaches = |cut| unsafe { surely_reaches(cut, snapshot) };
         match quiet(&self.words().0) {
-            // SAFETY: the caller's snapshot.
-            Some((generation, cut))
-                if generation == 0 || unsafe { surely_reaches(cut, snapshot) } =>
-            {
-                Ok(generation)
-            }
+            Some((generation, cut)) if generation == 0 || reaches(cut) => Ok(generation),
             // SAFETY: the caller's snapshot.
             _ => unsafe { self.generation_slowly(snapshot) },
         }

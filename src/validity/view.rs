@@ -51,13 +51,18 @@ impl PgView {
 
     /// The 64-bit id of a 32-bit one that is at most the next one to be assigned.
     fn widen(&self, xid: pg_sys::TransactionId) -> FullXid {
-        let xid = u64::from(u32::from(xid));
-        let candidate = (self.next & !0xffff_ffff) | xid;
-        if candidate > self.next && candidate >= 1 << 32 {
-            candidate - (1 << 32)
-        } else {
-            candidate
-        }
+        widen(xid, self.next)
+    }
+}
+
+/// The 64-bit id of a 32-bit one that is at most `next`.
+fn widen(xid: pg_sys::TransactionId, next: FullXid) -> FullXid {
+    let xid = u64::from(u32::from(xid));
+    let candidate = (next & !0xffff_ffff) | xid;
+    if candidate > next && candidate >= 1 << 32 {
+        candidate - (1 << 32)
+    } else {
+        candidate
     }
 }
 
@@ -98,16 +103,27 @@ impl SnapshotView for PgView {
     }
 
     fn effective_up_to(&self, xid: FullXid) -> bool {
-        // SAFETY: inside a transaction; the server returns a copy of its lock table in our memory context.
-        unsafe {
-            let locks = &*pg_sys::GetLockStatusData();
-            let locks = std::slice::from_raw_parts(locks.locks, locks.nelements as usize);
-            !locks.iter().any(|held| {
-                u32::from(held.locktag.locktag_type) == pg_sys::LockTagType::LOCKTAG_TRANSACTION
-                    && held.holdMask != 0
-                    && self.widen(pg_sys::TransactionId::from(held.locktag.locktag_field1)) <= xid
-            })
-        }
+        all_effective_before(xid + 1)
+    }
+}
+
+/// Whether the effects of all transactions before `xid` are out: each of them has told everybody what it changed, and freed its locks.
+/// Looks at all locks of the cluster, so it is not for what happens often.
+pub fn all_effective_before(xid: FullXid) -> bool {
+    // SAFETY: the server returns a copy of its lock table in our memory context. Each id in it is smaller than the next one, which is
+    // read afterwards.
+    unsafe {
+        let locks = &*pg_sys::GetLockStatusData();
+        let locks = std::slice::from_raw_parts(locks.locks, locks.nelements as usize);
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        !locks.iter().any(|held| {
+            u32::from(held.locktag.locktag_type) == pg_sys::LockTagType::LOCKTAG_TRANSACTION
+                && held.holdMask != 0
+                && widen(
+                    pg_sys::TransactionId::from(held.locktag.locktag_field1),
+                    next,
+                ) < xid
+        })
     }
 }
 

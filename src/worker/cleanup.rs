@@ -11,6 +11,7 @@ use crate::store::partition::EntryHead;
 use crate::store::walk::{Verdict, sweep};
 use crate::table;
 use crate::table::cleanup::Removed;
+use crate::validity::view::all_effective_before;
 use crate::values;
 use crate::verification::quarantine;
 use crate::warming::jobs;
@@ -88,7 +89,11 @@ pub fn forget_unknown_writers(area: Area) {
     // SAFETY: asks the server for the oldest transaction that anybody can still see as running.
     let oldest = unsafe { pg_sys::GetOldestNonRemovableTransactionId(std::ptr::null_mut()) };
     area.bounds().forget_before(oldest);
-    if from_start && (u32::from(oldest).wrapping_sub(known_from as u32) as i32) >= 0 {
+    let passed = || {
+        u32::from(oldest).wrapping_sub(known_from as u32) as i32 >= 0
+            && all_effective_before(known_from)
+    };
+    if from_start && passed() {
         let _ = area.header().known_from.compare_exchange(
             known_from,
             0,

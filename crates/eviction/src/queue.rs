@@ -336,7 +336,7 @@ mod tests {
                     }
                     _ => {
                         let some: Vec<Id> = (0..50)
-                            .filter(|id: &Id| live[*id as usize] && id % modulo == 0)
+                            .filter(|id: &Id| live[*id as usize] && id.is_multiple_of(modulo))
                             .collect();
                         let left = queue.evict_one_of(&mut table, &some);
                         assert_eq!(left.is_some(), !some.is_empty());

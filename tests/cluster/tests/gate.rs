@@ -230,6 +230,73 @@ fn definitions_that_change_while_the_extension_comes_are_not_missed() -> Result<
     Ok(())
 }
 
+/// A cluster with `kept()`, whose calls keep what they have planned until the transaction ends: a SQL function that cannot be inlined,
+/// with one in it that can, called from PL/pgSQL. And with `picked()`, of which a session keeps for longer which function it calls.
+fn with_kept_plans(name: &str) -> Result<Cluster> {
+    let cluster = with_answer(name)?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE FUNCTION middle() RETURNS bigint LANGUAGE sql STABLE SET work_mem = '1MB' AS 'SELECT inner_answer()';
+         CREATE FUNCTION kept() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN middle(); END';
+         CREATE FUNCTION pick(bigint) RETURNS bigint LANGUAGE sql STABLE SET work_mem = '1MB' AS 'SELECT 1::bigint';
+         CREATE FUNCTION picked() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN pick(1); END'",
+    )?;
+    Ok(cluster)
+}
+
+const CREATE_FOR_KEPT: &str = "CREATE EXTENSION pg_query_cache; SELECT cache_function('kept()'); SELECT cache_function('picked()')";
+
+#[test]
+fn a_transaction_that_began_before_unmarked_definitions_stores_nothing() -> Result<()> {
+    let cluster = with_kept_plans("gate-began")?;
+    let mut writer = cluster.connect(DATABASE)?;
+    let mut early = cluster.connect(DATABASE)?;
+    let mut reader = cluster.connect(DATABASE)?;
+    // Prepared, it has looked for the extension for the last time.
+    writer.batch_execute(&format!("BEGIN; {}; PREPARE TRANSACTION 'p'", answer(2)))?;
+    reader.batch_execute(CREATE_FOR_KEPT)?;
+    // The session has called a cached function, so it has thrown away what it kept once, and will not again without a reason.
+    assert_eq!(number(&mut early, "SELECT kept_cached()")?, 1);
+    early.batch_execute("BEGIN")?;
+    assert_eq!(number(&mut early, "SELECT kept()")?, 1);
+    writer.batch_execute("COMMIT PREPARED 'p'")?;
+    // Every snapshot has passed the bound from here on, but what the transaction has planned is from before.
+    let cached = number(&mut early, "SELECT kept_cached()")?;
+    assert_eq!(number(&mut early, "SELECT kept()")?, cached);
+    for _ in 0..2 {
+        assert_eq!(number(&mut reader, "SELECT kept_cached()")?, 2);
+    }
+    early.batch_execute("COMMIT")?;
+    assert_eq!(number(&mut early, "SELECT kept_cached()")?, 2);
+    assert_eq!(counters(&mut reader, "kept_cached")?.fills, 1);
+    Ok(())
+}
+
+#[test]
+fn what_a_session_keeps_of_unmarked_definitions_ends_with_the_bound() -> Result<()> {
+    let cluster = with_kept_plans("gate-kept")?;
+    let mut writer = cluster.connect(DATABASE)?;
+    let mut early = cluster.connect(DATABASE)?;
+    let mut reader = cluster.connect(DATABASE)?;
+    // No message tells a plan of a function that fits better.
+    writer.batch_execute(
+        "BEGIN;
+         CREATE FUNCTION pick(integer) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 2::bigint';
+         PREPARE TRANSACTION 'p'",
+    )?;
+    reader.batch_execute(CREATE_FOR_KEPT)?;
+    for _ in 0..2 {
+        assert_eq!(number(&mut early, "SELECT picked_cached()")?, 1);
+        assert_eq!(number(&mut early, "SELECT picked()")?, 1);
+    }
+    writer.batch_execute("COMMIT PREPARED 'p'")?;
+    assert_eq!(number(&mut early, "SELECT picked_cached()")?, 2);
+    assert_eq!(number(&mut early, "SELECT picked()")?, 2);
+    assert_eq!(number(&mut reader, "SELECT picked()")?, 2);
+    assert_eq!(number(&mut reader, "SELECT picked_cached()")?, 2);
+    assert_eq!(counters(&mut early, "picked_cached")?.fills, 1);
+    Ok(())
+}
+
 #[test]
 fn a_session_that_has_not_heard_of_the_extension_marks_what_it_changes() -> Result<()> {
     let cluster = with_answer("gate-late")?;
