@@ -191,6 +191,9 @@ fn quarantine_is_not_lost_where_rows_are_short() -> Result<()> {
 #[test]
 fn a_locked_quarantine_is_doubt() -> Result<()> {
     let cluster = cluster("verify-locked")?;
+    // Before a writer is under way, so that it is not an unknown one.
+    let mut first = cluster.connect(DATABASE)?;
+    assert_eq!(number(&mut first, "SELECT picked_cached()::bigint")?, 1);
     let mut locker = cluster.connect(DATABASE)?;
     locker.batch_execute("BEGIN; LOCK TABLE cache_quarantine IN ACCESS EXCLUSIVE MODE")?;
     let mut client = cluster.connect(DATABASE)?;
