@@ -130,7 +130,7 @@ impl Reason {
                 "more writers at once than can be told apart, or a definition is changing right now"
             }
             Reason::TooLarge => {
-                "larger than pg_query_cache.max_entry_size or a quarter of a partition"
+                "larger than pg_query_cache.max_entry_size or a quarter of a partition; or an argument of the call is larger than the former"
             }
             Reason::NoRoom => "no memory could be had, or no place below max_entries",
             Reason::Untracked => "a relation that was read is not tracked",

@@ -16,7 +16,7 @@ const HOUSE: &str = "
         $$SELECT COALESCE(sum(s.hits), 0)::bigint FROM public.cache_function_stats AS s JOIN pg_proc AS p ON p.oid = s.function WHERE p.proname = $1$$;
     CREATE OR REPLACE FUNCTION public.reasons(name text) RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER AS
         $$SELECT string_agg(s.reasons::text, ' ') FROM public.cache_function_stats AS s JOIN pg_proc AS p ON p.oid = s.function WHERE p.proname = $1$$;
-    GRANT EXECUTE ON FUNCTION cache_track_table(regclass, name[]), cache_untrack_table(regclass) TO landlord;
+    GRANT EXECUTE ON FUNCTION cache_track_table(regclass, name[]), cache_untrack_table(regclass) TO PUBLIC;
     SET ROLE landlord;
     SET search_path = house, annexe, public;
     CREATE TABLE notes (id integer PRIMARY KEY, owner text, tenant text, body text);
