@@ -312,7 +312,7 @@ pub fn relation_name(relation: pg_sys::Oid) -> Option<String> {
 
 /// An identifier, quoted where that is needed.
 pub fn quote_identifier(name: &str) -> String {
-    match std::ffi::CString::new(name) {
+    match crate::encoding::c_string(name) {
         // SAFETY: returns a C string: the argument itself or one in our memory context.
         Ok(name) => unsafe { text(pg_sys::quote_identifier(name.as_ptr())) },
         Err(_) => String::new(),
@@ -321,22 +321,20 @@ pub fn quote_identifier(name: &str) -> String {
 
 /// A text as a literal that is read the same under all settings.
 pub fn quote_literal(value: &str) -> String {
-    match std::ffi::CString::new(value) {
+    match crate::encoding::c_string(value) {
         // SAFETY: returns a C string in our memory context.
         Ok(value) => unsafe { text(pg_sys::quote_literal_cstr(value.as_ptr())) },
         Err(_) => "''".into(),
     }
 }
 
-/// A copy of a C string of the server.
+/// A C string of the server; see [`crate::encoding`].
 ///
 /// # Safety
 /// `pointer` is a C string.
 pub unsafe fn text(pointer: *const std::ffi::c_char) -> String {
     // SAFETY: the caller's.
-    unsafe { CStr::from_ptr(pointer) }
-        .to_string_lossy()
-        .into_owned()
+    crate::encoding::from_server(unsafe { CStr::from_ptr(pointer) }.to_bytes())
 }
 
 /// Oid of a function by schema, name and argument types.

@@ -253,12 +253,13 @@ impl Error {
     /// Raises the error.
     pub fn raise(self) -> ! {
         let (code, message, detail, hint) = self.parts();
-        let mut report = ErrorReport::new(code, message, "pg_query_cache");
+        let shown = |text: String| crate::encoding::shown(&text);
+        let mut report = ErrorReport::new(code, shown(message), "pg_query_cache");
         if let Some(detail) = detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(shown(detail));
         }
         if let Some(hint) = hint {
-            report = report.set_hint(hint);
+            report = report.set_hint(shown(hint));
         }
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")

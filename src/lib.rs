@@ -19,6 +19,7 @@ mod command;
 mod compat;
 mod configuration;
 mod dependencies;
+mod encoding;
 mod error;
 mod fault;
 mod gate;

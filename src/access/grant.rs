@@ -4,7 +4,7 @@
 
 use super::members::Member;
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// To whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ unsafe fn node<T>(tag: pg_sys::NodeTag) -> *mut T {
 
 /// A C string in our memory context.
 fn string(text: &str) -> *mut std::ffi::c_char {
-    let text = CString::new(text).unwrap_or_default();
+    let text = crate::encoding::c_string(text).unwrap_or_default();
     // SAFETY: copies a C string.
     unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }

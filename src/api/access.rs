@@ -1,6 +1,7 @@
 //! SQL functions of the family *rights*.
 
 use crate::access::{self, ADMIN, APPLICATION, AUDIENCES, Grantee};
+use crate::encoding::Text;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -44,7 +45,7 @@ fn revoke_cache_access(role: pg_sys::Oid) -> i32 {
 
 /// Closes and opens the extension's objects, in its scripts: all, or those with one of the names.
 #[pg_extern(sql = false)]
-fn cache_access_install(names: Vec<Option<String>>) {
-    let names: Vec<String> = names.into_iter().flatten().collect();
+fn cache_access_install(names: Vec<Option<Text>>) {
+    let names: Vec<String> = names.into_iter().flatten().map(|name| name.0).collect();
     access::install(&names);
 }

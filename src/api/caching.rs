@@ -8,6 +8,7 @@ use crate::compat;
 use crate::dependencies::relations::{self, Tracking, Tree};
 use crate::dependencies::tree_locks::Patience;
 use crate::dependencies::{automatic, declared, found, rights, tracking};
+use crate::encoding::{self, Text};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
@@ -16,7 +17,7 @@ use crate::store::area::area;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// On a standby: the server's own error, instead of one about transaction ids.
 fn not_during_recovery(command: &CStr) {
@@ -50,13 +51,13 @@ pub fn cache_function_v0_2(
     function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
     depends_on: Option<AnyElement>,
-    tags: Option<Vec<Option<String>>>,
-    class: Option<String>,
-    scope: Option<String>,
-    consistency: Option<String>,
+    tags: Option<Vec<Option<Text>>>,
+    class: Option<Text>,
+    scope: Option<Text>,
+    consistency: Option<Text>,
     priority: Option<i32>,
-    name: Option<String>,
-    refresh_ahead: Option<String>,
+    name: Option<Text>,
+    refresh_ahead: Option<Text>,
     stale_while_revalidate: Option<pgrx::datum::Interval>,
 ) -> pg_sys::Oid {
     not_during_recovery(c"cache_function()");
@@ -87,7 +88,12 @@ pub fn cache_function_v0_2(
     if let Some(tags) = tags {
         body.insert(
             "tags".into(),
-            json!(tags.into_iter().flatten().collect::<Vec<_>>()),
+            json!(
+                tags.into_iter()
+                    .flatten()
+                    .map(|tag| tag.0)
+                    .collect::<Vec<_>>()
+            ),
         );
     }
     for (key, value) in [
@@ -97,11 +103,11 @@ pub fn cache_function_v0_2(
         ("refresh_ahead", refresh_ahead),
         (
             "stale_while_revalidate",
-            stale_while_revalidate.map(interval_text),
+            stale_while_revalidate.map(interval_text).map(Text),
         ),
     ] {
         if let Some(value) = value {
-            body.insert(key.into(), Value::String(value));
+            body.insert(key.into(), Value::String(value.0));
         }
     }
     if let Some(priority) = priority {
@@ -110,9 +116,9 @@ pub fn cache_function_v0_2(
     let source = Value::Object(body).to_string();
     let parsed = Body::parse(&source).or_raise();
     signature::check_base(&base, &parsed).or_raise();
-    let target = target(&base, name.as_deref());
+    let target = target(&base, name.as_ref().map(|name| name.0.as_str()));
     let command = declaration(&base, &target, &source);
-    if let Err(problem) = Spi::run(&command) {
+    if let Err(problem) = encoding::run(&command, &[]) {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -246,15 +252,10 @@ fn target(base: &Signature, name: Option<&str>) -> (String, String) {
         })
         .unwrap_or_default();
     let name = match name {
-        Some(name) => clip(name, LONGEST).to_owned(),
-        None => clip(&own, LONGEST - SUFFIX.len()).to_owned() + SUFFIX,
+        Some(name) => encoding::clip(name, LONGEST).to_owned(),
+        None => encoding::clip(&own, LONGEST - SUFFIX.len()).to_owned() + SUFFIX,
     };
     (schema, name)
-}
-
-/// The beginning of `name` that fits into so many bytes.
-fn clip(name: &str, bytes: usize) -> &str {
-    &name[..name.floor_char_boundary(bytes)]
 }
 
 /// The CREATE FUNCTION, which runs with the caller's own rights. The server has written the arguments as it would read them again under
@@ -294,7 +295,10 @@ fn new_function(base: &Signature, (schema, name): &(String, String)) -> Option<p
     if base.variadic == pg_sys::InvalidOid {
         types.push(pg_sys::INTERVALOID);
     }
-    let (schema, name) = (CString::new(schema.as_str()), CString::new(name.as_str()));
+    let (schema, name) = (
+        crate::encoding::c_string(schema),
+        crate::encoding::c_string(name),
+    );
     let (schema, name) = (schema.ok()?, name.ok()?);
     // SAFETY: the catalog row of the command before becomes visible; a syscache lookup that allows for its absence.
     let schema = unsafe {

@@ -7,6 +7,7 @@ use crate::compat;
 use crate::configuration::names::{self, Name};
 use crate::configuration::reader::{self, Line};
 use crate::dependencies::session::Reads;
+use crate::encoding::{self, Text};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
@@ -22,7 +23,8 @@ const PREFIX: &str = "pg_query_cache.";
 
 /// Changes the configuration. Returns the value that counts from now on; NULL if a class is gone.
 #[pg_extern(sql = false)]
-fn set_cache_config(name: Option<String>, value: Option<String>) -> Option<String> {
+fn set_cache_config(name: Option<Text>, value: Option<Text>) -> Option<Text> {
+    let (name, value) = (name.map(|text| text.0), value.map(|text| text.0));
     // SAFETY: a C string; raises the server's own error.
     unsafe { pg_sys::PreventCommandDuringRecovery(c"set_cache_config()".as_ptr()) };
     let text = name
@@ -50,7 +52,7 @@ fn set_cache_config(name: Option<String>, value: Option<String>) -> Option<Strin
         _ => (),
     }
     writer.write(&name, value.as_deref());
-    value.or_else(|| name.default_value())
+    value.or_else(|| name.default_value()).map(Text)
 }
 
 /// Why a text is no name that can be configured.
@@ -179,15 +181,15 @@ impl Writer {
         let values = Spi::connect_mut(|client| {
             client
                 .update(
-                    format!(
+                    encoding::statement(&format!(
                         "SELECT value FROM {}.cache_configuration WHERE name OPERATOR(pg_catalog.=) $1",
                         self.schema
-                    )
-                    .as_str(),
+                    ))
+                    .as_c_str(),
                     None,
-                    &[name.into()],
+                    &[encoding::parameter(name)],
                 )?
-                .map(|row| row.get::<String>(1))
+                .map(|row| encoding::column(&row, 1))
                 .collect::<Result<Vec<_>, _>>()
         });
         let seen = done(values).into_iter().flatten().next();
@@ -227,31 +229,35 @@ impl Writer {
         }
         let schema = &self.schema;
         let written = match value {
-            Some(value) => Spi::run_with_args(
+            Some(value) => encoding::run(
                 &format!(
                     "INSERT INTO {schema}.cache_configuration (name, value, changed_by) VALUES ($1, $2, $3::pg_catalog.name)
                      ON CONFLICT (name) DO UPDATE
                      SET value = EXCLUDED.value, changed_at = EXCLUDED.changed_at, changed_by = EXCLUDED.changed_by"
                 ),
-                &[text.as_str().into(), value.into(), self.role.as_str().into()],
+                &[
+                    encoding::parameter(&text),
+                    encoding::parameter(value),
+                    encoding::parameter(&self.role),
+                ],
             ),
-            None => Spi::run_with_args(
+            None => encoding::run(
                 &format!("DELETE FROM {schema}.cache_configuration WHERE name OPERATOR(pg_catalog.=) $1"),
-                &[text.as_str().into()],
+                &[encoding::parameter(&text)],
             ),
         };
         done(written);
-        done(Spi::run_with_args(
+        done(encoding::run(
             &format!(
                 "INSERT INTO {schema}.cache_configuration_log (changed_by, session_role, name, old_value, new_value)
                  VALUES ($1::pg_catalog.name, $2::pg_catalog.name, $3, $4, $5)"
             ),
             &[
-                self.role.as_str().into(),
-                self.session_role.as_str().into(),
-                text.as_str().into(),
-                old.as_deref().into(),
-                value.into(),
+                encoding::parameter(&self.role),
+                encoding::parameter(&self.session_role),
+                encoding::parameter(&text),
+                old.as_deref().map(Text::from).into(),
+                value.map(Text::from).into(),
             ],
         ));
         log!(
@@ -369,14 +375,14 @@ fn lines_by_name() -> BTreeMap<String, Option<Line>> {
 fn cache_config() -> TableIterator<
     'static,
     (
-        name!(name, String),
-        name!(value, Option<String>),
-        name!(default_value, Option<String>),
-        name!(kind, Option<String>),
+        name!(name, Text),
+        name!(value, Option<Text>),
+        name!(default_value, Option<Text>),
+        name!(kind, Option<Text>),
         name!(source, &'static str),
         name!(changed_at, Option<TimestampWithTimeZone>),
-        name!(changed_by, Option<String>),
-        name!(description, String),
+        name!(changed_by, Option<Text>),
+        name!(description, Text),
     ),
 > {
     // Read past every snapshot: a cached function that asks is not stored.
@@ -411,18 +417,19 @@ fn cache_config() -> TableIterator<
         };
         let default_value = name.as_ref().and_then(Name::default_value);
         (
-            text,
-            value.cloned().or_else(|| default_value.clone()),
-            default_value,
-            name.as_ref().map(|name| name.kind().to_owned()),
+            Text(text),
+            value.cloned().or_else(|| default_value.clone()).map(Text),
+            default_value.map(Text),
+            name.as_ref().map(|name| name.kind().into()),
             match line {
                 Some(_) => "configuration",
                 None => "default",
             },
             line.as_ref()
                 .and_then(|line| TimestampWithTimeZone::try_from(line.changed_at?).ok()),
-            line.as_ref().and_then(|line| line.changed_by.clone()),
-            description,
+            line.as_ref()
+                .and_then(|line| line.changed_by.clone().map(Text)),
+            Text(description),
         )
     });
     let settings = settings().into_iter().map(|setting| {
@@ -433,14 +440,14 @@ fn cache_config() -> TableIterator<
             (kind, unit) => format!("{kind} ({unit})"),
         };
         (
-            setting.name,
-            Some(setting.value + &setting.unit),
-            Some(setting.default_value + &setting.unit),
-            Some(kind),
+            Text(setting.name),
+            Some(Text(setting.value + &setting.unit)),
+            Some(Text(setting.default_value + &setting.unit)),
+            Some(Text(kind)),
             "server setting",
             None,
             None,
-            description,
+            Text(description),
         )
     });
     TableIterator::new(configured.chain(settings).collect::<Vec<_>>())

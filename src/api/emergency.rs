@@ -7,6 +7,7 @@
 
 use super::upkeep::{caller, preloaded};
 use crate::dependencies::utility;
+use crate::encoding::Text;
 use crate::error::Error;
 use crate::table::cleanup;
 use crate::validity::writers::Operation;
@@ -19,7 +20,8 @@ const CONFIRMATION: &str = "EMERGENCY_CLEAR_CONFIRMED";
 
 /// Removes and invalidates everything of this database. Returns how many entries, those in both tiers counted once.
 #[pg_extern(sql = false)]
-fn emergency_clear_cache(confirmation: Option<&str>) -> i64 {
+fn emergency_clear_cache(confirmation: Option<Text>) -> i64 {
+    let confirmation = confirmation.as_ref().map(|text| text.0.as_str());
     let by = caller();
     if confirmation != Some(CONFIRMATION) {
         log!(

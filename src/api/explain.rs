@@ -4,29 +4,30 @@
 
 use crate::call::advice::Finding;
 use crate::call::explain::Node;
+use crate::encoding::{self, Text};
 use crate::error::OrRaise;
 use crate::language::expression::Expression;
 use crate::store::area::area;
 use crate::store::statistics;
 use pgrx::prelude::*;
-use pgrx::{JsonB, pg_sys};
+use pgrx::{AnyElement, pg_sys};
 
 /// What a call would do now. Nothing is computed, counted or changed, but the arguments are evaluated.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn cache_explain(
-    call: String,
+    call: Text,
 ) -> TableIterator<
     'static,
     (
         name!(function, pg_sys::Oid),
         name!(outcome, Option<&'static str>),
         name!(reason, Option<&'static str>),
-        name!(detail, String),
-        name!(hint, String),
+        name!(detail, Text),
+        name!(hint, Text),
         name!(scope, &'static str),
-        name!(session, JsonB),
-        name!(tags, Option<Vec<String>>),
+        name!(session, Option<AnyElement>),
+        name!(tags, Option<Vec<Text>>),
         name!(tier, Option<&'static str>),
         name!(computed_at, Option<TimestampWithTimeZone>),
         name!(age, Option<Interval>),
@@ -36,7 +37,7 @@ fn cache_explain(
         name!(size_bytes, Option<i64>),
         name!(hits, Option<i64>),
         name!(cost_ms, Option<f64>),
-        name!(invalidated_by, Option<JsonB>),
+        name!(invalidated_by, Option<AnyElement>),
     ),
 > {
     if let Some(area) = area() {
@@ -44,7 +45,7 @@ fn cache_explain(
     }
     // SAFETY: called by a query. The node lives through the call.
     let (function, told) = unsafe {
-        let expression = Expression::read(&call).or_raise();
+        let expression = Expression::read(&call.0).or_raise();
         let function = expression.function;
         let mut node = Node::new();
         expression.call((&raw mut node).cast());
@@ -56,11 +57,11 @@ fn cache_explain(
         function,
         told.finding.map(Finding::kind),
         told.finding.map(Finding::code),
-        told.detail,
-        told.hint,
+        Text(told.detail),
+        Text(told.hint),
         told.scope,
-        JsonB(told.session),
-        told.tags,
+        encoding::json(&told.session),
+        told.tags.map(|tags| tags.into_iter().map(Text).collect()),
         entry.as_ref().map(|entry| entry.tier),
         head.and_then(|head| TimestampWithTimeZone::try_from(head.created_at).ok()),
         entry.as_ref().and_then(|entry| interval(entry.age)),
@@ -70,7 +71,7 @@ fn cache_explain(
         entry.as_ref().map(|entry| entry.size),
         head.map(|head| i64::from(head.hits)),
         head.map(|head| f64::from(head.cost_us) / 1000.0),
-        told.writer.map(JsonB),
+        told.writer.as_ref().and_then(encoding::json),
     ))
 }
 

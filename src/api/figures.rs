@@ -188,12 +188,12 @@ pub fn used(area: Area) -> u64 {
 }
 
 /// Calls answered by the function on purpose, and results not stored, by reason.
-pub fn reasons(counts: &Counts) -> pgrx::JsonB {
+pub fn reasons(counts: &Counts) -> Option<pgrx::AnyElement> {
     let reasons = Reason::ALL
         .iter()
         .map(|reason| (reason, counts.reasons[*reason as usize]))
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| (reason.code().to_owned(), count.into()))
         .collect();
-    pgrx::JsonB(serde_json::Value::Object(reasons))
+    crate::encoding::json(&serde_json::Value::Object(reasons))
 }

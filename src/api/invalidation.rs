@@ -3,6 +3,7 @@
 
 use super::looking;
 use crate::dependencies::utility;
+use crate::encoding::Text;
 use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
 use crate::validity::tags::{Tag, slot_of};
@@ -37,10 +38,10 @@ fn concerned(area: Area, mut slots: Vec<u32>) -> i64 {
 /// one.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
-fn invalidate_cache(tags: Vec<Option<String>>) -> i64 {
+fn invalidate_cache(tags: Vec<Option<Text>>) -> i64 {
     let area = preloaded(c"invalidate_cache()");
     let database = crate::compat::database();
-    let tags: Vec<String> = tags.into_iter().flatten().collect();
+    let tags: Vec<String> = tags.into_iter().flatten().map(|tag| tag.0).collect();
     let slots: Vec<u32> = tags
         .iter()
         .map(|tag| {
@@ -76,7 +77,8 @@ fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
 /// Invalidates all results of the cached functions with a matching name. Returns how many entries in memory they have.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
-fn invalidate_cache_pattern(pattern: &str) -> i64 {
+fn invalidate_cache_pattern(pattern: Text) -> i64 {
+    let pattern = pattern.0.as_str();
     let area = preloaded(c"invalidate_cache_pattern()");
     let database = crate::compat::database();
     let with_schema = pattern.contains('.');
@@ -94,7 +96,10 @@ fn invalidate_cache_pattern(pattern: &str) -> i64 {
                 unsafe {
                     pgrx::direct_function_call::<bool>(
                         pg_sys::textlike,
-                        &[name.into_datum(), like.as_str().into_datum()],
+                        &[
+                            Text(name).into_datum(),
+                            Text::from(like.as_str()).into_datum(),
+                        ],
                     )
                 }
                 .unwrap_or(false)

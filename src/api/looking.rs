@@ -6,6 +6,7 @@ use super::figures::{Figures, FunctionFigures, bytes_of, entries_of_database, re
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
+use crate::encoding::Text;
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::Signature;
@@ -64,7 +65,7 @@ fn cache_stats_v0_2() -> TableIterator<
         name!(differences, i64),
         name!(time_dependent, i64),
         name!(nondeterministic, i64),
-        name!(reasons, pgrx::JsonB),
+        name!(reasons, Option<pgrx::AnyElement>),
         name!(since, TimestampWithTimeZone),
     ),
 > {
@@ -146,12 +147,12 @@ fn cache_function_counters_v0_2() -> TableIterator<
         name!(verified, i64),
         name!(differences, i64),
         name!(quarantined, bool),
-        name!(storing, String),
+        name!(storing, Text),
         name!(resting_since, Option<TimestampWithTimeZone>),
         name!(run_us, Option<f64>),
         name!(hit_us, Option<f64>),
         name!(store_us, Option<f64>),
-        name!(reasons, pgrx::JsonB),
+        name!(reasons, Option<pgrx::AnyElement>),
     ),
 > {
     let area = preloaded();
@@ -208,7 +209,7 @@ fn cache_function_counters_v0_2() -> TableIterator<
 }
 
 /// Whether results of a function are stored, in words: `yes`; `no` and the code of the reason; or `resting` and why, and since when.
-fn storing(area: Area, own: &FunctionFigures) -> (String, Option<TimestampWithTimeZone>) {
+fn storing(area: Area, own: &FunctionFigures) -> (Text, Option<TimestampWithTimeZone>) {
     let database = compat::database();
     let functions = area.functions();
     let class = || {
@@ -224,11 +225,11 @@ fn storing(area: Area, own: &FunctionFigures) -> (String, Option<TimestampWithTi
         class().and_then(|class| configuration::disabled(own.function, &class))
     };
     if let Some(reason) = disabled {
-        return (format!("no: {}", reason.code()), None);
+        return (format!("no: {}", reason.code()).into(), None);
     }
     match functions.rest(database, own.function) {
         Some((rest, since)) if configuration::is_adaptive(own.function) => (
-            format!("resting: {}", rest.why.words()),
+            format!("resting: {}", rest.why.words()).into(),
             TimestampWithTimeZone::try_from(since as pg_sys::TimestampTz).ok(),
         ),
         _ => ("yes".into(), None),
@@ -241,7 +242,7 @@ fn storing(area: Area, own: &FunctionFigures) -> (String, Option<TimestampWithTi
 fn cache_entries() -> TableIterator<
     'static,
     (
-        name!(cache_key, String),
+        name!(cache_key, Text),
         name!(function, pg_sys::Oid),
         name!(hit_count, i64),
         name!(created_at, TimestampWithTimeZone),
@@ -261,7 +262,7 @@ fn cache_entries() -> TableIterator<
         .filter_map(|seen| {
             let (head, bytes) = (seen.head, bytes_of(&seen) as i64);
             Some((
-                crate::table::row::key_name(head.function, head.hash),
+                Text(crate::table::row::key_name(head.function, head.hash)),
                 pg_sys::Oid::from(head.function),
                 i64::from(head.hits),
                 time(head.created_at).ok()?,
@@ -281,9 +282,10 @@ const RANKINGS: [&str; 3] = ["hits", "bytes", "saved"];
 
 /// The word itself, if entries can be ranked by it.
 #[pg_extern(sql = false)]
-fn cache_ranking(by: Option<&str>) -> String {
+fn cache_ranking(by: Option<Text>) -> Text {
+    let by = by.as_ref().map(|by| by.0.as_str());
     match by.filter(|by| RANKINGS.contains(by)) {
-        Some(by) => by.to_owned(),
+        Some(by) => by.into(),
         None => Error::InvalidChoice(
             format!("entries cannot be ranked by \"{}\"", by.unwrap_or("NULL")),
             "Rank them by 'hits', 'bytes' or 'saved'.".into(),

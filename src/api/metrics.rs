@@ -5,6 +5,7 @@ use super::figures::{Figures, FunctionFigures};
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
+use crate::encoding::Text;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
 use crate::store::statistics::Counts;
@@ -22,7 +23,7 @@ const EPOCH: f64 = 946_684_800.0;
 
 /// All figures of this database.
 #[pg_extern(sql = false)]
-fn cache_metrics() -> String {
+fn cache_metrics() -> Text {
     let mut page = Page::default();
     page.gauge(
         "preloaded",
@@ -43,7 +44,7 @@ fn cache_metrics() -> String {
             }),
         );
     }
-    page.text
+    Text(page.text)
 }
 
 fn whole(area: Area, figures: &Figures, page: &mut Page) {

@@ -3,6 +3,7 @@
 //! A function whose arguments or columns change gets a new symbol; the old one stays here, and does what it can.
 
 use super::caching::cache_function_v0_2;
+use crate::encoding::Text;
 use crate::error::Error;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
@@ -20,12 +21,12 @@ fn cache_function(
     function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
     depends_on: Option<AnyElement>,
-    tags: Option<Vec<Option<String>>>,
-    class: Option<String>,
-    scope: Option<String>,
-    consistency: Option<String>,
+    tags: Option<Vec<Option<Text>>>,
+    class: Option<Text>,
+    scope: Option<Text>,
+    consistency: Option<Text>,
     priority: Option<i32>,
-    name: Option<String>,
+    name: Option<Text>,
 ) -> pg_sys::Oid {
     cache_function_v0_2(
         function,

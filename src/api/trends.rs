@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
+use crate::encoding::Text;
 use crate::error::Error;
 use crate::moments::us_of;
 use crate::server;
@@ -25,7 +26,7 @@ fn cache_analytics(
     'static,
     (
         name!(bucket, Option<TimestampWithTimeZone>),
-        name!(resolution, String),
+        name!(resolution, Text),
         name!(calls, i64),
         name!(hits, i64),
         name!(misses, i64),
@@ -77,7 +78,7 @@ fn cache_analytics(
         let seconds = |us: u64| us as f64 / 1e6;
         (
             trends::timestamp(bucket.begin),
-            resolution.name.to_owned(),
+            resolution.name.into(),
             (hits + misses + bypasses) as i64,
             hits as i64,
             misses as i64,

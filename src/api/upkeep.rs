@@ -5,6 +5,7 @@
 use super::figures::{Figures, bytes_of, entries_of_database};
 use super::health;
 use crate::compat;
+use crate::encoding::{self, Text};
 use crate::error::{Error, OrRaise};
 use crate::store::area::{Area, area};
 use crate::table::write_behind::{self, Extent};
@@ -43,7 +44,7 @@ fn flush_cache() -> i64 {
 }
 
 /// A line of what was done, or is recommended.
-type Step = (String, String, i64, i64, Option<String>);
+type Step = (Text, Text, i64, i64, Option<Text>);
 
 /// Puts the cache in order: what is worthless goes, what is new is written, what the planner knows of the table is brought up to date.
 /// What would change more than the cache is recommended only.
@@ -52,11 +53,11 @@ type Step = (String, String, i64, i64, Option<String>);
 fn optimize_cache() -> TableIterator<
     'static,
     (
-        name!(action, String),
-        name!(detail, String),
+        name!(action, Text),
+        name!(detail, Text),
         name!(affected, i64),
         name!(bytes, i64),
-        name!(sql, Option<String>),
+        name!(sql, Option<Text>),
     ),
 > {
     let area = preloaded(c"optimize_cache()");
@@ -109,10 +110,10 @@ fn optimize_cache() -> TableIterator<
     for finding in health::advice(&Figures::of_database(area)) {
         steps.push((
             "recommended".into(),
-            finding.recommendation,
+            finding.recommendation.into(),
             0,
             0,
-            finding.sql,
+            finding.sql.map(Text),
         ));
     }
     TableIterator::new(steps)
@@ -122,7 +123,7 @@ fn analyze() {
     let Some(schema) = compat::extension_schema() else {
         return;
     };
-    if let Err(problem) = Spi::run(&format!("ANALYZE {schema}.query_cache")) {
+    if let Err(problem) = encoding::run(&format!("ANALYZE {schema}.query_cache"), &[]) {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,

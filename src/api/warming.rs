@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
+use crate::encoding::Text;
 use crate::error::{Error, OrRaise};
 use crate::server;
 use crate::store::area::{Area, area};
@@ -71,7 +72,7 @@ fn warm_cache_many(
     (
         name!(arguments, Option<AnyElement>),
         name!(stored, bool),
-        name!(reason, Option<String>),
+        name!(reason, Option<Text>),
         name!(cost_ms, Option<f64>),
     ),
 > {
@@ -99,10 +100,10 @@ fn warm_cache_many(
             }
             Ok(warmed) => (
                 warmed.stored(),
-                Some(warmed.finding.code().to_owned()),
+                Some(warmed.finding.code().into()),
                 warmed.took_ms,
             ),
-            Err(message) => (false, Some(message), None),
+            Err(message) => (false, Some(Text(message)), None),
         };
         rows.push((arguments::jsonb(&given), stored, reason, cost_ms));
     }

@@ -6,9 +6,9 @@
 
 use super::{names, scope};
 use crate::compat;
+use crate::encoding;
 use crate::server;
 use pgrx::pg_sys;
-use std::ffi::CString;
 
 /// They belong to a transaction or to the session as such.
 const OTHERS: [&[u8]; 8] = [
@@ -65,7 +65,10 @@ pub fn declared(given: &[(String, String)]) -> Vec<(String, String)> {
             })
             .filter(|setting| {
                 let name = scope::bytes((**setting).name);
-                !OTHERS.contains(&name) && !given.iter().any(|(known, _)| known.as_bytes() == name)
+                !OTHERS.contains(&name)
+                    && !given
+                        .iter()
+                        .any(|(known, _)| encoding::to_server(known) == name)
             })
             .filter_map(|setting| {
                 let value = pg_sys::GetConfigOption((*setting).name, true, false);
@@ -82,7 +85,7 @@ pub fn write(settings: &[(String, String)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in settings {
         for text in [name, value] {
-            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend(encoding::to_server(text));
             bytes.push(0);
         }
     }
@@ -93,7 +96,7 @@ pub fn write(settings: &[(String, String)]) -> Vec<u8> {
 pub fn read(bytes: &[u8]) -> Vec<(String, String)> {
     let texts: Vec<_> = bytes
         .split(|byte| *byte == 0)
-        .map(String::from_utf8_lossy)
+        .map(encoding::from_server)
         .collect();
     texts
         .chunks_exact(2)
@@ -124,7 +127,7 @@ pub fn take_off() {
 
 /// `SET name = value`, with the rights of the present role.
 fn set(name: &str, value: &str) {
-    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {
+    let (Ok(name), Ok(value)) = (encoding::c_string(name), encoding::c_string(value)) else {
         return;
     };
     // SAFETY: C strings; inside a transaction; raises the server's own error.

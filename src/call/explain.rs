@@ -489,8 +489,12 @@ fn session(function: &CachedFunction) -> Value {
                 };
                 let present = text(pg_sys::GetConfigOption(name.as_ptr(), true, false))?;
                 let normal = text(pg_sys::GetConfigOptionResetString(name.as_ptr()));
-                (normal.as_ref() != Some(&present))
-                    .then(|| (name.to_string_lossy().into_owned(), json!(present)))
+                (normal.as_ref() != Some(&present)).then(|| {
+                    (
+                        crate::encoding::from_server(name.to_bytes()),
+                        json!(present),
+                    )
+                })
             }
         })
         .collect();

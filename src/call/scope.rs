@@ -308,7 +308,7 @@ impl Settings {
                 let name = bytes((*setting).name);
                 let value = pg_sys::GetConfigOption((*setting).name, true, false);
                 (name.contains(&b'.') && !bytes(value).is_empty())
-                    .then(|| String::from_utf8_lossy(name).into_owned())
+                    .then(|| crate::encoding::from_server(name))
             })
             .collect()
     }

@@ -243,7 +243,7 @@ pub fn trim_log() {
     if !crate::table::is_any(&format!("SELECT {rows}"), &[LOG_KEPT_DAYS.into()]) {
         return;
     }
-    let trimmed = Spi::run_with_args(&format!("DELETE {rows}"), &[LOG_KEPT_DAYS.into()]);
+    let trimmed = crate::encoding::run(&format!("DELETE {rows}"), &[LOG_KEPT_DAYS.into()]);
     if let Err(problem) = trimmed {
         log!("pg_query_cache: could not trim table \"cache_configuration_log\": {problem}");
     }

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::language::signature;
-use std::ffi::CString;
 
 /// The built-in classes, each with its time to live in microseconds.
 pub const CLASSES: [(&str, i64); 5] = [
@@ -194,7 +193,7 @@ pub fn shortened(text: &str) -> String {
 /// A Boolean as a setting reads it.
 #[allow(unsafe_code)]
 fn switch(text: &str) -> Option<bool> {
-    let text = CString::new(text).ok()?;
+    let text = crate::encoding::c_string(text).ok()?;
     let mut on = false;
     // SAFETY: a C string and an out parameter.
     unsafe { pgrx::pg_sys::parse_bool(text.as_ptr(), &mut on) }.then_some(on)

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
+use crate::encoding::Text;
 use pgrx::{FromDatum, pg_sys};
 
 const TABLE: &std::ffi::CStr = c"cache_configuration";
@@ -59,7 +60,11 @@ pub fn read() -> Option<Vec<Line>> {
                 let value = pg_sys::heap_getattr(tuple, number, (*relation).rd_att, &mut is_null);
                 (!is_null).then_some(value)
             };
-            let text = |number| column(number).and_then(|value| String::from_datum(value, false));
+            let text = |number| {
+                column(number)
+                    .and_then(|value| Text::from_datum(value, false))
+                    .map(|text| text.0)
+            };
             if let (Some(name), Some(value)) = (text(1), text(2)) {
                 lines.push(Line {
                     name,

@@ -10,7 +10,6 @@ use crate::language::signature::{Signature, is_qualified};
 use crate::server;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
-use std::ffi::CString;
 
 /// Key columns of a relation, each with the argument (`$1` …) that holds its value.
 pub type Columns = BTreeMap<String, String>;
@@ -29,7 +28,7 @@ pub fn relations(function: &CachedFunction) -> Vec<(pg_sys::Oid, &Columns)> {
 /// A relation by name, without a lock, and without an ERROR for a name that is none or a schema that the caller may not use: this
 /// runs in calls of others.
 pub fn find_relation(name: &str) -> Option<pg_sys::Oid> {
-    let name = CString::new(name).ok()?;
+    let name = crate::encoding::c_string(name).ok()?;
     // SAFETY: the copy is scribbled over and pointed into, and lives in the caller's memory context; catalog lookups that allow for
     // absence.
     unsafe {
@@ -102,7 +101,7 @@ pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
 
 /// Type and collation of a column.
 pub fn column_type(relation: pg_sys::Oid, column: &str) -> Option<(pg_sys::Oid, pg_sys::Oid)> {
-    let name = CString::new(column).ok()?;
+    let name = crate::encoding::c_string(column).ok()?;
     let (mut type_id, mut modifier, mut collation) = (pg_sys::InvalidOid, 0, pg_sys::InvalidOid);
     // SAFETY: syscache lookups with out parameters.
     unsafe {
@@ -272,10 +271,7 @@ pub unsafe fn argument_text(
 /// Cuts a tag to the longest that is allowed; `invalidate_cache` does the same, so the two still meet.
 pub fn cut(mut tag: String) -> String {
     if tag.len() > MAX_TAG_BYTES {
-        let end = (0..=MAX_TAG_BYTES)
-            .rev()
-            .find(|i| tag.is_char_boundary(*i))
-            .unwrap_or(0);
+        let end = crate::encoding::clip(&tag, MAX_TAG_BYTES).len();
         tag.truncate(end);
     }
     tag

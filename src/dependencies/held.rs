@@ -4,10 +4,9 @@
 #![allow(unsafe_code)]
 
 use crate::backend::Backend;
-use crate::compat;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Names of those that were declared.
 static DECLARED: Backend<RefCell<Vec<CString>>> = Backend::new(RefCell::new(Vec::new()));
@@ -23,9 +22,8 @@ pub unsafe fn before(statement: *mut pg_sys::Node) {
             return;
         }
         let declare = &*statement.cast::<pg_sys::DeclareCursorStmt>();
-        if declare.options & pg_sys::CURSOR_OPT_HOLD as i32 != 0
-            && let Ok(name) = CString::new(compat::text(declare.portalname))
-        {
+        if declare.options & pg_sys::CURSOR_OPT_HOLD as i32 != 0 {
+            let name = CStr::from_ptr(declare.portalname).to_owned();
             // Nobody may ever ask, so the closed ones are forgotten each time that there are twice as many.
             if DECLARED.with_borrow(|declared| declared.len() == declared.capacity()) {
                 any_open();

@@ -347,7 +347,7 @@ pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
                 let condition = pg_sys::Anum_pg_trigger_tgqual as i32;
                 triggers.push(TrackerTrigger {
                     oid: row.oid,
-                    name: pgrx::name_data_to_str(&row.tgname).to_owned(),
+                    name: compat::text(row.tgname.data.as_ptr()),
                     kind: row.tgtype,
                     enabled: row.tgenabled as u8,
                     partial: row.tgattr.dim1 != 0
@@ -402,7 +402,7 @@ unsafe fn arguments(
         bytes
             .split(|byte| *byte == 0)
             .take(count)
-            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .map(crate::encoding::from_server)
             .collect()
     }
 }

@@ -19,6 +19,7 @@
 
 use super::{declared, relations};
 use crate::backend::Backend;
+use crate::compat;
 use crate::numbers::{NumberMap, number_map};
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
@@ -31,7 +32,6 @@ use pg_query_cache_validity::{Effect, FullXid};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::RefCell;
-use std::ffi::CStr;
 
 /// A transaction that marks more than this many slots marks whole relations from then on.
 const MANY: usize = 1000;
@@ -202,12 +202,8 @@ impl Plan {
                 }
             } else {
                 let trigger = &*data.tg_trigger;
-                let name = |i| CStr::from_ptr(*trigger.tgargs.add(i)).to_string_lossy();
-                Some(
-                    (0..trigger.tgnargs as usize)
-                        .map(|i| name(i).into_owned())
-                        .collect(),
-                )
+                let name = |i| compat::text(*trigger.tgargs.add(i));
+                Some((0..trigger.tgnargs as usize).map(name).collect())
             };
             let names: Option<Vec<String>> = names;
             let description = &*(*data.tg_relation).rd_att;
@@ -215,7 +211,7 @@ impl Plan {
                 std::slice::from_raw_parts(description.attrs.as_ptr(), description.natts as usize);
             let find = |name: &String| {
                 let is = |a: &&pg_sys::FormData_pg_attribute| {
-                    !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name
+                    !a.attisdropped && compat::text(a.attname.data.as_ptr()) == *name
                 };
                 columns.iter().find(is).map(|a| KeyColumn {
                     name: name.clone(),

@@ -48,14 +48,14 @@ impl Wanted<'_> {
         let ours = relations::tracker_triggers(table)
             .into_iter()
             .find(|trigger| self.resembles(trigger) && is_ours(trigger.oid));
-        if let Some(name) = ours.and_then(|trigger| CString::new(trigger.name).ok()) {
+        if let Some(name) = ours.and_then(|trigger| crate::encoding::c_string(&trigger.name).ok()) {
             return Ok((name, true));
         }
         match find(table, self.name) {
             None => Ok((self.name.to_owned(), false)),
             Some(trigger) if is_ours(trigger) => Ok((self.name.to_owned(), true)),
             Some(_) => Err(Error::TriggerInTheWay(
-                self.name.to_string_lossy().into_owned(),
+                crate::encoding::from_server(self.name.to_bytes()),
                 compat::relation_name(table).unwrap_or_default(),
             )),
         }
@@ -86,7 +86,7 @@ impl Wanted<'_> {
             let arguments: Vec<CString> = self
                 .arguments
                 .iter()
-                .filter_map(|argument| CString::new(argument.as_str()).ok())
+                .filter_map(|argument| crate::encoding::c_string(argument).ok())
                 .collect();
             let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
             create.args = command::names(&arguments);
@@ -119,7 +119,7 @@ impl Wanted<'_> {
 /// Drops one of our triggers. The present transaction holds ACCESS EXCLUSIVE on the table.
 pub fn drop_trigger(table: pg_sys::Oid, name: &str) -> Result<(), Error> {
     let gone = || Error::NoSuchRelation(table);
-    let name = CString::new(name).map_err(|_| gone())?;
+    let name = crate::encoding::c_string(name).map_err(|_| gone())?;
     // SAFETY: a parse tree as DROP TRIGGER has it, of names from the catalog.
     unsafe {
         let range = range_of(table).ok_or_else(gone)?;

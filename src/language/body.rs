@@ -1,6 +1,7 @@
 //! The body of a cached function: JSON, checked strictly.
 
 use crate::configuration::{self, names};
+use crate::encoding;
 use crate::error::Error;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -97,7 +98,16 @@ pub const MOST_AHEAD: i64 = 50;
 impl Body {
     /// Reads a body. What it says of other objects (function, relations, interval) is not checked here.
     pub fn parse(source: &str) -> Result<Self, Error> {
-        let body: Body = serde_json::from_str(source).map_err(|problem| {
+        let source = encoding::resolved(source).map_err(|c| {
+            Error::InvalidBody(
+                format!(
+                    "the encoding of the database has no character U+{:04X}",
+                    c as u32
+                ),
+                "Use characters of the database's encoding.".into(),
+            )
+        })?;
+        let body: Body = serde_json::from_str(&source).map_err(|problem| {
             Error::InvalidBody(
                 wording(&problem),
                 format!("The body is a JSON object with the keys {KEYS}."),
@@ -134,7 +144,7 @@ impl Body {
         if let Some(tag) = body
             .tags
             .iter()
-            .find(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES)
+            .find(|tag| tag.is_empty() || encoding::length(tag) > MAX_TAG_BYTES)
         {
             return Err(Error::InvalidBody(
                 format!(

@@ -11,7 +11,7 @@ use crate::compat;
 use crate::error::Error;
 use crate::server;
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A call with its arguments evaluated.
 pub struct Expression {
@@ -31,7 +31,8 @@ impl Expression {
     /// # Safety
     /// Inside a query: there is an active snapshot.
     pub unsafe fn read(text: &str) -> Result<Self, Error> {
-        let source = CString::new(text).map_err(|_| no_call("The text holds a zero byte."))?;
+        let source =
+            crate::encoding::c_string(text).map_err(|_| no_call("The text holds a zero byte."))?;
         // SAFETY: nodes of the parser and the planner live in the memory context of the calling function.
         unsafe {
             let tree = parse(&source)?;

@@ -4,11 +4,11 @@
 
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD};
 use crate::compat;
+use crate::encoding::Text;
 use crate::error::Error;
 use crate::moments::us_of;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgTupleDesc, pg_sys};
-use std::ffi::CString;
 
 /// What matters of a function's catalog row.
 pub struct Signature {
@@ -60,7 +60,9 @@ impl Signature {
                 pg_sys::Anum_pg_proc_prosrc as _,
                 &mut is_null,
             );
-            let source = String::from_datum(source, is_null).unwrap_or_default();
+            let source = Text::from_datum(source, is_null)
+                .map(|text| text.0)
+                .unwrap_or_default();
             let description = pg_sys::build_function_result_tupdesc_t(tuple);
             let columns = (!description.is_null()).then(|| {
                 let description = PgTupleDesc::from_pg_copy(description);
@@ -104,12 +106,12 @@ pub fn setting_of(oid: pg_sys::Oid, name: &str) -> Option<String> {
             pg_sys::Anum_pg_proc_proconfig as _,
             &mut is_null,
         );
-        let settings = Vec::<Option<String>>::from_datum(settings, is_null);
+        let settings = Vec::<Option<Text>>::from_datum(settings, is_null);
         pg_sys::ReleaseSysCache(tuple);
         settings
     };
     settings?.into_iter().flatten().find_map(|setting| {
-        let (set, value) = setting.split_once('=')?;
+        let (set, value) = setting.0.split_once('=')?;
         set.eq_ignore_ascii_case(name).then(|| value.to_owned())
     })
 }
@@ -151,7 +153,10 @@ pub fn resolve(body: &Body) -> Result<Signature, Error> {
 pub fn find(name: &str) -> Option<Signature> {
     // SAFETY: to_regprocedure takes one text and returns an oid or NULL; a malformed name raises the server's own error.
     let oid = unsafe {
-        pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[name.into_datum()])
+        pgrx::direct_function_call::<pg_sys::Oid>(
+            pg_sys::to_regprocedure,
+            &[Text::from(name).into_datum()],
+        )
     }?;
     Signature::of(oid)
 }
@@ -405,7 +410,7 @@ fn parse_interval(what: &str, longer: &str, text: &str) -> Result<i64, Error> {
 
 /// Reads an interval, in microseconds.
 pub fn read_interval(text: &str) -> Result<i64, Error> {
-    let source = CString::new(text).map_err(|_| {
+    let source = crate::encoding::c_string(text).map_err(|_| {
         Error::InvalidBody(
             "an interval holds a zero byte".into(),
             "Give an interval, for example \"5 minutes\".".into(),

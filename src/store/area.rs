@@ -230,22 +230,26 @@ impl TrackingRequest {
         function: pg_sys::Oid,
         column: &str,
     ) -> Option<Self> {
+        let name = crate::encoding::to_server(column);
         let mut request = TrackingRequest {
             database,
             relation: relation.to_u32(),
             function: function.to_u32(),
-            column_length: column.len() as u32,
+            column_length: name.len() as u32,
             ..TrackingRequest::default()
         };
-        let name = request.column.0.get_mut(..column.len())?;
-        name.copy_from_slice(column.as_bytes());
+        request
+            .column
+            .0
+            .get_mut(..name.len())?
+            .copy_from_slice(&name);
         Some(request)
     }
 
     /// The key column.
     pub fn column(&self) -> Option<String> {
         let name = self.column.0.get(..self.column_length as usize)?;
-        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+        (!name.is_empty()).then(|| crate::encoding::from_server(name))
     }
 }
 

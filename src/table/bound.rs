@@ -44,7 +44,7 @@ pub fn count(schema: &str, state: Option<&DatabaseState>) -> (u64, u64) {
              FROM {schema}.query_cache AS q"
         );
         client
-            .select(question.as_str(), None, &[])?
+            .select(crate::encoding::statement(&question).as_c_str(), None, &[])?
             .first()
             .get_two::<i64, i64>()
     });
@@ -112,7 +112,7 @@ pub fn keep(area: Area, schema: &str, database: pg_sys::Oid) -> Kept {
     );
     let left = Spi::connect_mut(|client| {
         let rows = client.update(
-            command.as_str(),
+            crate::encoding::statement(&command).as_c_str(),
             None,
             &[(excess.min(i64::MAX as u64) as i64).into(), BATCH.into()],
         )?;

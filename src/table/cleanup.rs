@@ -83,7 +83,7 @@ pub fn run(area: Area, now: i64, wait: bool) -> u64 {
         let now = moments::timestamp(now);
         client
             .update(
-                command.as_str(),
+                crate::encoding::statement(&command).as_c_str(),
                 None,
                 &[now.into(), incarnation.into(), database.into()],
             )
@@ -113,7 +113,8 @@ pub fn remove_everything(area: Area) -> Removed {
         let deleted = Spi::connect_mut(|client| {
             client
                 .update(
-                    format!("DELETE FROM {schema}.query_cache").as_str(),
+                    crate::encoding::statement(&format!("DELETE FROM {schema}.query_cache"))
+                        .as_c_str(),
                     None,
                     &[],
                 )
@@ -143,12 +144,12 @@ pub fn log(removed: &Removed, by: &str, ms: f64) {
     let Some(table) = qualified("cache_cleanup_log") else {
         return;
     };
-    let written = Spi::run_with_args(
+    let written = crate::encoding::run(
         &format!(
             "INSERT INTO {table} (removed_by, expired_entries, dead_entries, rows, duration_ms) VALUES ($1, $2, $3, $4, $5)"
         ),
         &[
-            by.into(),
+            crate::encoding::parameter(by),
             (removed.expired as i64).into(),
             (removed.dead as i64).into(),
             ((removed.rows + removed.values) as i64).into(),
@@ -156,7 +157,7 @@ pub fn log(removed: &Removed, by: &str, ms: f64) {
         ],
     );
     done("write to table \"cache_cleanup_log\"", written);
-    let trimmed = Spi::run_with_args(
+    let trimmed = crate::encoding::run(
         &format!(
             "DELETE FROM {table} WHERE cleanup_time OPERATOR(pg_catalog.<) \
              (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(days => $1))"

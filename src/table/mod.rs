@@ -53,7 +53,7 @@ fn lock_for_writing(wait: bool) -> bool {
 
 /// The table's name with its schema; `None` without the extension, or if its objects are of an earlier version that has no such table.
 pub fn qualified(table: &str) -> Option<String> {
-    compat::extension_relation(&std::ffi::CString::new(table).ok()?)?;
+    compat::extension_relation(&crate::encoding::c_string(table).ok()?)?;
     Some(format!("{}.{table}", compat::extension_schema()?))
 }
 
@@ -62,7 +62,11 @@ pub fn qualified(table: &str) -> Option<String> {
 pub fn is_any(question: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> bool {
     let any = pgrx::Spi::connect(|client| {
         client
-            .select(question, Some(1), arguments)
+            .select(
+                crate::encoding::statement(question).as_c_str(),
+                Some(1),
+                arguments,
+            )
             .map(|rows| !rows.is_empty())
     });
     done("look for rows", any)

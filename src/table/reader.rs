@@ -58,7 +58,7 @@ impl Reader {
                 Column::CacheKey as _,
                 pg_sys::BTEqualStrategyNumber as _,
                 pg_sys::F_TEXTEQ.into(),
-                name.into_datum()?,
+                crate::encoding::Text::from(name).into_datum()?,
             );
             let scan = pg_sys::systable_beginscan(
                 self.relation,

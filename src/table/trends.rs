@@ -281,7 +281,11 @@ impl Row<'_> {
             ];
             arguments.extend(self.numbers.iter().map(|number| (*number as i64).into()));
             client
-                .update(command, None, &arguments)
+                .update(
+                    crate::encoding::statement(command).as_c_str(),
+                    None,
+                    &arguments,
+                )
                 .map(|rows| rows.len())
         });
         done("write to table \"cache_trends\"", written)
@@ -289,7 +293,7 @@ impl Row<'_> {
 
     fn remove_old(&self, bucket: i64) {
         let oldest = bucket.saturating_sub((self.resolution.kept - 1) * self.resolution.us);
-        let removed = Spi::run_with_args(
+        let removed = crate::encoding::run(
             &format!(
                 "DELETE FROM {} WHERE resolution OPERATOR(pg_catalog.=) $1 AND bucket OPERATOR(pg_catalog.<) $2",
                 self.table
@@ -323,13 +327,13 @@ pub fn read(resolution: Resolution, first: i64) -> Vec<Bucket> {
     let rows = Spi::connect(|client| {
         let sums = COLUMNS.map(|column| format!("pg_catalog.sum({column})::pg_catalog.int8"));
         let rows = client.select(
-            format!(
+            crate::encoding::statement(&format!(
                 "SELECT bucket, pg_catalog.max(entries), pg_catalog.max(memory_bytes), {} FROM {table} \
                  WHERE resolution OPERATOR(pg_catalog.=) $1 AND bucket OPERATOR(pg_catalog.>=) $2 \
                  GROUP BY bucket ORDER BY bucket",
                 sums.join(", ")
-            )
-            .as_str(),
+            ))
+            .as_c_str(),
             None,
             &[resolution.name.into(), timestamp(first).into()],
         )?;

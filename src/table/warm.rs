@@ -40,14 +40,15 @@ pub fn load(area: Area, mut stop: impl FnMut() -> bool) -> Option<u64> {
             "SELECT cache_key FROM {table} WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.now() \
              AND pg_catalog.isfinite(expires_at) ORDER BY hit_count DESC, created_at DESC"
         );
-        let mut cursor = client.try_open_cursor(names.as_str(), &[])?;
+        let mut cursor =
+            client.try_open_cursor(crate::encoding::statement(&names).as_c_str(), &[])?;
         let (mut loaded, mut left) = (0, 0);
         loop {
             let batch = cursor.fetch(BATCH as _)?;
             let count = batch.len();
             for row in batch {
                 pgrx::check_for_interrupts!();
-                match row.get::<String>(1)? {
+                match crate::encoding::column(&row, 1)? {
                     Some(name) if has_room(area) => {
                         loaded += u64::from(take(area, &reader, &name, incarnation));
                     }
@@ -80,7 +81,7 @@ fn remove_foreign(table: &str, incarnation: u64) {
     if !is_any(&format!("SELECT {rows}"), &arguments) {
         return;
     }
-    let removed = Spi::run_with_args(&format!("DELETE {rows}"), &arguments);
+    let removed = crate::encoding::run(&format!("DELETE {rows}"), &arguments);
     done("clean table \"query_cache\"", removed);
 }
 

@@ -334,10 +334,10 @@ impl<'a> Rows<'a> {
             Spi::connect_mut(|client| {
                 client
                     .update(
-                        this.command.as_str(),
+                        crate::encoding::statement(&this.command).as_c_str(),
                         None,
                         &[
-                            column(rows, |r| r.name.clone()).into(),
+                            crate::encoding::parameters(column(rows, |r| r.name.clone())),
                             column(rows, |r| pg_sys::Oid::from(r.head.function)).into(),
                             column(rows, |r| i64::from(r.head.hits)).into(),
                             column(rows, |r| r.created_at).into(),
@@ -412,10 +412,10 @@ impl Hits {
         let written = Spi::connect_mut(|client| {
             client
                 .update(
-                    self.command.as_str(),
+                    crate::encoding::statement(&self.command).as_c_str(),
                     None,
                     &[
-                        std::mem::take(&mut self.names).into(),
+                        crate::encoding::parameters(std::mem::take(&mut self.names)),
                         std::mem::take(&mut self.counts).into(),
                     ],
                 )

@@ -234,12 +234,12 @@ impl Record {
         // SAFETY: the server's function takes an xid8 and returns a text, or NULL for a transaction about which nothing is kept any
         // more. It raises an ERROR for one that is yet to come; this one has been.
         let status = unsafe {
-            pgrx::direct_function_call::<String>(
+            pgrx::direct_function_call::<crate::encoding::Text>(
                 pg_sys::pg_xact_status,
                 &[(self.xid as i64).into_datum()],
             )
         };
-        match status.as_deref() {
+        match status.as_ref().map(|status| status.0.as_str()) {
             Some("in progress") => State::InProgress,
             Some("committed") => State::Committed,
             Some(_) => State::RolledBack,

@@ -13,7 +13,6 @@ use crate::compat;
 use crate::error::Error;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::CString;
 
 /// What is said. `$1` is the time; what is left over when it has expired counts as not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +252,7 @@ fn plan(place: Place, statement: Statement) -> pg_sys::SPIPlanPtr {
                 return known;
             }
             let text = statement.text(&compat::quote_identifier(&schema), &internal);
-            let text = CString::new(text).unwrap_or_default();
+            let text = crate::encoding::c_string(&text).unwrap_or_default();
             let mut types = statement.types().to_vec();
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if !plan.is_null() && pg_sys::SPI_keepplan(plan) == 0 {

@@ -240,7 +240,7 @@ pub fn sum(call: Arguments) -> pg_sys::Datum {
             .and_then(|number| number.checked_add(delta))
             .ok_or_else(|| Error::OutOfRange("bigint out of range".into()))
             .or_raise();
-        let sum = std::ffi::CString::new(sum.to_string()).unwrap_or_default();
+        let sum = crate::encoding::c_string(&sum.to_string()).unwrap_or_default();
         pg_sys::OidInputFunctionCall(
             pg_sys::F_JSONB_IN.into(),
             sum.as_ptr().cast_mut(),
@@ -254,7 +254,7 @@ pub fn sum(call: Arguments) -> pg_sys::Datum {
 pub fn delete_tagged(tags: &[String]) -> i64 {
     let tags = tags
         .iter()
-        .map(|tag| super::arguments::text(tag.as_bytes()))
+        .map(|tag| super::arguments::text(&crate::encoding::to_server(tag)))
         .collect();
     // SAFETY: texts.
     let tags = unsafe { text_array(tags) };

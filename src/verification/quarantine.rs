@@ -11,6 +11,7 @@
 use crate::backend::Backend;
 use crate::behalf;
 use crate::compat;
+use crate::encoding::{self, Text};
 use crate::language::function::CachedFunction;
 use crate::language::standing;
 use crate::store::area::Area;
@@ -60,11 +61,13 @@ pub fn save(area: Area) {
         let Some(schema) = compat::extension_schema() else {
             return;
         };
-        let written = Spi::run_with_args(
+        let written = encoding::run(
             &format!(
                 "INSERT INTO {schema}.cache_quarantine (function) VALUES ($1) ON CONFLICT DO NOTHING"
             ),
-            &[compat::regprocedure_qualified(function).into()],
+            &[encoding::parameter(&compat::regprocedure_qualified(
+                function,
+            ))],
         );
         match written {
             Ok(()) => {
@@ -86,11 +89,14 @@ pub fn clean_up() {
     let Some(table) = crate::table::qualified("cache_quarantine") else {
         return;
     };
-    let removed = Spi::run(&format!(
-        "DELETE FROM {table} AS q WHERE q.since OPERATOR(pg_catalog.<) \
+    let removed = encoding::run(
+        &format!(
+            "DELETE FROM {table} AS q WHERE q.since OPERATOR(pg_catalog.<) \
          (pg_catalog.now() OPERATOR(pg_catalog.-) '{KEPT}'::pg_catalog.interval) \
          AND pg_catalog.to_regprocedure(q.function) IS NULL"
-    ));
+        ),
+        &[],
+    );
     if let Err(problem) = removed {
         log!("pg_query_cache: could not clean table \"cache_quarantine\": {problem}");
     }
@@ -108,13 +114,13 @@ pub fn end(area: Area, function: pg_sys::Oid) -> bool {
             Spi::connect_mut(|client| {
                 client
                     .update(
-                        format!(
+                        encoding::statement(&format!(
                             "DELETE FROM {schema}.cache_quarantine AS q \
                              WHERE q.function OPERATOR(pg_catalog.=) $1 COLLATE pg_catalog.\"C\""
-                        )
-                        .as_str(),
+                        ))
+                        .as_c_str(),
                         None,
-                        &[name.into()],
+                        &[encoding::parameter(&name)],
                     )
                     .map(|rows| rows.len())
             })
@@ -188,7 +194,7 @@ pub fn is_in_table(function: pg_sys::Oid) -> Option<bool> {
             }
             let mut is_null = false;
             let value = pg_sys::heap_getattr(tuple, 1, (*relation).rd_att, &mut is_null);
-            found = !is_null && String::from_datum(value, false).as_deref() == Some(name.as_str());
+            found = !is_null && Text::from_datum(value, false).is_some_and(|text| text.0 == name);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::relation_close(relation, lock);

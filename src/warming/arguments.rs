@@ -12,6 +12,7 @@
 
 use crate::call::base;
 use crate::compat;
+use crate::encoding;
 use crate::error::Error;
 use crate::language::function;
 use pgrx::prelude::*;
@@ -183,7 +184,7 @@ impl Argument {
 
     /// An expression for a value in JSON.
     fn value(&self, json: &str) -> Result<String, Error> {
-        let row = CString::new(format!("{{\"a\": {json}}}")).map_err(|_| {
+        let row = crate::encoding::c_string(&format!("{{\"a\": {json}}}")).map_err(|_| {
             Error::InvalidParameter(
                 "arguments hold a zero byte".into(),
                 "No text of this server can.".into(),
@@ -258,7 +259,7 @@ fn inputs(function: pg_sys::Oid) -> Vec<Argument> {
 pub fn json_type(json: &str) -> String {
     asked(
         "SELECT pg_catalog.jsonb_typeof($1::pg_catalog.jsonb)",
-        &[json.into()],
+        &[encoding::parameter(json)],
     )
     .pop()
     .and_then(|(_, kind)| kind)
@@ -269,7 +270,7 @@ pub fn json_type(json: &str) -> String {
 fn members(json: &str) -> Vec<(String, String)> {
     asked(
         "SELECT e.value::pg_catalog.text, e.key FROM pg_catalog.jsonb_each($1::pg_catalog.jsonb) AS e",
-        &[json.into()],
+        &[encoding::parameter(json)],
     )
     .into_iter()
     .filter_map(|(key, value)| Some((key?, value?)))
@@ -280,7 +281,7 @@ fn members(json: &str) -> Vec<(String, String)> {
 pub fn elements(json: &str) -> Vec<String> {
     asked(
         "SELECT e.value::pg_catalog.text FROM pg_catalog.jsonb_array_elements($1::pg_catalog.jsonb) AS e",
-        &[json.into()],
+        &[encoding::parameter(json)],
     )
     .into_iter()
     .filter_map(|(_, value)| value)
@@ -294,13 +295,13 @@ fn asked(
 ) -> Vec<(Option<String>, Option<String>)> {
     let rows = Spi::connect(|client| -> Result<_, spi::Error> {
         let mut rows = Vec::new();
-        for row in client.select(question, None, arguments)? {
+        for row in client.select(encoding::statement(question).as_c_str(), None, arguments)? {
             let second = if row.columns() > 1 {
-                row.get::<String>(2)?
+                encoding::column(&row, 2)?
             } else {
                 None
             };
-            rows.push((second, row.get::<String>(1)?));
+            rows.push((second, encoding::column(&row, 1)?));
         }
         Ok(rows)
     });
@@ -334,7 +335,7 @@ pub unsafe fn json_text(value: pgrx::AnyElement) -> String {
 
 /// A text of JSON as `jsonb`.
 pub fn jsonb(json: &str) -> Option<pgrx::AnyElement> {
-    jsonb_of_bytes(json.as_bytes())
+    jsonb_of_bytes(&encoding::to_server(json))
 }
 
 /// A text of JSON in the encoding of the database as `jsonb`; `None` if it holds a zero byte.

@@ -12,6 +12,7 @@ use super::arguments::{elements, json_type};
 use crate::behalf::{self, Pledge};
 use crate::call::carried;
 use crate::compat;
+use crate::encoding;
 use crate::error::{Error, OrRaise};
 use crate::server;
 use crate::settings;
@@ -127,7 +128,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     let calls = format!("[{}]", calls.join(", "));
     let id = as_owner(|table| {
         let waiting = |of: &str| {
-            let waiting = done(Spi::get_one_with_args::<i64>(
+            let waiting = done(encoding::number(
                 &format!(
                     "SELECT pg_catalog.count(*) FROM {table} WHERE state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text {of}"
                 ),
@@ -150,7 +151,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
         if waiting("AND $1 IS NOT NULL") >= MOST_QUEUED {
             refuse(format!("{MOST_QUEUED} jobs are waiting already"));
         }
-        done(Spi::get_one_with_args::<i64>(
+        done(encoding::number(
             &format!(
                 "INSERT INTO {table} (database, function, name, calls, role, session_role, settings, total, rests_on) \
                  VALUES ($1, $2, $3, $4::pg_catalog.jsonb, $5, $6, $7::pg_catalog.jsonb, $8, $9) RETURNING id"
@@ -158,11 +159,11 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
             &[
                 compat::database().into(),
                 function.into(),
-                name.into(),
-                calls.into(),
+                encoding::parameter(&name),
+                encoding::parameter(&calls),
                 role.into(),
                 session_role.into(),
-                settings.into(),
+                encoding::parameter(&settings),
                 total.into(),
                 pledge.digest.to_vec().into(),
             ],
@@ -178,22 +179,22 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
             // SAFETY: a variable of the process.
             let pid = unsafe { pg_sys::MyProcPid };
             let rows = client.update(
-                format!(
+                encoding::statement(&format!(
                     "UPDATE {table} SET state = 'running', pid = $2, started_at = pg_catalog.clock_timestamp() \
                      WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND session_role OPERATOR(pg_catalog.=) $3 \
                      RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on"
-                )
-                .as_str(),
+                ))
+                .as_c_str(),
                 None,
                 &[id.into(), pid.into(), session_role.into()],
             )?;
             let Some(row) = rows.into_iter().next() else {
                 return Ok(None);
             };
-            let calls: Option<String> = row.get(3)?;
-            let settings: Option<String> = row.get(5)?;
+            let calls = encoding::column(&row, 3)?;
+            let settings = encoding::column(&row, 5)?;
             let function: Option<pg_sys::Oid> = row.get(1)?;
-            let name: Option<String> = row.get(2)?;
+            let name = encoding::column(&row, 2)?;
             let function = function
                 .filter(|function| Some(named(*function)) == name)
                 .unwrap_or(pg_sys::InvalidOid);
@@ -238,7 +239,7 @@ fn texts(json: &str) -> Vec<(String, String)> {
 /// A job is over: how it went.
 pub fn finish(id: i64, tally: Tally, error: Option<&str>, failed: bool) {
     as_owner(|table| {
-        done(Spi::run_with_args(
+        done(encoding::run(
             &format!(
                 "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, settings = NULL, \
                  finished_at = pg_catalog.clock_timestamp() \
@@ -250,7 +251,7 @@ pub fn finish(id: i64, tally: Tally, error: Option<&str>, failed: bool) {
                 (tally.done as i64).into(),
                 (tally.stored as i64).into(),
                 (tally.failed as i64).into(),
-                error.into(),
+                error.map(encoding::Text::from).into(),
             ],
         ))
     });
@@ -259,7 +260,7 @@ pub fn finish(id: i64, tally: Tally, error: Option<&str>, failed: bool) {
 /// A job whose process is gone is over; so is one that came with another database. For the worker.
 pub fn bury(id: i64) {
     as_owner(|table| {
-        done(Spi::run_with_args(
+        done(encoding::run(
             &format!(
                 "UPDATE {table} SET state = 'failed', error = $2, settings = NULL, finished_at = pg_catalog.clock_timestamp() \
                  WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) \
@@ -294,13 +295,13 @@ pub fn next(busy: &[pg_sys::Oid]) -> Option<(i64, pg_sys::Oid)> {
         done(Spi::connect(|client| {
             client
                 .select(
-                    format!(
+                    encoding::statement(&format!(
                         "SELECT j.id, j.session_role FROM {table} AS j \
                          WHERE j.state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND j.database OPERATOR(pg_catalog.=) $1 AND j.session_role OPERATOR(pg_catalog.<>) ALL ($2) \
                          ORDER BY (SELECT pg_catalog.max(o.started_at) FROM {table} AS o WHERE o.session_role OPERATOR(pg_catalog.=) j.session_role) \
                          NULLS FIRST, j.id LIMIT 1"
-                    )
-                    .as_str(),
+                    ))
+                    .as_c_str(),
                     None,
                     &[database.into(), busy.to_vec().into()],
                 )?
@@ -332,7 +333,7 @@ pub fn clean_up() {
         );
         let arguments = [database.into(), KEPT_DAYS.into()];
         if table::is_any(&format!("SELECT {rows}"), &arguments) {
-            done(Spi::run_with_args(&format!("DELETE {rows}"), &arguments));
+            done(encoding::run(&format!("DELETE {rows}"), &arguments));
         }
     });
 }
@@ -342,7 +343,7 @@ fn numbers(question: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Vec<(
         let question = question.replace("{table}", table);
         done(Spi::connect(|client| {
             client
-                .select(question.as_str(), None, arguments)?
+                .select(encoding::statement(&question).as_c_str(), None, arguments)?
                 .map(|row| {
                     Ok((
                         row.get(1)?.unwrap_or(0),

@@ -19,6 +19,7 @@ use crate::call::advice::Finding;
 use crate::call::explain::Node;
 use crate::call::outcome::Reason;
 use crate::compat;
+use crate::encoding;
 use crate::error::{self, Error, OrRaise};
 use crate::language::expression::Expression;
 use crate::store::area::area;
@@ -122,7 +123,11 @@ fn ask(function: pg_sys::Oid, call: &str) -> Finding {
 /// Makes a call. Of a set all rows are computed; of what comes only the number is of interest.
 fn run(call: &str) {
     let query = format!("SELECT pg_catalog.count(s.r) FROM (SELECT {call} AS r OFFSET 0) AS s");
-    let ran = Spi::connect_mut(|client| client.update(query.as_str(), None, &[]).map(|_| ()));
+    let ran = Spi::connect_mut(|client| {
+        client
+            .update(encoding::statement(&query).as_c_str(), None, &[])
+            .map(|_| ())
+    });
     if let Err(problem) = ran {
         ereport!(
             ERROR,

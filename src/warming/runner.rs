@@ -185,7 +185,7 @@ impl Until {
 
 /// Runs `body` in a transaction. An ERROR is the answer; the process goes on, unless it was told to end.
 pub(super) fn transaction(name: &str, writes: Writes, body: impl FnOnce()) -> Result<(), String> {
-    let activity = std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
+    let activity = crate::encoding::statement(&format!("pg_query_cache: {name}"));
     // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
     unsafe {
         pgrx::check_for_interrupts!();

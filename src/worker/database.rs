@@ -395,8 +395,7 @@ impl Worker {
     /// Runs a step in a transaction of its own. An ERROR is logged and rolls the step back; the worker goes on. Returns whether it
     /// committed.
     fn step(&self, name: &str, body: impl FnOnce()) -> bool {
-        let activity =
-            std::ffi::CString::new(format!("pg_query_cache: {name}")).unwrap_or_default();
+        let activity = crate::encoding::statement(&format!("pg_query_cache: {name}"));
         // SAFETY: the usual frame of a background worker's transaction; after an ERROR the transaction is aborted.
         unsafe {
             if let Some(until) = self.until.get() {

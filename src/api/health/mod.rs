@@ -13,6 +13,7 @@ mod whole;
 pub use functions::advice;
 
 use super::figures::Figures;
+use crate::encoding::Text;
 use crate::store::area::area;
 use crate::values::Place;
 use pgrx::prelude::*;
@@ -99,12 +100,12 @@ fn per_cent(part: u64, whole: u64) -> f64 {
 fn analyze_cache_health_v0_2() -> TableIterator<
     'static,
     (
-        name!(finding, String),
-        name!(status, String),
-        name!(value, String),
-        name!(threshold, String),
-        name!(recommendation, String),
-        name!(sql, Option<String>),
+        name!(finding, Text),
+        name!(status, Text),
+        name!(value, Text),
+        name!(threshold, Text),
+        name!(recommendation, Text),
+        name!(sql, Option<Text>),
     ),
 > {
     let mut findings = match area() {
@@ -125,12 +126,12 @@ fn analyze_cache_health_v0_2() -> TableIterator<
     findings.sort_by_key(|finding| finding.status);
     TableIterator::new(findings.into_iter().map(|f| {
         (
-            f.finding,
-            f.status.name().to_owned(),
-            f.value,
-            f.threshold,
-            f.recommendation,
-            f.sql,
+            Text(f.finding),
+            f.status.name().into(),
+            Text(f.value),
+            Text(f.threshold),
+            Text(f.recommendation),
+            f.sql.map(Text),
         )
     }))
 }

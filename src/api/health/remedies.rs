@@ -5,7 +5,7 @@
 use crate::compat;
 use crate::settings;
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A call of one of the extension's functions with a text.
 pub fn call(function: &str, argument: &str) -> String {
@@ -74,7 +74,7 @@ pub fn setting(name: &CStr) -> String {
 
 /// A literal.
 pub fn literal(text: &str) -> String {
-    match CString::new(text) {
+    match crate::encoding::c_string(text) {
         // SAFETY: returns a C string in our memory context.
         Ok(text) => unsafe { compat::text(pg_sys::quote_literal_cstr(text.as_ptr())) },
         Err(_) => String::from("NULL"),

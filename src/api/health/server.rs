@@ -74,12 +74,12 @@ fn enabled() -> Finding {
     if on {
         return finding;
     }
-    let source = ask::<String>(
+    let source = ask::<crate::encoding::Text>(
         "SELECT pg_catalog.concat_ws('|'::pg_catalog.text, s.source, pg_catalog.quote_ident(pg_catalog.current_database()::pg_catalog.text), \
                                      pg_catalog.quote_ident(session_user::pg_catalog.text)) \
          FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'pg_query_cache.enabled'::pg_catalog.text",
     );
-    let source = source.unwrap_or_default();
+    let source = source.map(|text| text.0).unwrap_or_default();
     let mut parts = source.split('|');
     let mut part = || parts.next().unwrap_or_default();
     let (source, database, role) = (part(), part(), part());
@@ -267,8 +267,8 @@ fn open_transactions() -> Vec<(String, String, i64)> {
         let mut open = Vec::new();
         for row in rows {
             open.push((
-                row.get::<String>(1)?.unwrap_or_default(),
-                row.get::<String>(2)?.unwrap_or_default(),
+                crate::encoding::column(&row, 1)?.unwrap_or_default(),
+                crate::encoding::column(&row, 2)?.unwrap_or_default(),
                 row.get::<i64>(3)?.unwrap_or_default(),
             ));
         }
@@ -281,7 +281,11 @@ fn open_transactions() -> Vec<(String, String, i64)> {
 fn ask<T: FromDatum + IntoDatum>(question: &str) -> Option<T> {
     Spi::connect(|client| {
         client
-            .select(question, Some(1), &[])?
+            .select(
+                crate::encoding::statement(question).as_c_str(),
+                Some(1),
+                &[],
+            )?
             .first()
             .get_one::<T>()
     })

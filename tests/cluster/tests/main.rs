@@ -9,6 +9,7 @@ mod copies;
 mod crash;
 mod documents;
 mod dump;
+mod encodings;
 mod explain;
 mod gate;
 mod health;
