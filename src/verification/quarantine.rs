@@ -89,14 +89,16 @@ pub fn clean_up() {
     let Some(table) = crate::table::qualified("cache_quarantine") else {
         return;
     };
-    let removed = encoding::run(
-        &format!(
-            "DELETE FROM {table} AS q WHERE q.since OPERATOR(pg_catalog.<) \
+    let gone = format!(
+        "FROM {table} AS q WHERE q.since OPERATOR(pg_catalog.<) \
          (pg_catalog.now() OPERATOR(pg_catalog.-) '{KEPT}'::pg_catalog.interval) \
          AND pg_catalog.to_regprocedure(q.function) IS NULL"
-        ),
-        &[],
     );
+    // Idle is idle: a DELETE takes a transaction id even if it finds nothing.
+    if !crate::table::is_any(&format!("SELECT 1 {gone}"), &[]) {
+        return;
+    }
+    let removed = encoding::run(&format!("DELETE {gone}"), &[]);
     if let Err(problem) = removed {
         log!("pg_query_cache: could not clean table \"cache_quarantine\": {problem}");
     }
