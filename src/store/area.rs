@@ -140,7 +140,7 @@ pub struct Places {
     limit_from: AtomicU64,
 }
 
-/// No entry can be added: the database's place in [`Header::databases`] has been given back.
+/// No entry can be added: the database's place has been given back.
 const CLOSED: u64 = u64::MAX;
 
 impl Places {
