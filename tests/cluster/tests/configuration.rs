@@ -282,7 +282,7 @@ fn a_lower_limit_makes_memory_smaller() -> Result<()> {
     call_numbers(&mut neighbour, 1, 20_000)?;
     call_numbers(&mut client, 1, 3000)?;
     // Those that were asked for again are spared, once.
-    call_numbers(&mut client, 2001, 2010)?;
+    call_numbers(&mut client, 2001, 2100)?;
     ensure!(number(&mut client, ENTRIES)? == 3000);
     let lower = |client: &mut Client, limit: i32| -> Result<()> {
         set(client, "max_entries", &format!("'{limit}'"))?;
@@ -295,10 +295,10 @@ fn a_lower_limit_makes_memory_smaller() -> Result<()> {
     lower(&mut client, 300)?;
     let misses = "SELECT sum(misses)::bigint FROM cache_function_stats";
     let before = number(&mut client, misses)?;
-    call_numbers(&mut client, 2001, 2010)?;
+    call_numbers(&mut client, 2001, 2100)?;
     let gone = number(&mut client, misses)? - before;
     // By chance nine of ten would be gone. Partitions differ in how many there are, and each loses as many.
-    ensure!(gone <= 5, "{gone} of 10");
+    ensure!(gone <= 60, "{gone} of 100");
     lower(&mut client, 100)?;
     // One that is new finds its place between all those of the neighbour.
     for i in 5000..5200 {

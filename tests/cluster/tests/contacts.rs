@@ -426,10 +426,13 @@ fn keys_are_tracked_for_those_who_may() -> Result<()> {
     // With the right, they come.
     client.batch_execute("GRANT TRIGGER ON target TO mallory")?;
     ensure!(!holds(&mut mallory, &ask)?, "the new row is counted");
-    // What has failed rests before it is tried again, and then somebody has to ask.
+    // What has failed rests before it is tried again, and then somebody has to compute a result.
     let tracked = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'target'::regclass AND tgname LIKE '%keys%')";
     wait_until("the keys are tracked", PATIENCE, || {
-        holds(&mut mallory, &ask).is_ok_and(|empty| !empty)
+        client
+            .batch_execute("INSERT INTO target VALUES (7)")
+            .is_ok()
+            && holds(&mut mallory, &ask).is_ok_and(|empty| !empty)
             && holds(&mut client, tracked).unwrap_or(false)
     })
 }
