@@ -319,7 +319,11 @@ fn a_lower_limit_makes_memory_smaller() -> Result<()> {
     let mut client = cluster.connect(DATABASE)?;
     set(&mut client, "max_entries", "'10'")?;
     cluster.restart(Mode::Fast)?;
-    worker(&cluster)?;
+    wait_for(
+        &cluster,
+        "the warm start is over",
+        &format!("SELECT ({ENTRIES}) = 10"),
+    )?;
     let mut client = cluster.connect(DATABASE)?;
     call_numbers(&mut client, 5100, 5199)?;
     ensure!(number(&mut client, ENTRIES)? == 10);

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
-    Counters, DATABASE, counters, number, quiet, wait_for, with_extension, worker,
+    Counters, DATABASE, PATIENCE, counters, number, quiet, wait_for, with_extension, worker,
 };
 use pg_query_cache_harness::postgres::Client;
-use pg_query_cache_harness::{Cluster, Mode};
+use pg_query_cache_harness::{Cluster, Mode, wait_until};
 
 /// `calls` counts the runs of base functions. `ahead(x)` is refreshed in the second half of its two seconds, `swr(x)` is served for a
 /// minute after its second, `slow(x)` takes half a second.
@@ -334,8 +334,19 @@ fn accidents() -> Result<()> {
         "it is computed anew",
         &format!("SELECT slow_cached(1) > 0 AND ({runs})"),
     )?;
-    let pid = number(&mut client, "SELECT pid::bigint FROM cache_progress")?;
-    cluster.kill(pid as i32, pg_query_cache_harness::Signal::KILL)?;
+    // It may have come to its end meanwhile; then the next one.
+    let mut pid = None;
+    wait_until("a process that computes", PATIENCE, || {
+        pid = client
+            .batch_execute("SELECT slow_cached(1)")
+            .and_then(|()| client.query_opt("SELECT pid FROM cache_progress LIMIT 1", &[]))
+            .ok()
+            .flatten()
+            .map(|row| row.get::<_, i32>(0));
+        pid.is_some()
+    })?;
+    let pid = pid.unwrap_or_default();
+    cluster.kill(pid, pg_query_cache_harness::Signal::KILL)?;
     drop(client);
     wait_for(
         &cluster,
