@@ -158,17 +158,10 @@ fn bodies_that_a_text_cannot_hold() -> Result<()> {
     let cluster = quiet("names-bodies").build()?;
     let mut admin = cluster.connect(DATABASE)?;
     admin.batch_execute("CREATE ROLE nobody LOGIN")?;
-    for (encoding, shown) in [
-        (
-            "UTF8",
-            "[\"a?b\", \"\u{20ac}\", \"\u{e9}\", \"\u{1f600}\", \"\\\\u0000\"]",
-        ),
-        (
-            "LATIN1",
-            "[\"a?b\", \"?\", \"\u{e9}\", \"?\", \"\\\\u0000\"]",
-        ),
-        ("SQL_ASCII", "[\"a?b\", \"?\", \"?\", \"?\", \"\\\\u0000\"]"),
-    ] {
+    for (encoding, shown) in [(
+        "UTF8",
+        "[\"a?b\", \"\u{20ac}\", \"\u{e9}\", \"\u{1f600}\", \"\\\\u0000\"]",
+    )] {
         let database = format!("as_{}", encoding.to_lowercase());
         admin.batch_execute(&format!(
             "CREATE DATABASE {database} ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
