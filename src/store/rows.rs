@@ -5,8 +5,10 @@
 //! given back stays in the way of searches until the one after it is free too.
 //!
 //! Whoever finds no row free takes one over. Databases share the rows equally, and the roles of a database share what it has: who has
-//! less than that takes from whoever has most, anybody else takes from itself, and only what has been idle for [`IDLE_US`]. So a row that
-//! is missing is missed by whoever uses them up. Of those that may be taken the one that was used longest ago goes.
+//! less than that takes from whoever has most, anybody else takes from itself. What has been idle for [`IDLE_US`] may be taken from
+//! anybody, the rest only from who keeps more than the taker then has. So a row that is missing is missed by whoever uses them up. Of
+//! those that may be taken the one that was used longest ago goes. Where there are more databases than that each can have a row beside
+//! that of the rest, they take turns.
 //!
 //! Each database has one row more, that of all the others ([`Owner::rest_of`]): what a row has counted is added to it before the row
 //! goes, so the sums of a database stay right. It is never taken over.
@@ -241,28 +243,50 @@ impl<R: Row> Rows<R> {
                 used_at: row.used_at().load(Ordering::Relaxed),
             })
             .collect();
-        let database = whom_from(
+        let may_go = |one: &&Taken<R>| one.owner.object() != 0 && !one.row.is_kept();
+        // One that has nothing but the row of the rest has less than its share, however small that is.
+        let databases = whom_from(
             owner.database(),
             self.rows.len(),
+            2,
             taken.iter().map(|one| one.owner.database()),
         );
-        let of_database = || taken.iter().filter(|one| one.owner.database() == database);
-        let may_go = |one: &&Taken<R>| one.owner.object() != 0 && !one.row.is_kept();
-        let from_itself = database == owner.database();
+        let from_itself = databases == [owner.database()];
         // The roles of another database share nothing with this one.
-        let asks = if from_itself { Some(role) } else { None };
-        let of_role = whom_from(
-            asks.unwrap_or(u32::MAX),
-            of_database().count(),
-            of_database().filter(may_go).map(|one| one.role),
-        );
-        let oldest = of_database()
-            .filter(may_go)
-            .filter(|one| one.role == of_role)
+        let asks = if from_itself { role } else { u32::MAX };
+        let oldest = databases
+            .into_iter()
+            .filter_map(|database| {
+                let of_database = || {
+                    taken
+                        .iter()
+                        .filter(move |one| one.owner.database() == database)
+                };
+                let roles = whom_from(
+                    asks,
+                    of_database().count(),
+                    1,
+                    of_database().filter(may_go).map(|one| one.role),
+                );
+                of_database()
+                    .filter(may_go)
+                    .filter(|one| roles.contains(&one.role))
+                    .min_by_key(|one| one.used_at)
+            })
             .min_by_key(|one| one.used_at)?;
+        let rows_of = |database| {
+            taken
+                .iter()
+                .filter(|one| one.owner.database() == database)
+                .count()
+        };
         let idle = !(0..IDLE_US).contains(&now.saturating_sub(oldest.used_at));
-        let from_own_role = from_itself && of_role == role;
-        (in_need || idle || !from_own_role).then_some(Taken { ..*oldest })
+        let has_enough = if from_itself {
+            oldest.role != role
+        } else {
+            rows_of(oldest.owner.database()) > rows_of(owner.database()) + 1
+        };
+        (in_need || idle || has_enough).then_some(Taken { ..*oldest })
     }
 
     /// Gives back the rows of which `is_gone` says so; what they have counted is kept in that of the rest.
@@ -337,17 +361,25 @@ impl<R: Row> Rows<R> {
     }
 }
 
-/// From whom `asking` takes a row: from itself if it has its equal share of so many or more, else from whoever has most.
-fn whom_from(asking: u32, rows: usize, owners: impl Iterator<Item = u32>) -> u32 {
+/// From whom `asking` takes a row: from itself if it has its equal share of so many rows or more, else from those who have most. A share
+/// is of `least` rows or more.
+fn whom_from(
+    asking: u32,
+    rows: usize,
+    least: usize,
+    owners: impl Iterator<Item = u32>,
+) -> Vec<u32> {
     let mut have: BTreeMap<u32, usize> = BTreeMap::from([(asking, 0)]);
     for owner in owners {
         *have.entry(owner).or_default() += 1;
     }
     let share = rows / have.len();
-    if have[&asking] >= share.max(1) {
-        return asking;
+    if have[&asking] >= share.max(least) {
+        return vec![asking];
     }
+    let most = have.values().copied().max().unwrap_or(0);
     have.into_iter()
-        .max_by_key(|(_, count)| *count)
-        .map_or(asking, |(most, _)| most)
+        .filter(|(_, count)| *count == most)
+        .map(|(owner, _)| owner)
+        .collect()
 }

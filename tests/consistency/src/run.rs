@@ -63,7 +63,7 @@ fn run_on(cluster: &Cluster, options: &Options) -> Result<Report> {
             ..shared.into_report()
         });
     }
-    wait_until("all sessions have ended", Duration::from_secs(10), || {
+    wait_until("all sessions have ended", Duration::from_secs(240), || {
         sessions_left(cluster).is_ok_and(|left| left == 0)
     })?;
     install::settle_replication(cluster)?;

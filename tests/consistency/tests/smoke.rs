@@ -6,10 +6,13 @@
 
 use pg_query_cache_consistency::{Cache, Options, run};
 
+/// A run ends when it has compared enough; on a busy machine that takes its time.
+const PATIENCE_S: u64 = 900;
+
 #[test]
 fn a_cached_answer_is_the_functions_own() {
     let options = Options {
-        seconds: 100,
+        seconds: PATIENCE_S,
         cache: Cache::Product,
         min_comparisons: 100_000,
         restarts: 2,
