@@ -62,13 +62,11 @@ fn more_keys_and_names_than_slots() -> Result<()> {
              INSERT INTO orders VALUES (0, 0)",
         )?;
         let before = number(&mut client, fills)?;
-        number(&mut client, "SELECT rate_cached(1)")?;
+        number(&mut client, "SELECT rate_cached(1)::bigint")?;
         if number(&mut client, fills)? == before {
             break;
         }
-        client.batch_execute(
-            "DROP FUNCTION rate CASCADE; DROP TABLE rates",
-        )?;
+        client.batch_execute("DROP FUNCTION rate CASCADE; DROP TABLE rates")?;
     }
     let ask = "SELECT sum(rate_cached(i) + constant_cached(i)) FROM generate_series(1, 20) AS i";
     let expected = number(&mut client, ask)?;

@@ -62,6 +62,8 @@ pub struct Attacker {
     database: &'static str,
     rng: Rng,
     said: VecDeque<String>,
+    /// The client may take an answer for that to another statement.
+    out_of_step: bool,
     record: Record,
 }
 
@@ -79,6 +81,7 @@ impl Attacker {
             database,
             rng: Rng::with_seed(seed),
             said: VecDeque::new(),
+            out_of_step: false,
             record: Record::default(),
         }
     }
@@ -88,6 +91,7 @@ impl Attacker {
         while Instant::now() < until && self.record.findings.len() < 20 {
             let actor = ACTORS[self.rng.usize(..ACTORS.len())];
             self.said.clear();
+            self.out_of_step = false;
             self.said
                 .push_back(format!("-- as {} in {}", actor.login, self.database));
             // Who comes in vain (the role's own settings may keep it out) comes again.
@@ -104,16 +108,16 @@ impl Attacker {
             self.send(client, None, actor.first);
         }
         for step in 0..self.rng.u32(20..120) {
-            if client.is_closed() || Instant::now() >= until {
+            if client.is_closed() || self.out_of_step || Instant::now() >= until {
                 return;
             }
             let (template, sql) = self.grammar.statement(&mut self.rng, actor);
             self.send(client, Some(template), &sql);
-            if step % 8 == 7 && self.database == ATTACKED {
+            if step % 8 == 7 && self.database == ATTACKED && !self.out_of_step {
                 self.compare(client);
             }
         }
-        if self.database == ATTACKED && !client.is_closed() {
+        if self.database == ATTACKED && !client.is_closed() && !self.out_of_step {
             self.send(client, None, "ROLLBACK");
             self.compare(client);
         }
@@ -135,6 +139,8 @@ impl Attacker {
                 }
             }
             Err(error) => {
+                // A COPY that ends before the server has asked for rows leaves the client one answer behind.
+                self.out_of_step = sql.starts_with("COPY");
                 if let Some(error) = error.as_db_error() {
                     self.judge_error(error);
                 }
