@@ -275,3 +275,33 @@ fn what_is_too_large_costs_no_memory() -> Result<()> {
     )?);
     Ok(())
 }
+
+/// A tracked table's triggers keep what they know of their table and its keys; when definitions change they look anew.
+#[test]
+fn what_triggers_keep_is_given_back() -> Result<()> {
+    let cluster = with_extension(quiet("memory-triggers"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let columns: Vec<String> = (0..200).map(|i| format!("column_{i} integer")).collect();
+    let keys: Vec<String> = (0..200).map(|i| format!("column_{i}")).collect();
+    client.batch_execute(&format!(
+        "CREATE TABLE wide ({});
+         SELECT cache_track_table('wide', '{{{}}}')",
+        columns.join(", "),
+        keys.join(", ")
+    ))?;
+    let change = |client: &mut Client, times: usize| -> Result<()> {
+        for _ in 0..times {
+            client.batch_execute("ALTER TABLE wide ALTER column_0 TYPE bigint")?;
+            client.batch_execute("INSERT INTO wide DEFAULT VALUES")?;
+            client.batch_execute("TRUNCATE wide; ALTER TABLE wide ALTER column_0 TYPE integer")?;
+            client.batch_execute("INSERT INTO wide DEFAULT VALUES")?;
+        }
+        Ok(())
+    };
+    change(&mut client, 20)?;
+    let before = own_memory(&mut client)?;
+    change(&mut client, 300)?;
+    let grown = own_memory(&mut client)?.saturating_sub(before);
+    assert!(grown < 2 * 1024 * 1024, "the session grew by {grown} bytes");
+    Ok(())
+}
