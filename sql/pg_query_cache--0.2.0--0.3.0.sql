@@ -253,11 +253,14 @@ CREATE POLICY own_jobs ON cache_warm_jobs FOR SELECT
     USING (pg_catalog.pg_has_role(role, 'USAGE'::pg_catalog.text));
 COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
 
--- What is new, what has moved, and what is not for the same audience any more.
+-- What is new, what has moved, and what is not for the same audience any more. Of all the rest the rights stay; what the server takes for
+-- those of every installation is set right.
 SELECT query_cache_internal.cache_access_install(
     ARRAY['query_cache_internal', 'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_configuration_changed',
           'cache_stays_here', 'cache_key_matches', 'cache_value_sum', 'cache_ranking', 'cache_access_install', 'cached_body',
           'cache_function', 'uncache_function', 'cache_tracker', 'cache_function_resume', 'cache_reasons', 'cached_functions',
           'cached', 'cache_key', 'cache_progress', 'cache_progress_places', 'cache_warm_jobs', 'cache_track_table',
           'cache_untrack_table', 'get_expert_sessions_with_stats_cached', 'get_product_performance_cached',
-          'get_enterprise_contacts_summary_cached', 'get_department_contacts_summary_cached', 'cache_configuration']::pg_catalog.text[]);
+          'get_enterprise_contacts_summary_cached', 'get_department_contacts_summary_cached', 'cache_configuration', 'cache_explain',
+          'warm_cache', 'warm_cache_many', 'warm_cache_in_background', 'cache_function_counters', 'cache_function_stats',
+          'invalidate_cache_function']::pg_catalog.text[]);

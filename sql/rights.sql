@@ -5,13 +5,18 @@
 --   everybody    creates and drops cached functions with the caller's own         PUBLIC; where one of Supabase's roles exists the
 --                rights; or checks a right itself (ownership of the function);    owner of the database, authenticated and
 --                or shows what the catalog shows                                  service_role
---   developer    tracks tables: makes their writers do more                       the owner of the database, service_role
+--   developer    tracks tables: makes their writers do more; checks that the      PUBLIC; where one of Supabase's roles exists the
+--                caller owns the table or has TRIGGER on it by name               owner of the database and service_role
 --   caller       the cached functions that come with the extension: they run      as everybody
 --                with the caller's rights, as the functions they cache
---   explainer    cache_explain: evaluates a text with the caller's rights, so     PUBLIC; where one of Supabase's roles exists
---                it must not be open to the callers of an API                     pg_monitor and service_role
---   application  values: whoever has them reads and writes the values of all;     service_role
---                warming: calls are made for the caller, in the background too
+--   explainer    cache_explain: evaluates a text with the caller's rights, so     PUBLIC; where one of Supabase's roles exists the
+--                it must not be open to the callers of an API                     owner of the database, pg_monitor and service_role
+--   application  values: whoever has them reads and writes the values of all      service_role
+--   warmer       warming: calls are made for the caller, in the background        as developer
+--                too; of the caller's own functions, of all for those who were
+--                given it by name
+--   figures      figures by function, likewise                                    as explainer, pg_monitor by name
+--   clearer      clears one function, likewise                                    as developer
 --   monitor      counters, entries without keys and values, health, history       pg_monitor, service_role
 --   dumper       the configuration, as pg_dump reads it                           the owner of the database, pg_monitor, service_role
 --   maintenance  invalidation, clean-up, configuration                            service_role

@@ -36,6 +36,14 @@ pub mod catalog {
     pub const DEPEND_CLASS: u32 = 4;
     /// Column `refobjid`.
     pub const DEPEND_OBJECT: u32 = 5;
+    /// `pg_init_privs`.
+    pub const INIT_PRIVS: Oid = Oid::from_u32(3394);
+    /// Its index by `objoid`, `classoid`, `objsubid`.
+    pub const INIT_PRIVS_BY_OBJECT: Oid = Oid::from_u32(3395);
+    /// Column `objoid`.
+    pub const INIT_PRIVS_OBJECT: u32 = 1;
+    /// Column `initprivs`.
+    pub const INIT_PRIVS_LIST: u32 = 5;
     /// `pg_language`.
     pub const LANGUAGE: Oid = Oid::from_u32(2612);
 
@@ -51,6 +59,15 @@ pub mod catalog {
         pub name: pgrx::pg_sys::NameData,
         /// Its owner.
         pub owner: Oid,
+    }
+
+    /// The beginning of a row of `pg_init_privs`.
+    #[repr(C)]
+    pub struct InitPrivs {
+        /// The object.
+        pub object: Oid,
+        /// Its catalog.
+        pub class: Oid,
     }
 
     /// The beginning of a row of `pg_depend`.

@@ -144,9 +144,19 @@ fn role(grantee: Grantee) -> *mut std::ffi::c_void {
     }
 }
 
-/// GRANT or REVOKE with the rights of the present role. `columns`: what the audience gets, on these columns if there are any; `None`:
-/// all privileges.
-pub fn execute(is_grant: bool, member: &Member, columns: Option<&[&CStr]>, grantees: &[Grantee]) {
+/// Which privileges.
+#[derive(Clone, Copy)]
+pub enum What<'a> {
+    /// What the audience of an object gets, on these columns if there are any.
+    Use(&'a [&'a CStr]),
+    /// One, on a column if there is one, and whether it may be given on.
+    One(&'a CStr, Option<&'a CStr>, bool),
+    /// All, and what was given on by those who had them.
+    All,
+}
+
+/// GRANT or REVOKE with the rights of the present role.
+pub fn execute(is_grant: bool, member: &Member, what: What<'_>, grantees: &[Grantee]) {
     // SAFETY: nodes that are filled as the parser does and live until the end of the call; the server checks the rights and raises.
     unsafe {
         let grant = node::<pg_sys::GrantStmt>(pg_sys::NodeTag::T_GrantStmt);
@@ -155,10 +165,19 @@ pub fn execute(is_grant: bool, member: &Member, columns: Option<&[&CStr]>, grant
         (*grant).objtype = member.object.kind();
         (*grant).objects = list([object(member)]);
         (*grant).grantees = list(grantees.iter().map(|grantee| role(*grantee)));
-        (*grant).behavior = pg_sys::DropBehavior::DROP_RESTRICT;
-        if let Some(columns) = columns {
+        let (privilege, columns) = match what {
+            What::Use(columns) => (Some(member.object.privilege()), columns),
+            What::One(privilege, ref column, _) => (Some(privilege), column.as_slice()),
+            What::All => (None, &[][..]),
+        };
+        (*grant).behavior = match privilege {
+            Some(_) => pg_sys::DropBehavior::DROP_RESTRICT,
+            None => pg_sys::DropBehavior::DROP_CASCADE,
+        };
+        (*grant).grant_option = matches!(what, What::One(_, _, true));
+        if let Some(name) = privilege {
             let privilege = node::<pg_sys::AccessPriv>(pg_sys::NodeTag::T_AccessPriv);
-            (*privilege).priv_name = pg_sys::pstrdup(member.object.privilege().as_ptr());
+            (*privilege).priv_name = pg_sys::pstrdup(name.as_ptr());
             (*privilege).cols = names(
                 columns
                     .iter()

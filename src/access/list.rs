@@ -27,7 +27,7 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
             "cache_warm_jobs",
         ],
     ),
-    // Takes locks on tables and makes their writers do more; checks ownership of the table besides.
+    // Takes locks on tables and makes their writers do more; looks whether the caller has TRIGGER on the table by name, or owns it.
     ("developer", &["cache_track_table", "cache_untrack_table"]),
     // The cached functions that come with the extension: they run with the caller's rights, as the functions that they cache.
     (
@@ -41,7 +41,7 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
     ),
     // Evaluates a text with the caller's rights, so it must not be open to the callers of an API.
     ("explainer", &["cache_explain"]),
-    // Values: whoever has them reads and writes the values of all. Warming: calls are made for the caller, in the background too.
+    // Values: whoever has them reads and writes the values of all.
     (
         "application",
         &[
@@ -59,18 +59,25 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
             "cache_increment",
             "cache_remember",
             "cache_value_stats",
-            "warm_cache",
-            "warm_cache_many",
-            "warm_cache_in_background",
         ],
     ),
+    // Calls made before somebody waits for them. Each looks whether the caller owns the cached function, or was given it by name.
+    (
+        "warmer",
+        &["warm_cache", "warm_cache_many", "warm_cache_in_background"],
+    ),
+    // Figures of cached functions: of the caller's own, of all for those who were given them by name.
+    (
+        "figures",
+        &["cache_function_counters", "cache_function_stats"],
+    ),
+    // Looks whether the caller owns the cached function, or was given it by name.
+    ("clearer", &["invalidate_cache_function"]),
     // Counters, entries without keys and values, health, history.
     (
         "monitor",
         &[
             "cache_stats",
-            "cache_function_counters",
-            "cache_function_stats",
             "cache_memory_entries",
             "get_top_cache_entries",
             "get_cache_cleanup_stats",
@@ -93,7 +100,6 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
         "maintenance",
         &[
             "invalidate_cache",
-            "invalidate_cache_function",
             "invalidate_cache_table",
             "invalidate_cache_pattern",
             "clear_cache",
@@ -126,7 +132,7 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
 ];
 
 /// What `grant_cache_access(app_role)` gives.
-pub const APPLICATION: &[&str] = &["everybody", "caller", "application"];
+pub const APPLICATION: &[&str] = &["everybody", "caller", "application", "warmer"];
 /// What `grant_cache_access(admin_role)` gives.
 pub const ADMIN: &[&str] = &[
     "everybody",
@@ -134,15 +140,20 @@ pub const ADMIN: &[&str] = &[
     "caller",
     "explainer",
     "application",
+    "warmer",
+    "figures",
     "monitor",
     "dumper",
+    "clearer",
     "maintenance",
 ];
 
-/// An update gives those who have this one …
-pub const KEPT_BY_HOLDERS_OF: &str = "clear_cache";
-/// … what it takes out of other hands for these audiences.
-pub const MAINTAINED: &[&str] = &["everybody", "developer", "dumper"];
+/// An update gives those who were given this object what it takes out of other hands for these audiences.
+pub const KEPT_BY_HOLDERS_OF: &[(&str, &[&str])] =
+    &[("clear_cache", ADMIN), ("cache_get", APPLICATION)];
+
+/// Audiences that are wider than they were, and check themselves who somebody is: what the site has given on their objects stays.
+pub const STAYS_GRANTED: &[&str] = &["explainer", "warmer", "figures", "clearer"];
 
 /// For whom an object is.
 pub fn audience_of(name: &str) -> Option<&'static str> {
@@ -189,25 +200,49 @@ pub fn columns(name: &str) -> &'static [&'static CStr] {
     }
 }
 
+/// Supabase's roles, as far as there are any. Where one of them exists an API may be open to the world as `anon`.
+pub fn api_roles() -> Vec<pg_sys::Oid> {
+    [c"anon", c"authenticated", c"service_role"]
+        .into_iter()
+        .filter_map(role)
+        .collect()
+}
+
+fn role(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache lookup that allows for absence.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+const OWNER: Grantee = Grantee::Role(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_DATABASE_OWNER));
+const MONITOR: Grantee = Grantee::Role(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_MONITOR));
+
+/// What an audience is in every installation, until it is said what it is [here](roles): PUBLIC and predefined roles.
+pub fn everywhere(audience: &str) -> Vec<Grantee> {
+    match audience {
+        "everybody" | "developer" | "caller" | "explainer" | "warmer" | "clearer" => {
+            vec![Grantee::Everybody]
+        }
+        "figures" => vec![Grantee::Everybody, MONITOR],
+        "monitor" => vec![MONITOR],
+        "dumper" => vec![OWNER, MONITOR],
+        _ => Vec::new(),
+    }
+}
+
 /// The roles that an audience is when the extension is created. Where one of Supabase's roles exists, an API may be open to the world
 /// as `anon`: then nothing is given to PUBLIC, which `anon` is a part of.
 pub fn roles(audience: &str) -> Vec<Grantee> {
-    let role = |name: &CStr| {
-        // SAFETY: a syscache lookup that allows for absence.
-        let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
-        (oid != pg_sys::InvalidOid).then_some(Grantee::Role(oid))
-    };
-    let (anon, authenticated, service) =
-        (role(c"anon"), role(c"authenticated"), role(c"service_role"));
-    let owner = Grantee::Role(pg_sys::Oid::from(pg_sys::ROLE_PG_DATABASE_OWNER));
-    let monitor = Grantee::Role(pg_sys::Oid::from(pg_sys::ROLE_PG_MONITOR));
-    let has_api = [anon, authenticated, service].iter().any(Option::is_some);
+    if api_roles().is_empty() {
+        return everywhere(audience);
+    }
+    let authenticated = role(c"authenticated").map(Grantee::Role);
+    let service = role(c"service_role").map(Grantee::Role);
     let roles = match audience {
-        "everybody" | "caller" | "explainer" if !has_api => vec![Some(Grantee::Everybody)],
-        "everybody" | "caller" => vec![Some(owner), authenticated, service],
-        "explainer" | "monitor" => vec![Some(monitor), service],
-        "developer" => vec![Some(owner), service],
-        "dumper" => vec![Some(owner), Some(monitor), service],
+        "everybody" | "caller" => vec![Some(OWNER), authenticated, service],
+        "developer" | "warmer" | "clearer" => vec![Some(OWNER), service],
+        "explainer" | "figures" | "dumper" => vec![Some(OWNER), Some(MONITOR), service],
+        "monitor" => vec![Some(MONITOR), service],
         "application" | "maintenance" => vec![service],
         _ => Vec::new(),
     };

@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
+use super::acl::{self, Item};
 use super::grant::Object;
 use crate::compat;
 use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
 
 const LANGUAGE: pg_sys::Oid = compat::catalog::LANGUAGE;
 
@@ -126,37 +128,99 @@ fn cache(class: pg_sys::Oid) -> pg_sys::SysCacheIdentifier::Type {
     }
 }
 
-/// The roles that have been given something on an object, but its owner.
-pub fn grantees(member: &Member) -> Vec<pg_sys::Oid> {
-    let (class, column) = match member.object {
-        Object::Function => (pg_sys::ProcedureRelationId, pg_sys::Anum_pg_proc_proacl),
-        Object::Table | Object::Sequence => {
-            (pg_sys::RelationRelationId, pg_sys::Anum_pg_class_relacl)
+impl Member {
+    /// The catalog that it is in.
+    pub fn class(&self) -> pg_sys::Oid {
+        match self.object {
+            Object::Function => pg_sys::ProcedureRelationId,
+            Object::Table | Object::Sequence => pg_sys::RelationRelationId,
+            Object::Language => LANGUAGE,
+            Object::Schema => pg_sys::NamespaceRelationId,
         }
-        Object::Language => (LANGUAGE, compat::catalog::LANGUAGE_ACL),
-        Object::Schema => (
-            pg_sys::NamespaceRelationId,
-            pg_sys::Anum_pg_namespace_nspacl,
-        ),
+    }
+}
+
+/// A right on an object, or on one of its columns.
+pub struct Right {
+    /// The column.
+    pub column: Option<CString>,
+    /// Who has what.
+    pub item: Item,
+}
+
+/// The rights on an object and its columns that somebody has been given, but its owner.
+pub fn rights(member: &Member) -> Vec<Right> {
+    let column = match member.object {
+        Object::Function => pg_sys::Anum_pg_proc_proacl,
+        Object::Table | Object::Sequence => pg_sys::Anum_pg_class_relacl,
+        Object::Language => compat::catalog::LANGUAGE_ACL,
+        Object::Schema => pg_sys::Anum_pg_namespace_nspacl,
     };
-    let cache = cache(class);
-    // SAFETY: the tuple is pinned while it is read; the list is an allocation of the server's of that many oids.
+    let id = cache(member.class());
+    let mut rights = Vec::new();
+    // SAFETY: tuples are pinned while they are read; the lists are aclitem[] or NULL; names of columns are C strings.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(cache as _, pg_sys::Datum::from(member.oid));
+        let tuple = pg_sys::SearchSysCache1(id as _, pg_sys::Datum::from(member.oid));
         if tuple.is_null() {
-            return Vec::new();
+            return rights;
         }
-        let mut is_null = false;
-        let acl = pg_sys::SysCacheGetAttr(cache as _, tuple, column as _, &mut is_null);
-        let mut roles = Vec::new();
-        if !is_null {
-            let mut list = std::ptr::null_mut();
-            let acl = pg_sys::pg_detoast_datum(acl.cast_mut_ptr());
-            let count = pg_sys::aclmembers(acl.cast(), &mut list);
-            roles = (0..count as usize).map(|i| *list.add(i)).collect();
+        for item in list(id, tuple, column) {
+            rights.push(Right { column: None, item });
         }
         pg_sys::ReleaseSysCache(tuple);
-        roles.retain(|role| *role != member.owner);
-        roles
+        let columns = match member.object {
+            Object::Table => i16::MAX,
+            _ => 0,
+        };
+        for number in 1..=columns {
+            let id = pg_sys::SysCacheIdentifier::ATTNUM;
+            let tuple = pg_sys::SearchSysCache2(
+                id as _,
+                pg_sys::Datum::from(member.oid),
+                pg_sys::Datum::from(number),
+            );
+            // Columns that were dropped have rows too, so the first gap is the end.
+            if tuple.is_null() {
+                break;
+            }
+            let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+            let name = CStr::from_ptr(row.attname.data.as_ptr()).to_owned();
+            for item in list(id, tuple, pg_sys::Anum_pg_attribute_attacl) {
+                let column = Some(name.clone());
+                rights.push(Right { column, item });
+            }
+            pg_sys::ReleaseSysCache(tuple);
+        }
     }
+    rights.retain(|right| right.item.grantee != member.owner);
+    rights
+}
+
+/// The list of rights in a column of a catalog row.
+///
+/// # Safety
+/// `tuple` is a row of the catalog cache `id`, whose column `column` is an `aclitem[]`.
+unsafe fn list(
+    id: pg_sys::SysCacheIdentifier::Type,
+    tuple: pg_sys::HeapTuple,
+    column: u32,
+) -> Vec<Item> {
+    let mut is_null = false;
+    // SAFETY: the caller's.
+    unsafe {
+        let acl = pg_sys::SysCacheGetAttr(id as _, tuple, column as _, &mut is_null);
+        if is_null { Vec::new() } else { acl::items(acl) }
+    }
+}
+
+/// The roles that have been given something on an object, but its owner and PUBLIC.
+pub fn grantees(member: &Member) -> Vec<pg_sys::Oid> {
+    let mut roles: Vec<_> = rights(member)
+        .iter()
+        .map(|right| right.item.grantee)
+        .filter(|role| *role != pg_sys::InvalidOid)
+        .collect();
+    roles.sort_unstable_by_key(|role| role.to_u32());
+    roles.dedup();
+    roles
 }

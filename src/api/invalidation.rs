@@ -61,7 +61,9 @@ fn invalidate_cache(tags: Vec<Option<Text>>) -> i64 {
 /// Invalidates all results of a cached function. Returns how many entries in memory it has.
 #[pg_extern(sql = false)]
 #[allow(unsafe_code)]
-fn invalidate_cache_function(function: pg_sys::Oid) -> i64 {
+fn invalidate_cache_function(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) -> i64 {
+    // SAFETY: of this call.
+    unsafe { crate::access::given::check(fcinfo, function) };
     let area = preloaded(c"invalidate_cache_function()");
     super::caching::cached(function).or_raise();
     let slot = slot_of(

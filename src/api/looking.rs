@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::figures::{Figures, FunctionFigures, bytes_of, entries_of_database, reasons};
+use crate::access::given;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
@@ -116,10 +117,12 @@ fn cache_stats_v0_2() -> TableIterator<
     ))
 }
 
-/// Counters per cached function of this database.
+/// Counters per cached function of this database: of the caller's own, or of all for those who were given this by name.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
-fn cache_function_counters_v0_2() -> TableIterator<
+fn cache_function_counters_v0_2(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> TableIterator<
     'static,
     (
         name!(function, pg_sys::Oid),
@@ -155,6 +158,8 @@ fn cache_function_counters_v0_2() -> TableIterator<
         name!(reasons, Option<pgrx::AnyElement>),
     ),
 > {
+    // SAFETY: of this call.
+    let sees_all = given::is_given(unsafe { (*(*fcinfo).flinfo).fn_oid });
     let area = preloaded();
     let database = crate::compat::database();
     let figures = Figures::of_database(area);
@@ -162,6 +167,7 @@ fn cache_function_counters_v0_2() -> TableIterator<
     let rows: Vec<_> = figures
         .functions
         .into_iter()
+        .filter(|own| sees_all || given::owns(own.function))
         .map(|own| {
             let counts = &own.counts;
             let times = &counts.fill_times;

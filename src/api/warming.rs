@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::access::given;
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::{Error, OrRaise};
@@ -21,7 +22,13 @@ fn watched(area: Option<Area>) -> Option<Area> {
 
 /// Makes one call. Whether its result is in the cache.
 #[pg_extern(sql = false)]
-fn warm_cache(function: pg_sys::Oid, arguments: AnyElement) -> bool {
+fn warm_cache(
+    function: pg_sys::Oid,
+    arguments: AnyElement,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> bool {
+    // SAFETY: of this call.
+    unsafe { given::check(fcinfo, function) };
     let target = Target::of(function).or_raise();
     // SAFETY: the declared type of the argument is jsonb.
     let call = target.call(&unsafe { json_text(arguments) }).or_raise();
@@ -67,6 +74,7 @@ fn calls(json: &str) -> Vec<String> {
 fn warm_cache_many(
     function: pg_sys::Oid,
     calls: AnyElement,
+    fcinfo: pg_sys::FunctionCallInfo,
 ) -> TableIterator<
     'static,
     (
@@ -76,6 +84,8 @@ fn warm_cache_many(
         name!(cost_ms, Option<f64>),
     ),
 > {
+    // SAFETY: of this call.
+    unsafe { given::check(fcinfo, function) };
     let target = Target::of(function).or_raise();
     // SAFETY: the declared type of the argument is jsonb.
     let all = self::calls(&unsafe { json_text(calls) });
@@ -124,7 +134,13 @@ impl Tally {
 
 /// Queues calls for a background process. Returns the number of the job.
 #[pg_extern(sql = false)]
-fn warm_cache_in_background(function: pg_sys::Oid, calls: AnyElement) -> i64 {
+fn warm_cache_in_background(
+    function: pg_sys::Oid,
+    calls: AnyElement,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> i64 {
+    // SAFETY: of this call.
+    unsafe { given::check(fcinfo, function) };
     // SAFETY: raises the server's own error; the table of jobs cannot be written on a standby.
     unsafe { pg_sys::PreventCommandDuringRecovery(c"warm_cache_in_background()".as_ptr()) };
     let area = area().ok_or(Error::NotPreloaded).or_raise();

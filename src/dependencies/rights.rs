@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::relations::Tree;
+use crate::access::acl;
 use crate::compat;
 use crate::server;
 use pgrx::pg_sys;
@@ -88,45 +89,14 @@ fn may_create_triggers(role: pg_sys::Oid, table: pg_sys::Oid) -> bool {
         let mut is_null = false;
         let number = pg_sys::Anum_pg_class_relacl as pg_sys::AttrNumber;
         let acl = pg_sys::SysCacheGetAttr(cache, tuple, number, &mut is_null);
-        let grantees = if is_null {
-            Vec::new()
-        } else {
-            who_has_trigger(acl)
-        };
+        let items = if is_null { Vec::new() } else { acl::items(acl) };
         pg_sys::ReleaseSysCache(tuple);
         pg_sys::has_privs_of_role(role, owner)
-            || grantees
-                .into_iter()
-                .any(|grantee| pg_sys::has_privs_of_role(role, grantee))
-    }
-}
-
-/// Roles that the TRIGGER privilege was granted to by name.
-///
-/// # Safety
-/// `acl` is an `aclitem[]`.
-unsafe fn who_has_trigger(acl: pg_sys::Datum) -> Vec<pg_sys::Oid> {
-    let (length, by_value, align) = compat::type_storage(pg_sys::ACLITEMOID);
-    let (mut elements, mut count) = (std::ptr::null_mut(), 0);
-    // SAFETY: the caller's; elements of an array by reference are pointers into it.
-    unsafe {
-        pg_sys::deconstruct_array(
-            pg_sys::pg_detoast_datum(acl.cast_mut_ptr()).cast(),
-            pg_sys::ACLITEMOID,
-            length.into(),
-            by_value,
-            align,
-            &mut elements,
-            std::ptr::null_mut(),
-            &mut count,
-        );
-        (0..count as usize)
-            .map(|i| &*(*elements.add(i)).cast_mut_ptr::<pg_sys::AclItem>())
-            .filter(|item| {
-                item.ai_grantee != pg_sys::Oid::from_u32(pg_sys::ACL_ID_PUBLIC)
-                    && item.ai_privs & pg_sys::ACL_TRIGGER as pg_sys::AclMode != 0
-            })
-            .map(|item| item.ai_grantee)
-            .collect()
+            || items
+                .iter()
+                .filter(|item| {
+                    item.gives(pg_sys::ACL_TRIGGER) && item.grantee != pg_sys::InvalidOid
+                })
+                .any(|item| pg_sys::has_privs_of_role(role, item.grantee))
     }
 }

@@ -248,6 +248,178 @@ fn everybody_who_may_dump_can() -> Result<()> {
     Ok(())
 }
 
+/// Who restores without being a superuser is told that the configuration does not come along; a superuser brings it.
+#[test]
+fn without_a_superuser_the_configuration_is_refused() -> Result<()> {
+    let cluster = quiet("dump-owner").build()?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute("CREATE ROLE dbo LOGIN; CREATE EXTENSION pg_query_cache; SELECT set_cache_config('max_entries', '50')")?;
+    admin.batch_execute("CREATE DATABASE site OWNER dbo")?;
+    let mut site = cluster.connect("site")?;
+    site.batch_execute("CREATE EXTENSION pg_query_cache")?;
+    let dump = cluster
+        .program("pg_dump")
+        .args(["--data-only", "--inserts", DATABASE])
+        .output()?;
+    ensure!(dump.status.success());
+    // What is for psql alone begins with a backslash.
+    let dump: String = String::from_utf8(dump.stdout)?
+        .lines()
+        .filter(|line| !line.starts_with('\\'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let error = cluster
+        .connect_as("site", "dbo")?
+        .batch_execute(&dump)
+        .unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(
+        error.message(),
+        "permission denied for table cache_configuration"
+    );
+    let value = "SELECT value = '50' FROM cache_config() WHERE name = 'max_entries'";
+    ensure!(!holds(&mut site, value)?);
+    cluster.connect("site")?.batch_execute(&dump)?;
+    ensure!(holds(&mut site, value)?);
+    Ok(())
+}
+
+/// Who has what on the objects of the extension, a line for each right.
+const RIGHTS: &str = "
+    SELECT coalesce(string_agg(line, E'\\n' ORDER BY line), '') FROM (
+        SELECT format('%s %s: %s', pg_describe_object(m.classid, m.objid, 0), a.attname, item)
+        FROM pg_depend AS m JOIN pg_extension AS e ON e.oid = m.refobjid AND e.extname = 'pg_query_cache'
+        LEFT JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+        LEFT JOIN pg_class AS c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+        LEFT JOIN pg_language AS l ON m.classid = 'pg_language'::regclass AND l.oid = m.objid
+        LEFT JOIN pg_namespace AS n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid
+        LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+        CROSS JOIN LATERAL unnest(coalesce(p.proacl, c.relacl, l.lanacl, n.nspacl) || a.attacl) AS item
+        WHERE m.refclassid = 'pg_extension'::regclass AND m.deptype = 'e'
+    ) AS rights (line)";
+
+/// What the server takes for rights that every installation gives, of a role of the site or of one that is gone.
+const NOT_OF_EVERY_INSTALLATION: &str = "
+    SELECT count(*) FROM pg_init_privs AS i, aclexplode(i.initprivs) AS a
+    WHERE i.privtype = 'e' AND (a.grantee >= 16384 OR a.grantor >= 16384)";
+
+/// Rights of the site's own roles are in a dump, whichever version the extension began with and whether roles of an API were there; a role that
+/// has gone is not.
+#[test]
+fn rights_come_along_and_roles_may_go() -> Result<()> {
+    let cluster = quiet("dump-rights").build()?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "CREATE ROLE app; CREATE ROLE keeper; CREATE ROLE leaves; CREATE ROLE auditor",
+    )?;
+    let rights = |client: &mut Client| -> Result<Vec<String>> {
+        let all: String = client.query_one(RIGHTS, &[])?.get(0);
+        Ok(all.lines().map(str::to_owned).collect())
+    };
+    let mut version_of_api = Vec::new();
+    for api in [false, true] {
+        if api {
+            admin.batch_execute(
+                "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role",
+            )?;
+        }
+        for version in ["0.2.0", "0.3.0"] {
+            let database = format!("site_{api}_{}", version.replace('.', "_"));
+            admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
+            let mut site = cluster.connect(&database)?;
+            site.batch_execute(&format!(
+                "CREATE EXTENSION pg_query_cache VERSION '{version}';
+                 SELECT grant_cache_access('app', 'keeper'), grant_cache_access('leaves', 'leaves');
+                 GRANT SELECT ON cache_trends TO auditor WITH GRANT OPTION; GRANT INSERT, SELECT ON cache_cleanup_log TO auditor;
+                 GRANT EXECUTE ON FUNCTION cache_analytics TO auditor; REVOKE EXECUTE ON FUNCTION cache_metrics FROM pg_monitor;
+                 SET client_min_messages = error; ALTER EXTENSION pg_query_cache UPDATE"
+            ))?;
+            for role in ["auditor=", "keeper=", "app=", "leaves="] {
+                ensure!(
+                    rights(&mut site)?.iter().any(|line| line.contains(role)),
+                    "{database}: {role}"
+                );
+            }
+            ensure!(
+                number(&mut site, NOT_OF_EVERY_INSTALLATION)? == 0,
+                "{database}: initial privileges name roles of the site"
+            );
+            site.batch_execute("DROP OWNED BY leaves")?;
+            ensure!(
+                rights(&mut site)?
+                    .iter()
+                    .any(|line| line.contains("cache_trends") && line.contains("auditor=r*/")),
+                "{database}: grant option"
+            );
+            if api {
+                ensure!(
+                    !rights(&mut site)?.iter().any(|line| line.contains(": =")),
+                    "{database}: something is open to PUBLIC"
+                );
+                version_of_api.push(database);
+            } else {
+                restored_rights_are_the_same(&cluster, &database, rights)?;
+            }
+        }
+    }
+    for database in &version_of_api {
+        restored_rights_are_the_same(&cluster, database, rights)?;
+    }
+    // Roles go; what is dumped afterwards does not name them.
+    for database in &version_of_api {
+        cluster
+            .connect(database)?
+            .batch_execute("DROP OWNED BY anon, authenticated, service_role")?;
+    }
+    for database in ["site_false_0_2_0", "site_false_0_3_0"] {
+        cluster
+            .connect(database)?
+            .batch_execute("DROP OWNED BY leaves")?;
+    }
+    admin.batch_execute("DROP ROLE leaves, anon, authenticated, service_role")?;
+    for database in version_of_api
+        .iter()
+        .map(String::as_str)
+        .chain(["site_false_0_2_0", "site_false_0_3_0"])
+    {
+        restored_rights_are_the_same(&cluster, database, rights)?;
+    }
+    Ok(())
+}
+
+fn restored_rights_are_the_same(
+    cluster: &Cluster,
+    database: &str,
+    rights: impl Fn(&mut Client) -> Result<Vec<String>>,
+) -> Result<()> {
+    let first = rights(&mut cluster.connect(database)?)?;
+    let dump = cluster.program("pg_dump").arg(database).output()?;
+    ensure!(
+        dump.status.success(),
+        "{}",
+        String::from_utf8_lossy(&dump.stderr)
+    );
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute("CREATE DATABASE copy TEMPLATE template0")?;
+    cluster.psql("copy", &String::from_utf8(dump.stdout)?)?;
+    let second = rights(&mut cluster.connect("copy")?)?;
+    admin.batch_execute("DROP DATABASE copy WITH (FORCE)")?;
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these
+            .iter()
+            .filter(|line| !those.contains(line))
+            .cloned()
+            .collect()
+    };
+    ensure!(
+        first == second,
+        "{database}: lost {:#?}, gained {:#?}",
+        only(&first, &second),
+        only(&second, &first)
+    );
+    Ok(())
+}
+
 #[test]
 fn dropping_the_extension_leaves_nothing_behind() -> Result<()> {
     let cluster = with_accounts(quiet("dump-drop"))?;

@@ -42,6 +42,15 @@ fn a_standby_answers_and_caches_once_it_is_promoted() -> Result<()> {
         answers_are_right(&mut on_standby)?;
     }
     let counts = counters(&mut on_standby, "total_cached")?;
+    // The table is not logged, so the standby has none to read.
+    let error = on_standby
+        .batch_execute("SELECT get_top_cache_entries()")
+        .unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("0A000"));
+    number(
+        &mut on_standby,
+        "SELECT count(*) FROM cache_memory_entries()",
+    )?;
     assert!((counts.hits, counts.fills) == (0, 0), "{counts:?}");
     assert!(counts.bypasses > 0, "{counts:?}");
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use pg_query_cache_cluster_tests::{DATABASE, quiet};
+use pg_query_cache_cluster_tests::{DATABASE, holds, number, quiet};
 use pg_query_cache_harness::postgres::Client;
 
 use super::{ROLES, SUPABASE};
@@ -17,16 +17,46 @@ fn audiences(role: &str, supabase: bool) -> &'static [&'static str] {
             "caller",
             "explainer",
             "application",
+            "warmer",
+            "figures",
             "monitor",
             "dumper",
+            "clearer",
             "maintenance",
         ],
-        ("app", false) => &["everybody", "caller", "explainer", "application"],
-        ("app", true) => &["everybody", "caller", "application"],
-        ("watcher", false) => &["everybody", "caller", "explainer", "monitor", "dumper"],
-        ("watcher", true) => &["explainer", "monitor", "dumper"],
+        ("app", false) => &[
+            "everybody",
+            "developer",
+            "caller",
+            "explainer",
+            "application",
+            "warmer",
+            "figures",
+            "clearer",
+        ],
+        ("app", true) => &["everybody", "caller", "application", "warmer"],
+        ("watcher", false) => &[
+            "everybody",
+            "developer",
+            "caller",
+            "explainer",
+            "warmer",
+            "figures",
+            "clearer",
+            "monitor",
+            "dumper",
+        ],
+        ("watcher", true) => &["explainer", "figures", "monitor", "dumper"],
         ("authenticated", true) => &["everybody", "caller"],
-        ("nobody", false) => &["everybody", "caller", "explainer"],
+        ("nobody", false) => &[
+            "everybody",
+            "developer",
+            "caller",
+            "explainer",
+            "warmer",
+            "figures",
+            "clearer",
+        ],
         _ => &[],
     }
 }
@@ -189,5 +219,122 @@ fn rights_are_given_by_the_owner() -> Result<()> {
         "RESET ROLE; CREATE ROLE \"Rôle \"\"x\"\"; --\"; SELECT grant_cache_access('\"Rôle \"\"x\"\"; --\"'), grant_cache_access(), grant_cache_access(NULL, NULL);
          SET ROLE \"Rôle \"\"x\"\"; --\"; SELECT get_product_performance_cached(NULL) WHERE false",
     )?;
+    Ok(())
+}
+
+/// Owners look after what is theirs, and after nothing else: tables are tracked, cached functions warmed, cleared and looked at.
+#[test]
+fn owners_look_after_their_own() -> Result<()> {
+    for api in [false, true] {
+        let cluster = quiet(if api {
+            "access-owners-api"
+        } else {
+            "access-owners"
+        })
+        .build()?;
+        let mut admin = cluster.connect(DATABASE)?;
+        if api {
+            admin.batch_execute(
+                "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role",
+            )?;
+        }
+        admin.batch_execute(
+            "CREATE EXTENSION pg_query_cache; CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE app LOGIN; CREATE ROLE keeper LOGIN;
+             CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; SELECT grant_cache_access('app', 'keeper');
+             GRANT CREATE ON SCHEMA public TO ann, bob",
+        )?;
+        // Where an API has roles it is the owner of the database whose the ground is.
+        if api {
+            admin.batch_execute(&format!("ALTER DATABASE {DATABASE} OWNER TO ann"))?;
+        }
+        let mut ann = cluster.connect_as(DATABASE, "ann")?;
+        ann.batch_execute(
+            "CREATE TABLE t (id integer); INSERT INTO t VALUES (1);
+             CREATE FUNCTION f() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM t';
+             SELECT cache_function('f()'), cache_track_table('t'), cache_untrack_table('t'), cache_track_table('t');
+             GRANT SELECT ON t TO PUBLIC",
+        )?;
+        admin.batch_execute("CREATE FUNCTION g() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1'; SELECT cache_function('g()'); SELECT g_cached()")?;
+        let warm = "SELECT warm_cache('f_cached(interval)', '{}')";
+        ensure!(holds(&mut ann, warm)?);
+        ensure!(holds(
+            &mut ann,
+            "SELECT bool_and(stored) FROM warm_cache_many('f_cached(interval)', '[{}]')"
+        )?);
+        ensure!(holds(
+            &mut ann,
+            "SELECT warm_cache_in_background('f_cached(interval)', '[{}]') > 0"
+        )?);
+        ensure!(holds(
+            &mut ann,
+            "SELECT f_cached() = 1 AND outcome = 'hit' FROM cache_explain('f_cached()')"
+        )?);
+        let seen = "SELECT count(*) FROM cache_function_stats";
+        ensure!(number(&mut ann, seen)? == 1, "figures of others");
+        ensure!(
+            number(
+                &mut ann,
+                "SELECT invalidate_cache_function('f_cached(interval)')"
+            )? >= 1
+        );
+        // Others may not, with the server's words, be the function there or not.
+        let mut bob = cluster.connect_as(DATABASE, "bob")?;
+        for sql in [
+            warm,
+            "SELECT warm_cache_many('f_cached(interval)', '[{}]')",
+            "SELECT warm_cache_in_background('f_cached(interval)', '[{}]')",
+            "SELECT invalidate_cache_function('f_cached(interval)')",
+            "SELECT invalidate_cache_function(1)",
+            "SELECT warm_cache(0, '{}')",
+            "SELECT cache_track_table('t')",
+            "SELECT cache_untrack_table('t')",
+            "SELECT invalidate_cache('{a}')",
+            "SELECT cache_stats()",
+        ] {
+            let code = bob
+                .batch_execute(sql)
+                .err()
+                .and_then(|error| error.code().map(|code| code.code().to_owned()));
+            ensure!(code.as_deref() == Some("42501"), "{sql}: {code:?}");
+        }
+        ensure!(api || number(&mut bob, seen)? == 0);
+        // Who was given it by name may for all functions, as before.
+        let mut app = cluster.connect_as(DATABASE, "app")?;
+        ensure!(holds(&mut app, warm)?);
+        ensure!(
+            app.batch_execute("SELECT invalidate_cache_function('f_cached(interval)')")
+                .is_err()
+        );
+        let mut keeper = cluster.connect_as(DATABASE, "keeper")?;
+        ensure!(holds(
+            &mut keeper,
+            "SELECT invalidate_cache_function('f_cached(interval)') >= 0"
+        )?);
+        for name in ["keeper", "watcher"] {
+            ensure!(
+                number(&mut cluster.connect_as(DATABASE, name)?, seen)? >= 2,
+                "{name}"
+            );
+        }
+        // Nobody is lent it: whose rights a function has, those count.
+        ann.batch_execute(
+            "CREATE FUNCTION lends() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$SELECT invalidate_cache_function('g_cached(interval)')$$",
+        )?;
+        ensure!(admin.batch_execute("SELECT lends()").is_err());
+        if api {
+            for role in ["anon", "authenticated"] {
+                admin.batch_execute(&format!("SET ROLE {role}"))?;
+                for sql in [
+                    warm,
+                    seen,
+                    "SELECT cache_track_table('t')",
+                    "SELECT invalidate_cache_function('f_cached(interval)')",
+                ] {
+                    ensure!(admin.batch_execute(sql).is_err(), "{role}: {sql}");
+                }
+                admin.batch_execute("RESET ROLE")?;
+            }
+        }
+    }
     Ok(())
 }
