@@ -16,8 +16,10 @@ pub enum Error {
     NotCacheable(String, String, String),
     /// The cached function itself is declared in a way that cannot work: message, hint.
     InvalidDeclaration(String, String),
-    /// The function is not in LANGUAGE cached: its name.
-    NotCached(String),
+    /// The function is not in LANGUAGE cached: its name, and those that cache it.
+    NotCached(String, Vec<String>),
+    /// What an argument of `cache_function()` says cannot be in a body: its name, what is wrong, and what would be right.
+    InvalidArgument(String, String, Option<String>),
     /// A text that is to be a call of a cached function, and is none: detail.
     NoCall(String),
     /// A parameter value: message, detail.
@@ -106,11 +108,20 @@ impl Error {
                 None,
                 Some(hint),
             ),
-            Error::NotCached(name) => (
+            Error::NotCached(name, caching) => (
                 ERRCODE_WRONG_OBJECT_TYPE,
                 format!("function {name} is not a cached function"),
                 None,
-                Some("Cached functions are listed in the view cached_functions.".into()),
+                Some(match caching.as_slice() {
+                    [] => "Cached functions are listed in the view cached_functions.".into(),
+                    all => format!("It is cached by {}.", all.join(", ")),
+                }),
+            ),
+            Error::InvalidArgument(argument, what, right) => (
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("invalid value for argument \"{argument}\" of cache_function()"),
+                Some(sentence(&what)),
+                right,
             ),
             Error::NoCall(detail) => (
                 ERRCODE_INVALID_PARAMETER_VALUE,
@@ -264,6 +275,33 @@ impl Error {
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")
     }
+}
+
+/// A line of the server's log. Texts of the server are in it as [`crate::encoding::shown`] has them.
+pub fn log(text: &str) {
+    pgrx::log!("pg_query_cache: {}", crate::encoding::shown(text));
+}
+
+/// What a NOTICE or WARNING says besides its message.
+pub enum Besides<'a> {
+    /// Nothing.
+    Nothing,
+    /// What else is so.
+    Detail(&'a str),
+    /// What can be done.
+    Hint(&'a str),
+}
+
+/// Tells the caller something that is no ERROR. Texts are shown as in [`log`].
+pub fn tell(level: PgLogLevel, code: PgSqlErrorCode, message: &str, besides: Besides<'_>) {
+    let shown = crate::encoding::shown;
+    let report = ErrorReport::new(code, shown(message), "pg_query_cache");
+    match besides {
+        Besides::Nothing => report,
+        Besides::Detail(detail) => report.set_detail(shown(detail)),
+        Besides::Hint(hint) => report.set_hint(shown(hint)),
+    }
+    .report(level);
 }
 
 /// `Result` in which the error is one for the user.

@@ -9,8 +9,8 @@ use crate::dependencies::relations::{self, Tracking, Tree};
 use crate::dependencies::tree_locks::Patience;
 use crate::dependencies::{automatic, declared, found, rights, tracking};
 use crate::encoding::{self, Text};
-use crate::error::{Error, OrRaise};
-use crate::language::body::Body;
+use crate::error::{self, Error, OrRaise};
+use crate::language::body::{self, Body};
 use crate::language::signature::{self, Signature};
 use crate::settings;
 use crate::store::area::area;
@@ -35,7 +35,7 @@ fn language() -> pg_sys::Oid {
 pub fn cached(function: pg_sys::Oid) -> Result<Signature, Error> {
     match Signature::of(function) {
         Some(signature) if signature.language == language() => Ok(signature),
-        Some(_) => Err(Error::NotCached(compat::regprocedure(function))),
+        Some(_) => Err(signature::not_cached(function)),
         None => Err(no_such_oid(function)),
     }
 }
@@ -113,22 +113,89 @@ pub fn cache_function_v0_2(
     if let Some(priority) = priority {
         body.insert("priority".into(), json!(priority));
     }
+    let name = name.as_ref().map(|name| name.0.as_str());
+    if let Some(name) = name.filter(|name| name.contains('.')) {
+        Error::InvalidArgument(
+            "name".into(),
+            format!("\"{name}\" has a dot"),
+            Some(
+                "Give the name alone: the function is made in the schema of the one that it caches. ALTER FUNCTION moves and renames it."
+                    .into(),
+            ),
+        )
+        .raise();
+    }
+    let parsed = checked(&base, &body).or_raise();
     let source = Value::Object(body).to_string();
-    let parsed = Body::parse(&source).or_raise();
-    signature::check_base(&base, &parsed).or_raise();
-    let target = target(&base, name.as_ref().map(|name| name.0.as_str()));
+    let target = target(&base, name);
     let command = declaration(&base, &target, &source);
     if let Err(problem) = encoding::run(&command, &[]) {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("could not create the cached function: {problem}")
+            crate::encoding::shown(&format!("could not create the cached function: {problem}"))
         );
     }
     track_declared(&parsed);
     let created = new_function(&base, &target).unwrap_or(pg_sys::InvalidOid);
     track_found(function, created);
     created
+}
+
+/// The body that the arguments make. What is wrong is said of the argument, as nobody has written a body.
+fn checked(base: &Signature, body: &Map<String, Value>) -> Result<Body, Error> {
+    let read = |body: &Map<String, Value>| -> Result<Body, Error> {
+        let parsed = Body::parse(&Value::Object(body.clone()).to_string())?;
+        if let Some(ttl) = &parsed.ttl {
+            signature::parse_ttl(ttl)?;
+        }
+        signature::parse_ahead(&parsed)?;
+        signature::parse_stale(&parsed)?;
+        parsed.check_class()?;
+        signature::check_base(base, &parsed)?;
+        signature::check_key_arguments(base, &parsed)?;
+        declared::check(&parsed, base)?;
+        Ok(parsed)
+    };
+    if let Some(ahead) = body.get("refresh_ahead").and_then(Value::as_str)
+        && !ahead.trim_end().ends_with('%')
+        && let Err(problem) = attempt(|| signature::read_interval(ahead))
+    {
+        let what = error::message_of(&problem);
+        let right = signature::ahead_hint();
+        return Err(Error::InvalidArgument(
+            "refresh_ahead".into(),
+            what,
+            Some(right),
+        ));
+    }
+    let error = match read(body) {
+        Err(Error::InvalidBody(what, right)) => Error::InvalidBody(what, right),
+        other => return other,
+    };
+    // The first that is wrong beside the function alone. What "consistency" says others rest on.
+    const FIRST: &str = "consistency";
+    let alone = |key: &str| {
+        let mut alone = body.clone();
+        alone.retain(|other, _| ["function", FIRST, key].contains(&other.as_str()));
+        match read(&alone) {
+            Err(Error::InvalidBody(what, right)) => Some(Error::InvalidArgument(
+                key.to_owned(),
+                what,
+                Some(right).filter(|right| *right != body::keys_hint()),
+            )),
+            _ => None,
+        }
+    };
+    let others = body
+        .keys()
+        .map(String::as_str)
+        .filter(|key| *key != "function");
+    Err([FIRST]
+        .into_iter()
+        .chain(others)
+        .find_map(alone)
+        .unwrap_or(error))
 }
 
 /// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already.

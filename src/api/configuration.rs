@@ -4,8 +4,11 @@
 
 use crate::call::frames;
 use crate::compat;
-use crate::configuration::names::{self, Name};
 use crate::configuration::reader::{self, Line};
+use crate::configuration::{
+    self,
+    names::{self, Name},
+};
 use crate::dependencies::session::Reads;
 use crate::encoding::{self, Text};
 use crate::error::{Error, OrRaise};
@@ -48,11 +51,34 @@ fn set_cache_config(name: Option<Text>, value: Option<Text>) -> Option<Text> {
             }
             writer.write(&Name::ClassEnabled(class.clone()), None);
         }
+        Name::ClassTtl(class) if value.is_some() && writer.check_class(class).is_err() => {
+            new_class(class)
+        }
         Name::ClassEnabled(class) => writer.check_class(class).or_raise(),
         _ => (),
     }
     writer.write(&name, value.as_deref());
     value.or_else(|| name.default_value()).map(Text)
+}
+
+/// Says that a class is new: it may be another one with a slip of the pen.
+fn new_class(class: &str) {
+    let classes = configuration::classes().unwrap_or_default();
+    let closest = names::closest(class, classes.iter().map(String::as_str));
+    crate::error::tell(
+        PgLogLevel::NOTICE,
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        &format!("class \"{class}\" does not exist yet, it is made"),
+        crate::error::Besides::Hint(&match closest {
+            Some(closest) => format!(
+                "Perhaps you meant \"{closest}\": SELECT set_cache_config('class.{class}.ttl', NULL) drops the new one."
+            ),
+            None => format!(
+                "The classes were {}. SELECT set_cache_config('class.{class}.ttl', NULL) drops it.",
+                classes.join(", ")
+            ),
+        }),
+    );
 }
 
 /// Why a text is no name that can be configured.
@@ -260,14 +286,14 @@ impl Writer {
                 value.map(Text::from).into(),
             ],
         ));
-        log!(
-            "pg_query_cache: role \"{}\" (session of \"{}\") changes {text} of database \"{}\" from {} to {}",
+        crate::error::log(&format!(
+            "role \"{}\" (session of \"{}\") changes {text} of database \"{}\" from {} to {}",
             self.role,
             self.session_role,
             compat::database_name(),
             old.as_deref().unwrap_or("the default"),
             value.unwrap_or("the default"),
-        );
+        ));
     }
 }
 

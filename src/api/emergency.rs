@@ -24,9 +24,9 @@ fn emergency_clear_cache(confirmation: Option<Text>) -> i64 {
     let confirmation = confirmation.as_ref().map(|text| text.0.as_str());
     let by = caller();
     if confirmation != Some(CONFIRMATION) {
-        log!(
-            "pg_query_cache: refused emergency_clear_cache() to role \"{by}\", which did not confirm it"
-        );
+        crate::error::log(&format!(
+            "refused emergency_clear_cache() to role \"{by}\", which did not confirm it"
+        ));
         Error::InvalidChoice(
             "emergency_clear_cache() was not confirmed".into(),
             "Confirm it with the words \"emergency clear confirmed\" in capitals, joined by underscores.".into(),
@@ -45,9 +45,9 @@ fn emergency_clear_cache(confirmation: Option<Text>) -> i64 {
         &format!("{by} (emergency_clear_cache)"),
         began.elapsed().as_micros() as f64 / 1000.0,
     );
-    log!(
-        "pg_query_cache: emergency_clear_cache() by role \"{by}\" removed {} entries",
+    crate::error::log(&format!(
+        "emergency_clear_cache() by role \"{by}\" removed {} entries",
         removed.entries()
-    );
+    ));
     removed.entries() as i64
 }

@@ -127,7 +127,9 @@ fn analyze() {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("could not analyze table \"query_cache\": {problem}")
+            crate::encoding::shown(&format!(
+                "could not analyze table \"query_cache\": {problem}"
+            ))
         );
     }
 }

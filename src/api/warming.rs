@@ -12,7 +12,6 @@ use crate::store::progress::{self, Command, Phase, Tally};
 use crate::warming::arguments::{self, Target, elements, json_text, json_type};
 use crate::warming::{self, Warmed, jobs};
 use crate::worker::hold;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, PgLogLevel, pg_sys};
 
@@ -40,17 +39,16 @@ fn warm_cache(
     let warmed = warming::warm(function, &call);
     drop(running);
     if !warmed.stored() {
-        ErrorReport::new(
+        crate::error::tell(
+            PgLogLevel::NOTICE,
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-            format!(
+            &format!(
                 "the result of {} is not in the cache: {}",
                 compat::regprocedure(function),
                 warmed.finding.meaning()
             ),
-            "pg_query_cache",
-        )
-        .set_hint(warmed.finding.remedy())
-        .report(PgLogLevel::NOTICE);
+            crate::error::Besides::Hint(warmed.finding.remedy()),
+        );
     }
     warmed.stored()
 }

@@ -245,7 +245,9 @@ pub fn trim_log() {
     }
     let trimmed = crate::encoding::run(&format!("DELETE {rows}"), &[LOG_KEPT_DAYS.into()]);
     if let Err(problem) = trimmed {
-        log!("pg_query_cache: could not trim table \"cache_configuration_log\": {problem}");
+        crate::error::log(&format!(
+            "could not trim table \"cache_configuration_log\": {problem}"
+        ));
     }
 }
 

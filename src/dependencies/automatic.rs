@@ -249,7 +249,7 @@ fn failed(area: Area, request: &TrackingRequest, role: pg_sys::Oid, reason: u32,
     {
         let relation = pg_sys::Oid::from(request.relation);
         let name = compat::relation_name(relation).unwrap_or_else(|| request.relation.to_string());
-        log!("pg_query_cache: could not track relation {name}: {message}");
+        crate::error::log(&format!("could not track relation {name}: {message}"));
     }
 }
 

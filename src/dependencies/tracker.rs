@@ -64,6 +64,13 @@ unsafe fn tracker(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 "function \"cache_tracker\" was not called by trigger manager"
             );
         }
+        if !is_ours(&*data) {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "function \"cache_tracker\" is called by triggers of cache_track_table() only"
+            );
+        }
         if let Some(area) = area() {
             mark(area, &*data);
         }
@@ -76,6 +83,19 @@ unsafe fn tracker(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             (true, false) => pg_sys::Datum::from((*data).tg_trigtuple),
         }
     }
+}
+
+/// Whether a trigger is of one of the three kinds, or marks as one of them does: the first version of the extension made the third as a
+/// BEFORE trigger. Another one, of a view or of whole statements without their rows, would mark nothing.
+fn is_ours(data: &pg_sys::TriggerData) -> bool {
+    let event = data.tg_event;
+    let timing = event & pg_sys::TRIGGER_EVENT_TIMINGMASK;
+    if event & pg_sys::TRIGGER_EVENT_ROW != 0 {
+        return timing != pg_sys::TRIGGER_EVENT_INSTEAD;
+    }
+    let is_truncate = event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE;
+    let has_rows = !data.tg_oldtable.is_null() || !data.tg_newtable.is_null();
+    timing == pg_sys::TRIGGER_EVENT_BEFORE || is_truncate || has_rows
 }
 
 /// What a trigger has to mark.

@@ -65,14 +65,16 @@ pub unsafe fn track_new_member(statement: *mut pg_sys::Node) {
     for columns in key_columns {
         if let Err(error) = attempt(|| tracking::track_below(relation, &columns)) {
             let name = compat::relation_name(relation).unwrap_or_default();
-            ereport!(
-                WARNING,
+            crate::error::tell(
+                PgLogLevel::WARNING,
                 PgSqlErrorCode::ERRCODE_WARNING,
-                format!(
+                &format!(
                     "could not track relation \"{name}\": {}",
                     message_of(&error)
                 ),
-                "Results that read its partition or inheritance tree are not cached any more."
+                crate::error::Besides::Detail(
+                    "Results that read its partition or inheritance tree are not cached any more.",
+                ),
             );
         }
     }

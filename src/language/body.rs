@@ -81,6 +81,11 @@ pub struct Body {
 
 const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate";
 
+/// What a body is.
+pub fn keys_hint() -> String {
+    format!("The body is a JSON object with the keys {KEYS}.")
+}
+
 /// [`Body::refresh_ahead`], read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
@@ -107,12 +112,8 @@ impl Body {
                 "Use characters of the database's encoding.".into(),
             )
         })?;
-        let body: Body = serde_json::from_str(&source).map_err(|problem| {
-            Error::InvalidBody(
-                wording(&problem),
-                format!("The body is a JSON object with the keys {KEYS}."),
-            )
-        })?;
+        let body: Body = serde_json::from_str(&source)
+            .map_err(|problem| Error::InvalidBody(wording(&problem), keys_hint()))?;
         if !body.function.contains('(') {
             return Err(Error::InvalidBody(
                 format!("\"function\" is \"{}\"", body.function),

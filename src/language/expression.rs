@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use super::signature::Signature;
+use super::signature::{self, Signature};
 use crate::compat;
 use crate::error::Error;
 use crate::server;
@@ -177,7 +177,7 @@ unsafe fn check_function(function: pg_sys::Oid) -> Result<(), Error> {
     unsafe {
         let language = pg_sys::get_language_oid(c"cached".as_ptr(), true);
         if Signature::of(function).is_none_or(|own| own.language != language) {
-            return Err(Error::NotCached(compat::regprocedure(function)));
+            return Err(signature::not_cached(function));
         }
         let result =
             pg_sys::pg_proc_aclcheck(function, server::GetUserId(), pg_sys::ACL_EXECUTE as _);

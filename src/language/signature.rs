@@ -308,17 +308,26 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             "Only one of the base function {base_name} and the cached function is VARIADIC."
         ));
     }
+    check_key_arguments(base, body)?;
+    Ok(has_duration)
+}
+
+/// Checks that key columns are compared with arguments that the base function has.
+pub fn check_key_arguments(base: &Signature, body: &Body) -> Result<(), Error> {
     for columns in body.depends_on.values() {
         for argument in columns.values() {
-            if super::body::argument_number(argument).is_none_or(|i| i >= n) {
+            if super::body::argument_number(argument).is_none_or(|i| i >= base.arguments.len()) {
                 return Err(Error::InvalidBody(
-                    format!("{argument} is not an argument of the base function {base_name}"),
+                    format!(
+                        "{argument} is not an argument of the base function {}",
+                        compat::regprocedure(base.oid)
+                    ),
                     "Arguments are numbered from $1; cache_duration is not one of them.".into(),
                 ));
             }
         }
     }
-    Ok(has_duration)
+    Ok(())
 }
 
 /// How many base functions, each cached itself, are followed one after the other.
@@ -371,6 +380,19 @@ pub fn parse_ttl(text: &str) -> Result<i64, Error> {
     parse_interval("time to live", "A time to live is longer than zero.", text)
 }
 
+/// That a function is not a cached one, with those that cache it.
+pub fn not_cached(function: pg_sys::Oid) -> Error {
+    // SAFETY: a catalog lookup that allows for its absence.
+    let language = unsafe { pg_sys::get_language_oid(c"cached".as_ptr(), true) };
+    let class = pg_sys::ProcedureRelationId;
+    let caching = compat::dependents(class, function, class)
+        .into_iter()
+        .filter(|one| Signature::of(*one).is_some_and(|own| own.language == language))
+        .map(compat::regprocedure)
+        .collect();
+    Error::NotCached(compat::regprocedure(function), caching)
+}
+
 /// Reads [`Body::stale_while_revalidate`]. Microseconds.
 pub fn parse_stale(body: &Body) -> Result<i64, Error> {
     const KEY: &str = "stale_while_revalidate";
@@ -390,9 +412,14 @@ pub fn parse_ahead(body: &Body) -> Result<Ahead, Error> {
         Ok(share) if (1..=MOST_AHEAD).contains(&share) => Ok(Ahead::Share(share)),
         _ => Err(Error::InvalidBody(
             format!("\"refresh_ahead\" is \"{text}\""),
-            format!("Give an interval, or from 1% to {MOST_AHEAD}% of the time to live."),
+            ahead_hint(),
         )),
     }
+}
+
+/// What `refresh_ahead` can be.
+pub fn ahead_hint() -> String {
+    format!("Give an interval, or from 1% to {MOST_AHEAD}% of the time to live.")
 }
 
 const LONGER: &str = "It is longer than zero.";

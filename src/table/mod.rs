@@ -80,7 +80,7 @@ pub fn done<T>(what: &str, result: Result<T, pgrx::spi::Error>) -> T {
             pgrx::ereport!(
                 ERROR,
                 pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("could not {what}: {problem}")
+                crate::encoding::shown(&format!("could not {what}: {problem}"))
             );
             #[allow(unreachable_code)]
             {

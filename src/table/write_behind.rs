@@ -283,10 +283,10 @@ impl<'a> Rows<'a> {
                 }
             }
             let left_out = self.area.header().not_written.load(Ordering::Relaxed) - before;
-            log!(
-                "pg_query_cache: could not write {left_out} of {} rows of \"query_cache\": {reason}",
+            crate::error::log(&format!(
+                "could not write {left_out} of {} rows of \"query_cache\": {reason}",
                 rows.len()
-            );
+            ));
         }
         fault::point(Point::Flushed);
     }

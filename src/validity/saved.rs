@@ -13,7 +13,7 @@
 
 use crate::fault::{self, Point};
 use crate::store::area::Area;
-use pgrx::{pg_sys, warning};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -124,7 +124,12 @@ pub fn save(area: Area) {
     };
     if let Err(problem) = write() {
         let _ = std::fs::remove_file(path().with_extension("tmp"));
-        warning!("could not write file \"{FILE}\": {problem}");
+        crate::error::tell(
+            PgLogLevel::WARNING,
+            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            &format!("could not write file \"{FILE}\": {problem}"),
+            crate::error::Besides::Nothing,
+        );
     }
     fault::fenced(Point::SlotsSaved);
 }

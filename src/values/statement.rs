@@ -321,10 +321,10 @@ pub fn run(
                 pgrx::ereport!(
                     ERROR,
                     pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                    format!(
+                    crate::encoding::shown(&format!(
                         "could not run a statement on \"cache_values\": {}",
                         compat::text(pg_sys::SPI_result_code_string(code))
-                    )
+                    ))
                 );
             }
             let processed = pg_sys::SPI_processed;

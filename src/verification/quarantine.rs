@@ -36,10 +36,10 @@ pub fn begin(area: Area, function: &CachedFunction) {
         Some(true) => crate::worker::wake(area, compat::database()),
         Some(false) => (),
         // It does not use the cache without a row; but when it has one again nobody knows any more.
-        None => log!(
-            "pg_query_cache: function {} has no row to be quarantined in",
+        None => crate::error::log(&format!(
+            "function {} has no row to be quarantined in",
             compat::regprocedure_qualified(function.oid)
-        ),
+        )),
     }
 }
 
@@ -74,9 +74,9 @@ pub fn save(area: Area) {
                 area.functions()
                     .learn(database, function, Trait::QuarantineSaved);
             }
-            Err(problem) => {
-                log!("pg_query_cache: could not write table \"cache_quarantine\": {problem}")
-            }
+            Err(problem) => crate::error::log(&format!(
+                "could not write table \"cache_quarantine\": {problem}"
+            )),
         }
     }
 }
@@ -100,7 +100,9 @@ pub fn clean_up() {
     }
     let removed = encoding::run(&format!("DELETE {gone}"), &[]);
     if let Err(problem) = removed {
-        log!("pg_query_cache: could not clean table \"cache_quarantine\": {problem}");
+        crate::error::log(&format!(
+            "could not clean table \"cache_quarantine\": {problem}"
+        ));
     }
 }
 

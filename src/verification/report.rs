@@ -48,16 +48,17 @@ pub unsafe fn difference(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCall
             " Its scope may be too wide: it is shared by callers who should get different answers."
         }
     };
+    let shown = |text: String| crate::encoding::shown(&text);
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-        format!("pg_query_cache: stored result of function {name} differs from what the function returns"),
+        shown(format!("pg_query_cache: stored result of function {name} differs from what the function returns")),
         "pg_query_cache",
     )
-    .set_detail(detail)
-    .set_hint(format!(
+    .set_detail(shown(detail))
+    .set_hint(shown(format!(
         "The function is not cached any more.{cause} Once the reason is found: SELECT cache_function_resume({})",
         quoted(&name)
-    ))
+    )))
     .report(PgLogLevel::LOG);
 }
 

@@ -311,7 +311,7 @@ fn asked(
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                format!("could not read arguments: {problem}")
+                crate::encoding::shown(&format!("could not read arguments: {problem}"))
             );
             #[allow(unreachable_code)]
             Vec::new()

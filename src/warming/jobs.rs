@@ -14,6 +14,7 @@ use crate::call::carried;
 use crate::compat;
 use crate::encoding;
 use crate::error::{Error, OrRaise};
+use crate::language::signature;
 use crate::server;
 use crate::settings;
 use crate::store::progress::Tally;
@@ -100,17 +101,17 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!(
+                encoding::shown(&format!(
                     "cannot warm in the background as role \"{}\"",
                     compat::role_name(role)
-                ),
+                )),
                 if lent {
                     "This is a SECURITY DEFINER function, or work of the server for the owner of an object.".to_owned()
                 } else {
-                    format!(
+                    encoding::shown(&format!(
                         "The session's role \"{}\" could not SET ROLE to it.",
                         compat::role_name(session_role)
-                    )
+                    ))
                 }
             );
         }
@@ -118,7 +119,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     };
     let given = carried::given();
     let Some(pledge) = Pledge::of(function, role, session_role, &given) else {
-        Error::NotCached(compat::regprocedure(function)).raise();
+        signature::not_cached(function).raise();
     };
     let given = given.into_iter();
     let settings = Value::Object(given.map(|(name, value)| (name, value.into())).collect());

@@ -132,7 +132,7 @@ fn run(call: &str) {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("could not call the function: {problem}")
+            crate::encoding::shown(&format!("could not call the function: {problem}"))
         );
     }
 }

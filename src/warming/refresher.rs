@@ -88,10 +88,10 @@ fn refresh(area: Area, request: &Request, settings: &[(String, String)]) -> bool
         },
     );
     if let Err(message) = made {
-        log!(
-            "pg_query_cache: could not refresh a result of function {}: {message}",
+        crate::error::log(&format!(
+            "could not refresh a result of function {}: {message}",
             request.pledge.function.to_u32()
-        );
+        ));
     }
     stored
 }

@@ -71,7 +71,11 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
     let outcome = run(&job, &running, &mut tally, until);
     running.phase(Phase::Finishing);
     let (error, failed) = match &outcome {
-        Ok(error) => (error.as_deref(), false),
+        // A job of which no call succeeded has failed.
+        Ok(error) => (
+            error.as_deref(),
+            tally.failed > 0 && tally.failed == tally.done,
+        ),
         Err(error) => (Some(error.as_str()), true),
     };
     let _ = transaction("finish", Writes::Table, || {

@@ -65,7 +65,7 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
         pg_sys::pgstat_report_appname(c"pg_query_cache".as_ptr());
     }
     if !surroundings::take_back(&of_server) {
-        log!("pg_query_cache: the worker of a database could not become what it has to be");
+        crate::error::log("the worker of a database could not become what it has to be");
         return;
     }
     crate::transaction::prepare(area);
@@ -214,10 +214,10 @@ impl Worker {
             if let Some(loaded) = warm::load(self.area, || self.leaving()) {
                 self.state.warm.store(1, Ordering::Release);
                 if loaded > 0 {
-                    log!(
-                        "pg_query_cache: loaded {loaded} entries in {} ms",
+                    crate::error::log(&format!(
+                        "loaded {loaded} entries in {} ms",
                         began.elapsed().as_millis()
-                    );
+                    ));
                 }
             }
         });
@@ -422,7 +422,7 @@ impl Worker {
                 let message = crate::error::message_of(&error);
                 pg_sys::AbortCurrentTransaction();
                 if self.until.get().is_some() || !self.stopping() {
-                    log!("pg_query_cache: step \"{name}\" failed: {message}");
+                    crate::error::log(&format!("step \"{name}\" failed: {message}"));
                 }
                 false
             })

@@ -139,6 +139,7 @@ fn calls_of_functions_with_any_names_are_cached_and_invalidated() -> Result<()> 
             "invalidate_cache(ARRAY[%1$L])",
             "invalidate_cache(ARRAY[%1$L || %1$L])",
             "invalidate_cache_pattern('f_WORD_*')",
+            "invalidate_cache_pattern('f_' || repeat('?', length(%1$L)) || '_*')",
             "invalidate_cache_table('\"s_WORD\".\"t_WORD\"')",
             "invalidate_cache_function('\"s_WORD\".\"f_WORD_cached\"(text,interval)')",
         ] {
@@ -146,6 +147,16 @@ fn calls_of_functions_with_any_names_are_cached_and_invalidated() -> Result<()> 
                 .with_context(|| invalidation.to_owned())?;
             is_cached(client, ground)?;
         }
+        // One `?` is one character, however many bytes it has.
+        is(
+            client,
+            ground,
+            "invalidate_cache_pattern('f_' || repeat('?', length(%1$L) + 1) || '_*') = 0
+             AND query_cache_internal.cache_key_matches(%1$L, repeat('?', length(%1$L)))
+             AND NOT query_cache_internal.cache_key_matches(%1$L, repeat('?', length(%1$L) + 1))
+             AND query_cache_internal.cache_key_matches(%1$L, '*' || right(%1$L, 1))
+             AND query_cache_internal.cache_key_matches(%1$L, repeat('?', length(%1$L) - 1) || '[' || right(%1$L, 1) || ']')",
+        )?;
         run(
             client,
             ground,
@@ -425,6 +436,43 @@ fn the_extension_can_be_in_a_schema_of_any_name() -> Result<()> {
             holds(client, "SELECT count(*) > 0 FROM query_cache")?,
             "no row"
         );
+    }
+    Ok(())
+}
+
+/// The server's log and messages have what is no UTF-8 byte by byte, and nothing that is neither.
+#[test]
+fn messages_show_bytes() -> Result<()> {
+    let cluster = with_extension(quiet("encodings-messages"))?;
+    let shown = [
+        "r_caf\u{e9}",
+        "r_caf\\xe9",
+        "r_\\xbc\\xf7\\xbb\\xca",
+        "r_caf\\xe9\\xffb",
+    ];
+    for (ground, role) in GROUNDS.iter().zip(shown) {
+        database(&cluster, ground)?;
+        let client = &mut cluster.connect(ground.name)?;
+        run(
+            client,
+            ground,
+            &[
+                "GRANT EXECUTE ON FUNCTION emergency_clear_cache, set_cache_config TO \"r_WORD\"",
+                "SET ROLE \"r_WORD\"",
+                "SELECT emergency_clear_cache('EMERGENCY_CLEAR_CONFIRMED')",
+                "SELECT set_cache_config('enabled', 'off')",
+            ],
+        )?;
+        for line in [
+            format!("emergency_clear_cache() by role \"{role}\" removed"),
+            format!("role \"{role}\" (session of \"postgres\") changes enabled"),
+        ] {
+            ensure!(
+                cluster.log_contains(&line),
+                "{}: no line {line}",
+                ground.name
+            );
+        }
     }
     Ok(())
 }

@@ -292,7 +292,7 @@ fn what_goes_wrong_is_in_its_row() -> Result<()> {
     let job = queue(&mut ann, "slow", "[[1], [2]]")?;
     let told = outcome(&cluster, job)?;
     ensure!(
-        told == "done 2 2 0 2 canceling statement due to statement timeout: [1]",
+        told == "failed 2 2 0 2 canceling statement due to statement timeout: [1]",
         "{told}"
     );
     // The one after it is run all the same.

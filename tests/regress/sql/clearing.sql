@@ -9,7 +9,8 @@ SET search_path = clearing_test, public;
 CREATE FUNCTION one(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT i';
 CREATE FUNCTION two(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT i';
 SELECT cache_function('one(integer)', name => 'get_one'), cache_function('two(integer)', name => 'get%two'),
-       cache_function('two(integer)', name => 'set_a\_c'), cache_function('two(integer)', name => 'A.b');
+       cache_function('two(integer)', name => 'set_a\_c'), cache_function('two(integer)', name => 'A_b');
+ALTER FUNCTION "A_b"(integer, interval) RENAME TO "A.b";
 CREATE FUNCTION around(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT get_one(i)';
 SELECT cache_function('around(integer)', name => 'get_around');
 CREATE FUNCTION ask() RETURNS SETOF text LANGUAGE plpgsql VOLATILE AS $$

@@ -93,6 +93,8 @@ SELECT ttl FROM cache_explain('f_cached(1)');
 -- A class of one's own.
 SELECT cache_function('f(int)', name => 'report', class => 'reports');
 SELECT cache_function('f(int)', name => 'report', class => 'Reports');
+SELECT set_cache_config('class.report.ttl', '45 min'), set_cache_config('class.repors.ttl', '45 min'), set_cache_config('class.report.ttl', '46 min');
+SELECT set_cache_config('class.report.ttl', NULL), set_cache_config('class.repors.ttl', NULL);
 SELECT set_cache_config('class.reports.ttl', '45 min');
 SELECT cache_function('f(int)', name => 'report', class => 'reports');
 SELECT report(1);

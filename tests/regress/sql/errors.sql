@@ -111,7 +111,18 @@ SELECT refused($$SELECT cache_function('f(int)', priority => 4)$$);
 SELECT refused($$SELECT cache_function('f(int)', tags => '{a,""}')$$);
 SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"u": {}}')$$);
 SELECT refused($$SELECT cache_function('f(int)', depends_on => '[]')$$);
+SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"t": {"no_column": "$1"}}')$$);
+SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"t": {"id": "$2"}}')$$);
+SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"t": {"id": 1}}')$$);
+SELECT refused($$SELECT cache_function('f(int)', class => 'Gold')$$);
+SELECT refused($$SELECT cache_function('f(int)', class => 'gold', consistency => 'eventual')$$);
+SELECT refused($$SELECT cache_function('f(int)', tags => array_fill('a'::text, '{17}'))$$);
+SELECT refused($$SELECT cache_function('f(int)', refresh_ahead => 'soon')$$);
+SELECT refused($$SELECT cache_function('f(int)', refresh_ahead => '51%')$$);
+SELECT refused($$SELECT cache_function('f(int)', stale_while_revalidate => '1 minute')$$);
 SELECT refused($$SELECT cache_function('f(int)', name => '')$$);
+-- A name is a name, not a place.
+SELECT refused($$SELECT cache_function('f(int)', name => 'errors_test.g')$$);
 SELECT refused($$SELECT uncache_function('f(int)')$$);
 SELECT refused($$SELECT uncache_function(0)$$);
 SELECT cache_function('f(int)');
@@ -133,7 +144,24 @@ SELECT refused($$SELECT cache_track_table('view_of_t')$$);
 CREATE SEQUENCE s;
 SELECT refused($$SELECT cache_track_table('s')$$);
 SELECT refused($$SELECT cache_tracker()$$);
+-- Triggers of another kind than cache_track_table() makes would mark nothing.
+CREATE TABLE marked (id integer);
+CREATE VIEW marked_view AS SELECT * FROM marked;
+CREATE TRIGGER wrong AFTER INSERT ON marked FOR EACH STATEMENT EXECUTE FUNCTION cache_tracker('id');
+SELECT refused($$INSERT INTO marked VALUES (1)$$);
+DROP TRIGGER wrong ON marked;
+CREATE TRIGGER wrong INSTEAD OF INSERT ON marked_view FOR EACH ROW EXECUTE FUNCTION cache_tracker();
+SELECT refused($$INSERT INTO marked_view VALUES (1)$$);
+DROP TRIGGER wrong ON marked_view;
+SELECT cache_track_table('marked', '{id}') > 0 AS tracked;
+INSERT INTO marked VALUES (1);
+UPDATE marked SET id = 2;
+DELETE FROM marked;
+TRUNCATE marked;
 SELECT refused($$SELECT invalidate_cache_function('f(int)')$$);
+SELECT refused($$SELECT warm_cache('f(int)')$$);
+-- The name alone will do where there is one of it.
+SELECT warm_cache('f_cached'::regproc, '[1]') IS NOT NULL AS asked;
 SELECT refused($$SELECT invalidate_cache_function(0)$$);
 
 -- An error of the base function passes with all its fields, on a fill and when nothing is cached.
