@@ -126,7 +126,7 @@ pub fn save(area: Area) {
         let _ = std::fs::remove_file(path().with_extension("tmp"));
         crate::error::tell(
             PgLogLevel::WARNING,
-            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            PgSqlErrorCode::ERRCODE_WARNING,
             &format!("could not write file \"{FILE}\": {problem}"),
             crate::error::Besides::Nothing,
         );
