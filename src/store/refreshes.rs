@@ -13,6 +13,7 @@
 use super::locks::lock_requests;
 use crate::behalf::Pledge;
 use crate::server;
+use crate::settings;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -79,9 +80,10 @@ pub struct Taken {
 #[derive(Clone, Copy)]
 pub struct Refreshes(*mut Place);
 
+/// The clock of the entries' ages.
 fn now() -> i64 {
     // SAFETY: the clock.
-    unsafe { server::GetCurrentTimestamp() }
+    unsafe { server::GetCurrentTimestamp() + settings::clock_offset_us() }
 }
 
 impl Refreshes {

@@ -14,6 +14,7 @@ use crate::store::posts::{self, Duty, Order};
 pub fn run(area: Area) {
     let (database, requests) = (compat::database().to_u32(), area.refreshes());
     for (order, since) in area.posts().ended(database, Duty::Refreshing) {
+        let since = since + settings::clock_offset_us();
         requests.give_up(database, Some((order.role.into(), since)));
     }
     requests.give_up(database, None);
