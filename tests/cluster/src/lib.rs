@@ -143,6 +143,43 @@ pub fn worker(cluster: &Cluster) -> Result<i32> {
     Ok(row.get(0))
 }
 
+/// Moves the clock by which ages are measured so many seconds ahead. New sessions and new processes of the extension have it then; one
+/// that is there has it soon, see [`sees_clock`] and [`worker_turns`].
+pub fn set_clock(cluster: &Cluster, seconds: u32) -> Result<()> {
+    cluster.set("pg_query_cache.clock_offset", format!("{seconds}s"))?;
+    wait_for(cluster, "new sessions have the clock", &has_clock(seconds))
+}
+
+/// Waits until a session that is there has the clock of [`set_clock`].
+pub fn sees_clock(client: &mut Client, seconds: u32) -> Result<()> {
+    wait_until("a session has the clock", PATIENCE, || {
+        holds(client, &has_clock(seconds)).unwrap_or(false)
+    })
+}
+
+fn has_clock(seconds: u32) -> String {
+    format!(
+        "SELECT extract(epoch FROM current_setting('pg_query_cache.clock_offset')::interval) = {seconds}"
+    )
+}
+
+/// Waits until the worker of [`DATABASE`] has begun a turn of its loop with the settings that there are now, and ended it.
+pub fn worker_turns(cluster: &Cluster) -> Result<()> {
+    // Each turn begins with a statement. The first that begins now may belong to a turn that has looked at the settings before.
+    for _ in 0..3 {
+        let mut client = cluster.connect(DATABASE)?;
+        let last = "SELECT coalesce(max(extract(epoch FROM query_start) * 1000000), 0)::bigint FROM pg_stat_activity
+            WHERE backend_type = 'pg_query_cache worker' AND datname = current_database()";
+        let before = number(&mut client, last)?;
+        // It ends the worker's sleep.
+        cluster.reload()?;
+        wait_until("the worker turns", PATIENCE, || {
+            number(&mut client, last).is_ok_and(|last| last > before)
+        })?;
+    }
+    Ok(())
+}
+
 /// Waits until so many sessions wait for the advisory lock 1.
 pub fn wait_for_gate(cluster: &Cluster, sessions: usize) -> Result<()> {
     let sql = format!(
