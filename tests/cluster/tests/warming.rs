@@ -6,11 +6,13 @@ use std::thread;
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
     Counters, DATABASE, PATIENCE, counters, holds, number, quiet, wait_for, with_extension, worker,
+    worker_turns,
 };
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode, wait_until};
 
-/// `whose(x)` says who asks and what of the session it can see; `slow(x)` takes half a second; `fails(x)` fails for 0.
+/// `whose(x)` says who asks and what of the session it can see; `slow(x)` takes half a second; `gated(x)` waits as long as anybody has the
+/// advisory lock x; `fails(x)` fails for 0.
 const GROUND: &str = "
     CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE gate LOGIN NOINHERIT; GRANT ann, bob TO gate; CREATE ROLE nologin;
     GRANT EXECUTE ON FUNCTION warm_cache(regprocedure, jsonb), warm_cache_many(regprocedure, jsonb),
@@ -24,8 +26,16 @@ const GROUND: &str = "
     CREATE FUNCTION whose(x integer) RETURNS text LANGUAGE sql STABLE AS
         $$SELECT format('%s %s of %s, %s', x, count(*), current_user, '2026-01-02 03:04+00'::timestamptz) FROM notes$$;
     CREATE FUNCTION slow(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(0.5); RETURN x; END$$;
+    CREATE FUNCTION gated(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS
+        $$BEGIN WHILE NOT pg_try_advisory_xact_lock_shared(x) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN x; END$$;
     CREATE FUNCTION fails(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN RETURN 1 / x; END$$;
-    SELECT cache_function('whose(integer)'), cache_function('slow(integer)'), cache_function('fails(integer)');";
+    SELECT cache_function('whose(integer)'), cache_function('slow(integer)'), cache_function('gated(integer)'),
+        cache_function('fails(integer)');";
+
+/// Whether a job waits in `gated()`.
+const AT_THE_GATE: &str =
+    "SELECT count(*) = 1 FROM cache_progress AS p JOIN pg_stat_activity AS a USING (pid)
+    WHERE p.command = 'background warming' AND p.phase = 'computing' AND a.wait_event = 'PgSleep'";
 
 fn ground(name: &str) -> Result<Cluster> {
     ground_with(name, "16")
@@ -288,8 +298,12 @@ fn what_goes_wrong_is_in_its_row() -> Result<()> {
     ensure!(cluster.log_contains("is not permitted to log in"));
     // The time that the role has for a statement.
     let mut ann = cluster.connect_as(DATABASE, "ann")?;
-    ann.batch_execute("SET statement_timeout = '100ms'")?;
-    let job = queue(&mut ann, "slow", "[[1], [2]]")?;
+    // Set in the statement that queues, which began without one.
+    let job = number(
+        &mut ann,
+        "SELECT job FROM (SELECT set_config('statement_timeout', '100ms', true) OFFSET 0) AS s,
+            LATERAL (SELECT warm_cache_in_background('slow_cached(integer, interval)', '[[1], [2]]') AS job WHERE s.set_config <> '') AS j",
+    )?;
     let told = outcome(&cluster, job)?;
     ensure!(
         told == "failed 2 2 0 2 canceling statement due to statement timeout: [1]",
@@ -304,14 +318,16 @@ fn what_goes_wrong_is_in_its_row() -> Result<()> {
 #[test]
 fn it_can_be_watched() -> Result<()> {
     let cluster = ground("warm-progress")?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(3), pg_advisory_lock(13)")?;
     let mut ann = cluster.connect_as(DATABASE, "ann")?;
-    let job = queue(&mut ann, "slow", "[[1], [2], [3], [4]]")?;
+    let job = queue(&mut ann, "gated", "[[1], [2], [3], [4]]")?;
     wait_for(
         &cluster,
         "the job is shown",
         &format!(
             "SELECT count(*) = 1 FROM cache_progress WHERE command = 'background warming' AND phase = 'computing' AND job = {job} AND role = 'ann'
-             AND function = 'slow_cached(integer,interval)'::regprocedure AND total = 4 AND done BETWEEN 1 AND 3 AND stored = done AND failed = 0
+             AND function = 'gated_cached(integer,interval)'::regprocedure AND total = 4 AND done = 2 AND stored = done AND failed = 0
              AND database = current_database() AND started_at <= clock_timestamp()
              AND pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_query_cache warming' AND usename = 'ann')"
         ),
@@ -323,18 +339,19 @@ fn it_can_be_watched() -> Result<()> {
             "SELECT count(*) FROM cache_progress"
         )? == 0
     );
+    gate.batch_execute("SELECT pg_advisory_unlock(3)")?;
     ensure!(outcome(&cluster, job)? == "done 4 4 4 0");
 
     // A session; it is gone from the view after an error, a cancel, and when its process ends.
     for how in ["pg_cancel_backend", "pg_terminate_backend"] {
         let mut client = cluster.connect(DATABASE)?;
         let busy = thread::spawn(move || {
-            client.batch_execute("SELECT * FROM warm_cache_many('slow_cached(integer, interval)', '[[11], [12], [13], [14], [15], [16]]')")
+            client.batch_execute("SELECT * FROM warm_cache_many('gated_cached(integer, interval)', '[[11], [12], [13], [14], [15], [16]]')")
         });
         wait_for(
             &cluster,
             "it is shown",
-            "SELECT count(*) = 1 FROM cache_progress WHERE command = 'warming' AND done >= 1",
+            "SELECT count(*) = 1 FROM cache_progress WHERE command = 'warming' AND done = 2",
         )?;
         ensure!(holds(
             &mut cluster.connect(DATABASE)?,
@@ -356,20 +373,21 @@ fn it_can_be_watched() -> Result<()> {
 #[test]
 fn accidents() -> Result<()> {
     let cluster = ground("warm-accidents")?;
-    let running = "SELECT count(*) = 1 FROM cache_progress WHERE command = 'background warming' AND phase = 'computing'";
     let mut client = cluster.connect(DATABASE)?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(x) FROM unnest('{1,21,31,41}'::integer[]) AS x")?;
     // The process is ended by hand.
-    let first = queue(&mut client, "slow", "[[1], [2], [3], [4], [5], [6]]")?;
-    let second = queue(&mut client, "slow", "[[7]]")?;
-    wait_for(&cluster, "it runs", running)?;
+    let first = queue(&mut client, "gated", "[[1], [2], [3], [4], [5], [6]]")?;
+    let second = queue(&mut client, "gated", "[[7]]")?;
+    wait_for(&cluster, "it runs", AT_THE_GATE)?;
     client.batch_execute("SELECT pg_terminate_backend(pid) FROM cache_progress")?;
     let told = outcome(&cluster, first)?;
     ensure!(told.starts_with("failed 6 0 0 0 interrupted"), "{told}");
     ensure!(outcome(&cluster, second)? == "done 1 1 1 0");
 
     // A cancel ends one call, and the job goes on.
-    let job = queue(&mut client, "slow", "[[21], [22]]")?;
-    wait_for(&cluster, "it runs", running)?;
+    let job = queue(&mut client, "gated", "[[21], [22]]")?;
+    wait_for(&cluster, "it runs", AT_THE_GATE)?;
     client.batch_execute("SELECT pg_cancel_backend(pid) FROM cache_progress")?;
     let told = outcome(&cluster, job)?;
     ensure!(
@@ -378,14 +396,15 @@ fn accidents() -> Result<()> {
     );
 
     // The worker of the database is ended: the job goes on, and the next one is started by another worker.
-    let job = queue(&mut client, "slow", "[[31], [32], [33], [34], [35], [36]]")?;
-    let after = queue(&mut client, "slow", "[[37]]")?;
-    wait_for(&cluster, "it runs", running)?;
+    let job = queue(&mut client, "gated", "[[31], [32], [33], [34], [35], [36]]")?;
+    let after = queue(&mut client, "gated", "[[37]]")?;
+    wait_for(&cluster, "it runs", AT_THE_GATE)?;
     let old = worker(&cluster)?;
     client.batch_execute(&format!("SELECT pg_terminate_backend({old})"))?;
     wait_until("another worker", PATIENCE, || {
         worker(&cluster).is_ok_and(|pid| pid != old)
     })?;
+    gate.batch_execute("SELECT pg_advisory_unlock(31)")?;
     ensure!(outcome(&cluster, job)? == "done 6 6 6 0");
     ensure!(outcome(&cluster, after)? == "done 1 1 1 0");
 
@@ -394,21 +413,21 @@ fn accidents() -> Result<()> {
     let mut other = cluster.connect("other")?;
     other.batch_execute("CREATE EXTENSION pg_query_cache")?;
     other.batch_execute(
-        "CREATE FUNCTION slow(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(5); RETURN x; END$$;
+        "CREATE FUNCTION slow(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(3600); RETURN x; END$$;
          SELECT cache_function('slow(integer)')",
     )?;
     queue(&mut other, "slow", "[[1], [2], [3], [4]]")?;
     wait_until("it runs", PATIENCE, || {
-        holds(&mut other, running).unwrap_or(false)
+        holds(&mut other, AT_THE_GATE).unwrap_or(false)
     })?;
     drop(other);
     client.batch_execute("DROP DATABASE other")?;
 
     // The server stops, and another time it crashes: what ran was interrupted, what waited is run.
     for mode in [Mode::Fast, Mode::Immediate] {
-        let first = queue(&mut client, "slow", "[[41], [42], [43], [44], [45], [46]]")?;
-        let second = queue(&mut client, "slow", "[[47]]")?;
-        wait_for(&cluster, "it runs", running)?;
+        let first = queue(&mut client, "gated", "[[41], [42], [43], [44], [45], [46]]")?;
+        let second = queue(&mut client, "gated", "[[47]]")?;
+        wait_for(&cluster, "it runs", AT_THE_GATE)?;
         cluster.restart(mode)?;
         let told = outcome(&cluster, first)?;
         ensure!(told.starts_with("failed 6 0 0 0 interrupted"), "{told}");
@@ -416,6 +435,8 @@ fn accidents() -> Result<()> {
         ensure!(told == "done 1 1 1 0", "{told}");
         client = cluster.connect(DATABASE)?;
         client.batch_execute("SELECT clear_cache()")?;
+        gate = cluster.connect(DATABASE)?;
+        gate.batch_execute("SELECT pg_advisory_lock(41)")?;
     }
     ensure!(!cluster.log_contains("PANIC"));
     Ok(())
@@ -437,11 +458,8 @@ fn it_waits_for_a_worker_process() -> Result<()> {
         "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'pg_query_cache worker'",
     )?;
     let job = queue(&mut client, "whose", "[[1]]")?;
-    wait_for(
-        &cluster,
-        "the worker has looked more than once",
-        "SELECT clock_timestamp() > queued_at + interval '2 seconds' FROM cache_warm_jobs",
-    )?;
+    // It looks more than once.
+    worker_turns(&cluster)?;
     ensure!(text(&mut client, "SELECT state FROM cache_warm_jobs")? == "queued");
     ensure!(
         cluster
@@ -483,6 +501,12 @@ fn a_function_that_reads_settings() -> Result<()> {
 #[test]
 fn once_for_many() -> Result<()> {
     let cluster = ground("warm-once")?;
+    cluster.set("pg_query_cache.fill_wait", "1h")?;
+    wait_for(
+        &cluster,
+        "sessions wait however long it takes",
+        "SELECT current_setting('pg_query_cache.fill_wait') = '1h'",
+    )?;
     let busy: Vec<_> = (0..6)
         .map(|_| {
             let mut client = cluster.connect(DATABASE)?;
@@ -605,13 +629,16 @@ fn what_a_role_can_take() -> Result<()> {
     let cluster = with_extension(
         quiet("warm-limits")
             .setting("pg_query_cache.warm_jobs_per_role", "3")
-            .setting("pg_query_cache.warm_job_timeout", "2s"),
+            // Two jobs at the same time.
+            .setting("pg_query_cache.workers", "4")
+            .setting("pg_query_cache.warm_job_timeout", "1h"),
     )?;
     cluster.connect(DATABASE)?.batch_execute(GROUND)?;
     cluster.connect(DATABASE)?.batch_execute(
         "CREATE FUNCTION sleeps(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS
              $$BEGIN LOOP BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END$$;
-         SELECT cache_function('sleeps(integer)')",
+         CREATE FUNCTION naps(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN PERFORM pg_sleep(3600); RETURN x; END$$;
+         SELECT cache_function('sleeps(integer)'), cache_function('naps(integer)')",
     )?;
     let mut ann = cluster.connect_as(DATABASE, "ann")?;
     ann.batch_execute("BEGIN")?;
@@ -623,7 +650,7 @@ fn what_a_role_can_take() -> Result<()> {
         "{refused}"
     );
     ann.batch_execute("ROLLBACK TO s; COMMIT")?;
-    // Bob's turn comes before ann's second, and hers ends although it does not want to.
+    // Bob's runs beside ann's first, and her second does not.
     let mut bob = cluster.connect_as(DATABASE, "bob")?;
     let other = queue(&mut bob, "whose", "[[1]]")?;
     ensure!(outcome(&cluster, other)? == "done 1 1 1 0");
@@ -631,12 +658,23 @@ fn what_a_role_can_take() -> Result<()> {
         &mut cluster.connect(DATABASE)?,
         "SELECT count(*) FROM cache_warm_jobs WHERE state = 'queued'",
     )?;
-    ensure!(waiting >= 1, "{waiting}");
-    let first = jobs.into_iter().next().unwrap()?;
-    ensure!(outcome(&cluster, first)?.starts_with("failed 2 0 0 0 interrupted"));
+    ensure!(waiting == 2, "{waiting}");
+    // From now on there is less time. Hers end although they do not want to, the first by hand.
+    cluster.set("pg_query_cache.warm_job_timeout", "1s")?;
+    wait_for(
+        &cluster,
+        "new processes have less time",
+        "SELECT current_setting('pg_query_cache.warm_job_timeout') = '1s'",
+    )?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute("SELECT pg_terminate_backend(pid) FROM cache_progress")?;
+    for job in jobs {
+        let told = outcome(&cluster, job?)?;
+        ensure!(told.starts_with("failed 2 0 0 0 interrupted"), "{told}");
+    }
     // One that can be cancelled says why it was.
-    let slow = queue(&mut bob, "slow", "[[1], [2], [3], [4], [5], [6], [7], [8]]")?;
-    let told = outcome(&cluster, slow)?;
+    let long = queue(&mut bob, "naps", "[[1], [2], [3], [4], [5], [6], [7], [8]]")?;
+    let told = outcome(&cluster, long)?;
     ensure!(told.starts_with("failed 8"), "{told}");
     Ok(())
 }
