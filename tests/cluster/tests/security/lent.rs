@@ -1,15 +1,14 @@
 //! A role whose functions are run by a superuser's session, which keeps them in check, wants them to be run in the background, where
 //! nobody does; and one that puts tables where the extension of an earlier version has none.
 
-use std::thread;
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use pg_query_cache_cluster_tests::{DATABASE, number, quiet, wait_for, worker};
+use pg_query_cache_cluster_tests::{
+    DATABASE, number, quiet, sees_clock, set_clock, wait_for, worker, worker_turns,
+};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Builder, Cluster};
 
-/// Whoever runs a function of ann's leaves a name in `caught` if it is a superuser's. A function that is called once more than a second
+/// Whoever runs a function of ann's leaves a name in `caught` if it is a superuser's. A function that is called more than an hour
 /// after it was computed is computed anew.
 const ANN: &str = "
     CREATE ROLE ann LOGIN; GRANT CREATE ON SCHEMA public TO ann; SET SESSION AUTHORIZATION ann;
@@ -46,8 +45,8 @@ fn work_for_the_owner_of_an_object() -> Result<()> {
              $$BEGIN RETURN current_user || CASE WHEN pg_has_role('pg_write_server_files', 'USAGE') THEN ' caught' ELSE '' END; END$$;
          CREATE FUNCTION once_more(x integer) RETURNS integer LANGUAGE plpgsql VOLATILE AS
              $$BEGIN PERFORM set_config('role', 'none', false), public.catch('a job'); RETURN x; END$$;
-         SELECT cache_function('shared(integer)', scope => 'shared', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 minute'),
-             cache_function('once_more(integer)', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 minute');
+         SELECT cache_function('shared(integer)', scope => 'shared', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day'),
+             cache_function('once_more(integer)', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day');
          CREATE FUNCTION key(x integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$
          BEGIN
              PERFORM public.shared_cached(1);
@@ -61,14 +60,30 @@ fn work_for_the_owner_of_an_object() -> Result<()> {
          CREATE FUNCTION lifted() RETURNS integer LANGUAGE sql VOLATILE SECURITY DEFINER AS 'SELECT key(1)';
          RESET SESSION AUTHORIZATION",
     )?;
+    // What this role's sessions may ask for.
+    admin.batch_execute(
+        "CREATE SEQUENCE runs;
+         CREATE FUNCTION own() RETURNS text LANGUAGE plpgsql VOLATILE AS $$BEGIN RETURN nextval('runs'); END$$;
+         SELECT cache_function('own()', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day')",
+    )?;
+    admin.batch_execute("SELECT own_cached()")?;
+    let mut hours = 0;
     for run in ["REINDEX TABLE trap", "SELECT lifted()"] {
         for _ in 0..3 {
-            thread::sleep(Duration::from_millis(1200));
+            hours += 2;
+            set_clock(&cluster, hours * 3600)?;
+            sees_clock(&mut admin, hours * 3600)?;
             admin.batch_execute(run)?;
         }
     }
-    // Long enough for a process that should not be there.
-    thread::sleep(Duration::from_secs(2));
+    // What is asked for first comes first, so anything from before would be done.
+    let old: String = admin.query_one("SELECT own_cached()", &[])?.get(0);
+    wait_for(
+        &cluster,
+        "the own one is computed anew",
+        &format!("SELECT own_cached() <> '{old}'"),
+    )?;
+    worker_turns(&cluster)?;
     wait_for(
         &cluster,
         "nothing is done any more",
@@ -118,8 +133,8 @@ fn functions_that_become_others() -> Result<()> {
                  $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN clock_timestamp(); END$$;
              CREATE FUNCTION second(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS
                  $$BEGIN PERFORM public.catch('the first base'); RETURN clock_timestamp(); END$$;
-             SELECT cache_function('first(integer)', scope => 'shared', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour'),
-                 cache_function('second(integer)', scope => 'shared', ttl => '1 second', consistency => 'ttl', stale_while_revalidate => '1 hour');
+             SELECT cache_function('first(integer)', scope => 'shared', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day'),
+                 cache_function('second(integer)', scope => 'shared', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day');
              ALTER FUNCTION first_cached(integer, interval) SECURITY DEFINER;
              ALTER FUNCTION second_cached(integer, interval) SECURITY DEFINER;
              CREATE FUNCTION trap() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
@@ -127,7 +142,8 @@ fn functions_that_become_others() -> Result<()> {
              RESET SESSION AUTHORIZATION",
         )?;
         admin.batch_execute("SELECT trap(); SELECT trap()")?;
-        thread::sleep(Duration::from_millis(1200));
+        set_clock(&cluster, 2 * 3600)?;
+        sees_clock(&mut admin, 2 * 3600)?;
         let mut ann = cluster.connect_as(DATABASE, "ann")?;
         ann.batch_execute("SELECT pg_advisory_lock(1)")?;
         admin.batch_execute("SELECT trap()")?;
@@ -188,12 +204,10 @@ fn tables_in_the_place_of_the_extensions() -> Result<()> {
     cluster.restart(pg_query_cache_harness::Mode::Fast)?;
     worker(&cluster)?;
     let mut admin = cluster.connect(DATABASE)?;
-    let minute = "SELECT extract(minute FROM clock_timestamp())::bigint";
-    let began = number(&mut admin, minute)?;
-    while number(&mut admin, minute)? == began {
-        thread::sleep(Duration::from_millis(500));
+    for minute in 1..=2 {
+        set_clock(&cluster, 60 * minute)?;
+        worker_turns(&cluster)?;
     }
-    thread::sleep(Duration::from_secs(3));
     nobody_was_caught(&mut admin)?;
     ensure!(
         number(
