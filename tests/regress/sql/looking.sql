@@ -27,8 +27,8 @@ SELECT cache_function('work(int)'), cache_function('twin()'), cache_function('pa
 SELECT count(work_cached(3, cache_duration => '0')) FROM generate_series(1, 9);
 SELECT count(work_cached(70)) FROM generate_series(1, 4);
 SELECT calls, hits, misses, bypasses, round(hit_rate::numeric, 4) AS hit_rate, fills,
-       fill_p50_ms BETWEEN 1.5 AND 20 AS p50, fill_p95_ms BETWEEN 35 AND 140 AS p95, fill_p99_ms BETWEEN 35 AND 140 AS p99,
-       fill_max_ms BETWEEN 70 AND 1000 AS longest, fill_p50_ms <= fill_p95_ms AND fill_p95_ms <= fill_p99_ms AND fill_p99_ms <= fill_max_ms AS ordered,
+       fill_p50_ms >= 1.5 AS p50, fill_p95_ms BETWEEN fill_max_ms / 2 AND fill_max_ms * 2 AS p95,
+       fill_p99_ms BETWEEN fill_max_ms / 2 AND fill_max_ms * 2 AS p99, fill_max_ms >= 70 AS longest, fill_p50_ms <= fill_p95_ms AND fill_p95_ms <= fill_p99_ms AND fill_p99_ms <= fill_max_ms AS ordered,
        fill_seconds >= 0.097 AS sum, saved_seconds >= 0.21 AS saved, reasons
 FROM cache_function_stats WHERE function = 'work_cached(int,interval)'::regprocedure;
 SELECT calls, hit_rate, fill_p50_ms, fill_max_ms FROM cache_function_stats WHERE function = 'alone_cached(int,interval)'::regprocedure;
@@ -39,10 +39,11 @@ FROM cache_stats();
 -- Time of writers: of a relation's, each function that has read it has an equal part; one that has not has none.
 SELECT twin_cached(), pair_cached(), length(alone_cached(1));
 SELECT writer_seconds FROM cache_stats() \gset before_
+SELECT clock_timestamp() AS began \gset
 INSERT INTO t SELECT 1 FROM generate_series(1, 3);
 DO $$ BEGIN FOR i IN 1..1000 LOOP INSERT INTO t VALUES (i); END LOOP; END $$;
 SELECT f.function, f.writer_seconds > 0 AS charged, f.net_benefit_seconds = f.saved_seconds - f.writer_seconds AS net,
-       f.writer_seconds < 1 AS not_too_much
+       f.writer_seconds < extract(epoch FROM clock_timestamp() - :'began') AS not_too_much
 FROM cache_function_stats AS f JOIN pg_proc AS p ON p.oid = f.function
 WHERE p.pronamespace = 'looking_test'::regnamespace ORDER BY f.function::text;
 SELECT count(DISTINCT writer_seconds) AS equal_parts FROM cache_function_stats AS f
@@ -61,9 +62,9 @@ SELECT uncache_function('pair_cached(interval)');
 SELECT writer_seconds > 1.4 * :twin AS more FROM cache_function_stats WHERE function = 'twin_cached(interval)'::regprocedure;
 
 -- The entries that matter most, by three measures.
-SELECT work_cached(1) - (SELECT count(*) FROM t), length(alone_cached(1)), length(alone_cached(50)), length(alone_cached(9)), twin_cached() > 1000;
+SELECT work_cached(300) - (SELECT count(*) FROM t), length(alone_cached(1)), length(alone_cached(50)), length(alone_cached(9)), twin_cached() > 1000;
 SELECT count(alone_cached(9)) FROM generate_series(1, 20);
-SELECT count(work_cached(1)) FROM generate_series(1, 10);
+SELECT count(work_cached(300)) FROM generate_series(1, 10);
 SELECT * FROM top_of(2, 'hits');
 SELECT * FROM top_of(2, 'bytes');
 SELECT * FROM top_of(1, 'saved');

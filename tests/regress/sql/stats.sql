@@ -33,7 +33,7 @@ SELECT hits - :before_hits AS hits, misses - :before_misses AS misses, bypasses 
        expirations - :before_expirations AS expirations
 FROM cache_stats();
 SELECT hits, misses, bypasses, fills, waits, invalidations, expirations, entries,
-       fill_seconds >= 0.02 * (fills + 1) AS fill_seconds, saved_seconds >= 0.02 * hits AS saved_seconds, saved_seconds < 10 AS not_too_many,
+       fill_seconds >= 0.02 * (fills + 1) AS fill_seconds, saved_seconds >= 0.02 * hits AS saved_seconds, saved_seconds < fill_seconds * hits AS not_too_many,
        memory_bytes BETWEEN 64 * entries AND 4096 * entries AS memory_bytes, reasons
 FROM cache_function_stats WHERE function = 'work_cached(int,interval)'::regprocedure;
 SELECT memory_bytes BETWEEN 1 AND memory_limit_bytes AS memory, memory_limit_bytes BETWEEN 1 AND 256 * 1024 * 1024 AS memory_limit,
