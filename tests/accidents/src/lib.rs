@@ -76,7 +76,7 @@ pub fn is_well(cluster: &Cluster) -> Result<()> {
     let mut clients = (0..3)
         .map(|_| {
             let mut client = cluster.connect(DATABASE)?;
-            client.batch_execute("SET statement_timeout = '15s'")?;
+            client.batch_execute("SET statement_timeout = '240s'")?;
             Ok(client)
         })
         .collect::<Result<Vec<_>>>()?;

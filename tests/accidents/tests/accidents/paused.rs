@@ -44,7 +44,7 @@ fn standing(cluster: &Cluster) -> Result<i32> {
 
 fn others_go_on(cluster: &Cluster) -> Result<()> {
     let mut client = cluster.connect(DATABASE)?;
-    client.batch_execute("SET statement_timeout = '10s'")?;
+    client.batch_execute("SET statement_timeout = '240s'")?;
     for _ in 0..2 {
         right(&mut client)?;
         client.batch_execute(
@@ -178,7 +178,7 @@ fn who_waits_is_not_left_behind() -> Result<()> {
         let waiter = || {
             in_background(
                 &cluster,
-                &format!("SET pg_query_cache.fill_wait = '{wait}'; SET statement_timeout = '20s'"),
+                &format!("SET pg_query_cache.fill_wait = '{wait}'; SET statement_timeout = '240s'"),
                 "gated_cached(1)",
             )
         };
