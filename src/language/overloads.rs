@@ -71,17 +71,20 @@ impl Calls {
         self.types.get(place).copied().or(self.variadic)
     }
 
-    /// Whether there is a call that both accept.
+    /// Whether there is a call of `other`, which is there already, that this one would accept too; but not one that gives it each of its
+    /// arguments, none of them `cache_duration`: the server prefers the function for which no default is needed.
     fn collide(&self, other: &Calls) -> bool {
         let longest = self.types.len().max(other.types.len());
         (0..=longest).any(|count| {
-            self.takes(count)
+            let is_duration = |place| self.duration == Some(place) || other.duration == Some(place);
+            let is_complete = count == other.types.len()
+                && other.variadic.is_none()
+                && !(0..count).any(is_duration);
+            !is_complete
+                && self.takes(count)
                 && other.takes(count)
-                && (0..count).all(|place| {
-                    self.type_at(place) == other.type_at(place)
-                        || self.duration == Some(place)
-                        || other.duration == Some(place)
-                })
+                && (0..count)
+                    .all(|place| self.type_at(place) == other.type_at(place) || is_duration(place))
         })
     }
 }
