@@ -72,6 +72,12 @@ ALTER EXTENSION pg_query_cache ADD TABLE @extschema@.cache_trends;
 
 -- caching.sql
 
+-- What is cached is bound by oid from now on: to what was found under the name in the body when the function was created.
+CREATE FUNCTION query_cache_internal.bind_functions() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'bind_functions_of_earlier_versions_wrapper';
+SELECT query_cache_internal.bind_functions();
+DROP FUNCTION query_cache_internal.bind_functions();
+
 CREATE FUNCTION query_cache_internal.cached_body(source text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'cached_body_wrapper';
 COMMENT ON FUNCTION query_cache_internal.cached_body(text) IS

@@ -30,8 +30,14 @@ pub mod catalog {
     pub const INHERITS_CHILD: u32 = 1;
     /// `pg_depend`.
     pub const DEPEND: Oid = Oid::from_u32(2608);
+    /// Its index by `classid`, `objid`, `objsubid`.
+    pub const DEPEND_BY_DEPENDENT: Oid = Oid::from_u32(2673);
     /// Its index by `refclassid`, `refobjid`, `refobjsubid`.
     pub const DEPEND_BY_REFERENCE: Oid = Oid::from_u32(2674);
+    /// Column `classid`.
+    pub const DEPENDENT_CLASS: u32 = 1;
+    /// Column `objid`.
+    pub const DEPENDENT_OBJECT: u32 = 2;
     /// Column `refclassid`.
     pub const DEPEND_CLASS: u32 = 4;
     /// Column `refobjid`.
@@ -105,6 +111,12 @@ pub mod catalog {
         pub part: i32,
         /// Catalog of the object that is depended on.
         pub referenced_class: Oid,
+        /// The object that is depended on.
+        pub referenced: Oid,
+        /// Its part.
+        pub referenced_part: i32,
+        /// How.
+        pub kind: std::ffi::c_char,
     }
 
     /// A row of `pg_inherits`.
@@ -641,7 +653,45 @@ pub fn each_dependent(
     object: pg_sys::Oid,
     mut visit: impl FnMut(pg_sys::Oid, pg_sys::Oid),
 ) {
-    // SAFETY: pg_depend and its index by what is depended on; the first columns are fixed.
+    // SAFETY: the index by what is depended on, and its first columns.
+    unsafe {
+        dependencies(
+            catalog::DEPEND_BY_REFERENCE,
+            [catalog::DEPEND_CLASS, catalog::DEPEND_OBJECT],
+            [class, object],
+            |row| visit(row.class, row.object),
+        );
+    }
+}
+
+/// Functions that a function depends on so that they cannot be dropped without it, and the parts of them that are recorded.
+pub fn each_referenced_function(function: pg_sys::Oid, mut visit: impl FnMut(pg_sys::Oid, i32)) {
+    // SAFETY: the index by what depends, and its first columns.
+    unsafe {
+        dependencies(
+            catalog::DEPEND_BY_DEPENDENT,
+            [catalog::DEPENDENT_CLASS, catalog::DEPENDENT_OBJECT],
+            [pg_sys::ProcedureRelationId, function],
+            |row| {
+                if row.referenced_class == pg_sys::ProcedureRelationId && row.kind as u8 == b'n' {
+                    visit(row.referenced, row.referenced_part);
+                }
+            },
+        );
+    }
+}
+
+/// Rows of `pg_depend`.
+///
+/// # Safety
+/// `index` is one of its indexes, `columns` the first two columns of that.
+unsafe fn dependencies(
+    index: pg_sys::Oid,
+    columns: [u32; 2],
+    values: [pg_sys::Oid; 2],
+    mut visit: impl FnMut(&catalog::Depend),
+) {
+    // SAFETY: pg_depend and an index of it; the first columns are fixed.
     unsafe {
         let relation = pg_sys::table_open(catalog::DEPEND, pg_sys::AccessShareLock as _);
         let key = |column: u32, oid: pg_sys::Oid| {
@@ -655,13 +705,10 @@ pub fn each_dependent(
             );
             key
         };
-        let mut keys = [
-            key(catalog::DEPEND_CLASS, class),
-            key(catalog::DEPEND_OBJECT, object),
-        ];
+        let mut keys = [key(columns[0], values[0]), key(columns[1], values[1])];
         let scan = pg_sys::systable_beginscan(
             relation,
-            catalog::DEPEND_BY_REFERENCE,
+            index,
             true,
             std::ptr::null_mut(),
             2,
@@ -672,8 +719,7 @@ pub fn each_dependent(
             if tuple.is_null() {
                 break;
             }
-            let row = &*pg_sys::GETSTRUCT(tuple).cast::<catalog::Depend>();
-            visit(row.class, row.object);
+            visit(&*pg_sys::GETSTRUCT(tuple).cast::<catalog::Depend>());
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as _);

@@ -10,6 +10,10 @@ pub enum Error {
     InvalidBody(String, String),
     /// The base function does not exist: its name, and a hint.
     NoSuchFunction(String, String),
+    /// A cached function whose base function was not there when it was created: the cached function, and the name in its body.
+    Unbound(String, String),
+    /// A function that would make calls of another one of the same name ambiguous: the new one, the other.
+    Ambiguous(String, String),
     /// The two functions do not fit: what differs, and a hint.
     Mismatch(String, String),
     /// The base function cannot be cached: message, detail, hint.
@@ -89,6 +93,23 @@ impl Error {
                 format!("function {name} does not exist"),
                 None,
                 Some(hint).filter(|hint| !hint.is_empty()),
+            ),
+            Error::Unbound(function, name) => (
+                ERRCODE_UNDEFINED_FUNCTION,
+                format!("function {function} has no base function"),
+                Some(format!(
+                    "There was no function {name} when it was created. What has the name by now may be anybody's."
+                )),
+                Some("Create it anew with CREATE OR REPLACE FUNCTION.".into()),
+            ),
+            Error::Ambiguous(function, other) => (
+                ERRCODE_AMBIGUOUS_FUNCTION,
+                format!("function {function} would make calls of function {other} ambiguous"),
+                Some(
+                    "The argument cache_duration may be left out or stand where the other has another one."
+                        .into(),
+                ),
+                Some("Give it another name: cache_function(…, name => '…').".into()),
             ),
             Error::Mismatch(what, hint) => (
                 ERRCODE_INVALID_FUNCTION_DEFINITION,

@@ -10,7 +10,9 @@ use crate::dependencies::tree_locks::Patience;
 use crate::dependencies::{automatic, declared, found, rights, tracking};
 use crate::encoding::{self, Text};
 use crate::error::{self, Error, OrRaise};
+use crate::language::binding;
 use crate::language::body::{self, Body};
+use crate::language::overloads;
 use crate::language::signature::{self, Signature};
 use crate::settings;
 use crate::store::area::area;
@@ -129,6 +131,14 @@ pub fn cache_function_v0_2(
     let parsed = checked(&base, &body).or_raise();
     let source = Value::Object(body).to_string();
     let target = target(&base, name);
+    let (schema, new_name) = (target.0.as_str(), target.1.as_str());
+    if let Some(other) = overloads::in_the_way(&base, schema, new_name, language()) {
+        Error::Ambiguous(
+            overloads::words(&base, schema, new_name),
+            compat::regprocedure_qualified(other),
+        )
+        .raise();
+    }
     let command = declaration(&base, &target, &source);
     if let Err(problem) = encoding::run(&command, &[]) {
         ereport!(
@@ -138,6 +148,17 @@ pub fn cache_function_v0_2(
         );
     }
     let created = new_function(&base, &target).unwrap_or(pg_sys::InvalidOid);
+    let bound = Signature::of(created).and_then(|own| {
+        let body = Body::parse(&own.source).ok()?;
+        binding::recorded(&own, &body)
+    });
+    if bound != Some(function) {
+        Error::Mismatch(
+            "The name of the base function was given to another function meanwhile.".into(),
+            "Try again.".into(),
+        )
+        .raise();
+    }
     track_declared(&parsed, created);
     track_found(function, created);
     created

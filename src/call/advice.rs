@@ -175,6 +175,9 @@ impl Reason {
             Reason::NoRow => {
                 "the function has no row in shared memory, where what is known of it would be kept: there are more cached functions than rows, it is temporary, or cache_quarantine is locked"
             }
+            Reason::BaseNotCacheable => {
+                "the base function has been replaced or altered so that its results cannot be cached any more: it is VOLATILE by now, say"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
             }
@@ -257,6 +260,9 @@ impl Reason {
             }
             Reason::NoRow => {
                 "Drop cached functions that nobody needs, or raise pg_query_cache.memory; analyze_cache_health() says how many rows there are."
+            }
+            Reason::BaseNotCacheable => {
+                "Look at what analyze_cache_health() says of the function: mend the base function, or do not cache it."
             }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."

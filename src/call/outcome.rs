@@ -81,10 +81,12 @@ pub enum Reason {
     SecurityContext,
     /// The function has no row in shared memory, where what is known of it is kept.
     NoRow,
+    /// The base function cannot be cached as it is now, as it could when the cached function was created.
+    BaseNotCacheable,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 37;
+pub const REASONS: usize = 38;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -126,6 +128,7 @@ impl Reason {
         Reason::NotWorthwhile,
         Reason::SecurityContext,
         Reason::NoRow,
+        Reason::BaseNotCacheable,
     ];
 
     /// Stable code of the reason.
@@ -168,6 +171,7 @@ impl Reason {
             Reason::NotWorthwhile => "not_worthwhile",
             Reason::SecurityContext => "security_context",
             Reason::NoRow => "no_row",
+            Reason::BaseNotCacheable => "base_not_cacheable",
         }
     }
 
@@ -186,6 +190,7 @@ impl Reason {
                     | Reason::NotWorthwhile
                     | Reason::SecurityContext
                     | Reason::NoRow
+                    | Reason::BaseNotCacheable
             )
     }
 }

@@ -20,6 +20,7 @@ use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::configuration;
 use crate::gate::{self, Owed};
+use crate::language::binding;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::validity::own;
@@ -112,7 +113,12 @@ unsafe extern "C-unwind" fn process_utility(
         // Once more: it may have ended transactions on its way.
         gate::owes(owed);
         if begun.change != Change::Nothing {
-            guarded(|| after(begun, statement));
+            guarded(|| {
+                after(begun, statement);
+                if binding::renames(statement) && pg_sys::IsTransactionState() {
+                    binding::follow();
+                }
+            });
         }
     }
 }

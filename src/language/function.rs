@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::binding;
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD, Scope};
 use super::signature::{self, Signature};
 use super::standing;
@@ -68,7 +69,7 @@ pub struct CachedFunction {
     pub result: ResultShape,
     /// Time to live of a new entry in microseconds.
     pub ttl_us: i64,
-    /// Why it does not use the cache, if the configuration says so.
+    /// Why it does not use the cache, if the configuration says so or its base function is not what could be cached.
     pub disabled: Option<Reason>,
     /// Whether it may rest when caching it does not pay.
     pub adaptive: bool,
@@ -89,7 +90,7 @@ pub struct CachedFunction {
     pub said_by_base: bool,
     /// Its row in shared memory, with what has been learned of it.
     row: OwnRow,
-    /// The search path and role under which an unqualified base function was found.
+    /// The search path and role under which the base function was found, if it is bound late.
     found_under: Option<(Vec<u8>, pg_sys::Oid)>,
 }
 
@@ -190,8 +191,8 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         Error::NoSuchFunction(format!("with OID {}", oid.to_u32()), String::new())
     })?;
     let body = Body::parse(&own.source)?;
-    let base = signature::resolve(&body)?;
-    let has_duration = signature::check(&own, &base, &body)?;
+    let base = binding::of(&own, &body)?;
+    let has_duration = signature::check_shape(&own, &base, &body)?;
     let arguments = own.arguments[..base.arguments.len()]
         .iter()
         .map(|type_id| argument(*type_id))
@@ -203,14 +204,17 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         None => configuration::class_ttl_us(class),
     }
     .min(LONGEST);
-    let disabled = configuration::disabled(oid, class);
+    // What it was when the cached function was created it need not be any more.
+    let disabled = match signature::check_present(&own, &base, &body) {
+        Ok(()) => configuration::disabled(oid, class),
+        Err(_) => Some(Reason::BaseNotCacheable),
+    };
     let (ahead, stale_us) = (
         signature::parse_ahead(&body)?,
         signature::parse_stale(&body)?.min(LONGEST),
     );
-    let named_by_path = body.binding == Binding::Late || !signature::is_qualified(&body.function);
     // SAFETY: variables of the backend; the search path is a C string.
-    let found_under = named_by_path.then(|| unsafe {
+    let found_under = (body.binding == Binding::Late).then(|| unsafe {
         (
             CStr::from_ptr(pg_sys::namespace_search_path)
                 .to_bytes()

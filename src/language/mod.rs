@@ -1,17 +1,20 @@
 //! `LANGUAGE cached`: an ordinary function whose body names, in JSON, the function that it caches.
 //!
 //! * `body`: the JSON
+//! * `binding`: which function is the base function, by oid
 //! * `function`: a cached function as the catalog has it, ready to be called
 //! * `standing`: its row in shared memory, without which it does not use the cache
-//! * `signature`: finding the base function and comparing the two
+//! * `signature`: the two functions as the catalog has them, and whether they fit; `overloads`: whether calls of others would be ambiguous
 //! * `validator`: checks at CREATE FUNCTION
 //! * `handler`: the entry point of a call
 //! * `expression`: a call written as text; `replay`: a call made again from its values
 
+pub mod binding;
 pub mod body;
 pub mod expression;
 pub mod function;
 mod handler;
+pub mod overloads;
 pub mod replay;
 mod shown;
 pub mod signature;

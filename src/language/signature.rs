@@ -1,7 +1,11 @@
 //! The signatures of a cached function and of its base function, and whether they fit.
+//!
+//! Some of it can change while the cached function depends on the base function (VOLATILE, STRICT, VARIADIC): then calls bypass the cache.
+//! The rest cannot without one of the two being created anew, and is an error.
 
 #![allow(unsafe_code)]
 
+use super::binding;
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD};
 use crate::compat;
 use crate::encoding::Text;
@@ -22,6 +26,8 @@ pub struct Signature {
     pub returns_set: bool,
     /// Types of the columns, if the result is a row described by OUT parameters.
     pub columns: Option<Vec<pg_sys::Oid>>,
+    /// How many of the last arguments may be left out.
+    pub defaults: usize,
     /// `STRICT`.
     pub strict: bool,
     /// `pg_proc.provolatile`.
@@ -77,6 +83,7 @@ impl Signature {
                 result: form.prorettype,
                 returns_set: form.proretset,
                 columns,
+                defaults: form.pronargdefaults.max(0) as usize,
                 strict: form.proisstrict,
                 volatility: form.provolatile as u8,
                 parallel: form.proparallel as u8,
@@ -130,7 +137,7 @@ pub fn is_qualified(name: &str) -> bool {
     false
 }
 
-/// Finds the base function that a body names.
+/// Finds the base function that a body names. Only when a function is created, or at each call of one that is bound late.
 pub fn resolve(body: &Body) -> Result<Signature, Error> {
     find(&body.function).ok_or_else(|| {
         let hint = match body.binding {
@@ -231,15 +238,73 @@ pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
 
 /// Checks that `own` can be a cached function of `base`. Returns whether it has the additional argument `cache_duration`.
 pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
-    let base_name = compat::regprocedure(base.oid);
-    if base.oid == own.oid {
-        return Err(Error::NotCacheable(
-            format!("function {base_name} cannot cache itself"),
-            "The body names the cached function as its own base function.".into(),
-            "Name the function whose results are to be cached.".into(),
+    check_itself(own, base)?;
+    check_base(base, body)?;
+    let has_duration = check_shape(own, base, body)?;
+    check_present(own, base, body)?;
+    Ok(has_duration)
+}
+
+/// Checks what `CREATE OR REPLACE` and `ALTER FUNCTION` can change of the base function: that its results can be cached as it is now.
+pub fn check_present(own: &Signature, base: &Signature, body: &Body) -> Result<(), Error> {
+    check_base(base, body)?;
+    if own.strict && (!base.strict || own.arguments.len() > base.arguments.len()) {
+        return Err(Error::InvalidDeclaration(
+            "cached function must not be declared STRICT".into(),
+            "Leave it out: the base function decides what a NULL means, and NULL as cache_duration means the time to live of the function."
+                .into(),
         ));
     }
-    check_base(base, body)?;
+    if base.variadic != own.variadic {
+        return mismatch(format!(
+            "Only one of the base function {} and the cached function is VARIADIC.",
+            compat::regprocedure(base.oid)
+        ));
+    }
+    Ok(())
+}
+
+fn check_itself(own: &Signature, base: &Signature) -> Result<(), Error> {
+    if base.oid != own.oid {
+        return Ok(());
+    }
+    Err(Error::NotCacheable(
+        format!(
+            "function {} cannot cache itself",
+            compat::regprocedure(base.oid)
+        ),
+        "The body names the cached function as its own base function.".into(),
+        "Name the function whose results are to be cached.".into(),
+    ))
+}
+
+fn mismatch<T>(what: String) -> Result<T, Error> {
+    Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()))
+}
+
+/// Whether arguments and result are such that one function can be the cached one of the other.
+pub fn fits(own: &Signature, base: &Signature) -> bool {
+    own.oid != base.oid
+        && own.returns_set == base.returns_set
+        && own.result == base.result
+        && own.columns == base.columns
+        && duration(own, base).is_some()
+}
+
+/// Whether the argument `cache_duration` follows those of the base function; `None` if these differ.
+fn duration(own: &Signature, base: &Signature) -> Option<bool> {
+    match own.arguments.strip_prefix(base.arguments.as_slice())? {
+        [] => Some(false),
+        [pg_sys::INTERVALOID] => Some(true),
+        _ => None,
+    }
+}
+
+/// Checks what has to be as it is whatever becomes of the base function: how the cached function is declared, and that arguments and
+/// result are those of the base function. Returns whether it has the additional argument `cache_duration`.
+pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
+    let base_name = compat::regprocedure(base.oid);
+    check_itself(own, base)?;
     if own.volatility == pg_sys::PROVOLATILE_IMMUTABLE {
         return Err(Error::InvalidDeclaration(
             "cached function must not be declared IMMUTABLE".into(),
@@ -259,16 +324,13 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             "Declare it with CREATE FUNCTION, without WINDOW.".into(),
         ));
     }
-    if own.strict && (!base.strict || own.arguments.len() > base.arguments.len()) {
+    if body.binding == Binding::Late && compat::definer(own.oid).is_some() {
         return Err(Error::InvalidDeclaration(
-            "cached function must not be declared STRICT".into(),
-            "Leave it out: the base function decides what a NULL means, and NULL as cache_duration means the time to live of the function."
+            "cached function that is bound late must not be declared SECURITY DEFINER".into(),
+            "Leave \"binding\" out: what it calls with the rights of its owner must not be what the caller's search path finds."
                 .into(),
         ));
     }
-    let mismatch = |what: String| {
-        Err(Error::Mismatch(what, "Declare the cached function like its base function, with an additional argument cache_duration interval if wanted.".into()))
-    };
     if own.returns_set != base.returns_set {
         let word = |set: bool| if set { "a set" } else { "one value" };
         return mismatch(format!(
@@ -284,12 +346,7 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             result_name(own)
         ));
     }
-    let n = base.arguments.len();
-    let has_duration = own.arguments.len() == n + 1 && own.arguments[n] == pg_sys::INTERVALOID;
-    if own.arguments.len() < n
-        || own.arguments[..n] != base.arguments[..]
-        || own.arguments.len() > n && !has_duration
-    {
+    let Some(has_duration) = duration(own, base) else {
         let names = |types: &[pg_sys::Oid]| {
             types
                 .iter()
@@ -302,12 +359,7 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
             names(&base.arguments),
             names(&own.arguments)
         ));
-    }
-    if base.variadic != own.variadic {
-        return mismatch(format!(
-            "Only one of the base function {base_name} and the cached function is VARIADIC."
-        ));
-    }
+    };
     check_key_arguments(base, body)?;
     Ok(has_duration)
 }
@@ -334,18 +386,24 @@ pub fn check_key_arguments(base: &Signature, body: &Body) -> Result<(), Error> {
 const CHAIN: usize = 100;
 
 /// Refuses a cached function whose base function is cached too and leads back to it. What is not found here (a name that comes to mean
-/// another function, a check that was switched off) the server's limit of the stack ends at the call.
+/// another function where it is bound late, a check that was switched off) the server's limit of the stack ends at the call.
 pub fn check_chain(own: &Signature, base: &Signature) -> Result<(), Error> {
-    let mut source = (base.language == own.language).then(|| base.source.clone());
+    let next_of = |function: &Signature| {
+        if function.language != own.language {
+            return None;
+        }
+        let body = Body::parse(&function.source).ok()?;
+        match body.binding {
+            Binding::Early => binding::recorded(function, &body).and_then(Signature::of),
+            Binding::Late => find(&body.function),
+        }
+    };
+    let mut next = next_of(base);
     for _ in 0..CHAIN {
-        let body = source.as_deref().map(Body::parse);
-        let Some(next) = body
-            .and_then(Result::ok)
-            .and_then(|body| find(&body.function))
-        else {
+        let Some(function) = next else {
             return Ok(());
         };
-        if next.oid == own.oid {
+        if function.oid == own.oid {
             let (own, base) = (
                 compat::regprocedure(own.oid),
                 compat::regprocedure(base.oid),
@@ -356,7 +414,7 @@ pub fn check_chain(own: &Signature, base: &Signature) -> Result<(), Error> {
                 "Name the function whose results are to be cached.".into(),
             ));
         }
-        source = (next.language == own.language).then_some(next.source);
+        next = next_of(&function);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The validator: checks a cached function at CREATE FUNCTION and records that it depends on its base function.
+//! The validator: checks a cached function at CREATE FUNCTION and binds it to its base function.
 
 #![allow(unsafe_code)]
 
+use super::binding;
 use super::body::{Binding, Body};
 use super::signature::{self, Signature};
 use crate::error::OrRaise;
@@ -35,7 +36,7 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
         if body.binding == Binding::Early
             && let Some(base) = signature::find(&body.function)
         {
-            depend(function, base.oid);
+            binding::bind(&own, base.oid);
         }
         return;
     }
@@ -43,28 +44,18 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     if body.binding == Binding::Late && signature::find(&body.function).is_none() {
         return;
     }
-    let base = signature::resolve(&body).or_raise();
+    let bound = match body.binding {
+        Binding::Early => binding::marked(function).and_then(Signature::of),
+        Binding::Late => None,
+    };
+    let base = match bound {
+        Some(base) => base,
+        None => signature::resolve(&body).or_raise(),
+    };
     signature::check(&own, &base, &body).or_raise();
     signature::check_chain(&own, &base).or_raise();
     crate::dependencies::declared::check(&body, &own).or_raise();
     if body.binding == Binding::Early {
-        depend(function, base.oid);
-    }
-}
-
-/// Records that the cached function depends on its base function, so that `DROP FUNCTION` says so.
-fn depend(function: pg_sys::Oid, base: pg_sys::Oid) {
-    let address = |oid| pg_sys::ObjectAddress {
-        classId: pg_sys::ProcedureRelationId,
-        objectId: oid,
-        objectSubId: 0,
-    };
-    // SAFETY: both functions exist.
-    unsafe {
-        pg_sys::recordDependencyOn(
-            &address(function),
-            &address(base),
-            pg_sys::DependencyType::DEPENDENCY_NORMAL,
-        )
+        binding::bind(&own, base.oid);
     }
 }

@@ -1,5 +1,7 @@
 //! What concerns single functions and tables. Each kind of finding is there at least once: with "none" if it concerns nobody.
 
+#![allow(unsafe_code)]
+
 use super::remedies::{call, row_of};
 use super::{ENOUGH_CALLS, Finding, Status, per_cent};
 use crate::api::figures::{Figures, FunctionFigures, exists};
@@ -8,6 +10,9 @@ use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
 use crate::dependencies::relations::{self, Tracking};
+use crate::language::binding;
+use crate::language::body::{Binding, Body};
+use crate::language::signature::{self, Signature};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::layout::BLOCK;
@@ -81,12 +86,86 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
         })
         },
     );
+    for (what, found) in MISFITS.iter().zip(misfits()) {
+        if found.is_empty() {
+            findings.push(Finding::new(*what, Status::Ok, "none", "none"));
+        }
+        findings.extend(found);
+    }
     let in_vain = tracked_in_vain(figures);
     if in_vain.is_empty() {
         findings.push(Finding::new(IN_VAIN_TABLE, Status::Ok, "none", "1 s"));
     }
     findings.extend(in_vain);
     findings
+}
+
+/// What can be wrong between a cached function and its base function.
+const MISFITS: [&str; 3] = [
+    "no base function",
+    "base function cannot be cached",
+    "body names another function",
+];
+
+/// Findings of each of the [`MISFITS`], of all cached functions, called or not. Those that are bound late are judged at each call.
+fn misfits() -> [Vec<Finding>; 3] {
+    let mut found = [const { Vec::new() }; 3];
+    for function in compat::cached_functions() {
+        let Some(own) = Signature::of(function) else {
+            continue;
+        };
+        let Ok(body) = Body::parse(&own.source) else {
+            continue;
+        };
+        if body.binding == Binding::Late {
+            continue;
+        }
+        let own_name = compat::regprocedure_qualified(function);
+        let critical = |kind: usize, value: String| {
+            Finding::new(
+                format!("{}: {own_name}", MISFITS[kind]),
+                Status::Critical,
+                value,
+                "none",
+            )
+        };
+        let Some(base) = binding::recorded(&own, &body).and_then(Signature::of) else {
+            found[0].push(critical(0, format!("the body says {}", body.function)).advise(
+                "What its body names was not there when it was created, so its calls are errors. Create it anew with CREATE OR REPLACE FUNCTION.",
+                row_of("cached_functions", function),
+            ));
+            continue;
+        };
+        if let Err(problem) = signature::check_present(&own, &base, &body) {
+            found[1].push(critical(1, problem.message()).advise(
+                "Calls are answered by the base function. Make it again what it was when it was cached, or do not cache it.",
+                call("uncache_function", &own_name),
+            ));
+        }
+        if let Some(source) = binding::misnamed(&own, &body, base.oid) {
+            found[2].push(critical(2, format!("calls {}", compat::regprocedure_qualified(base.oid))).advise(
+                "The base function was renamed where nobody noticed. Calls are right, but a dump would say the old name, which may be another \
+                 function's by now. Write the new one into the body:",
+                replacement(&own, &source),
+            ));
+        }
+    }
+    found
+}
+
+/// The command that replaces the body of a function, and nothing else of it.
+fn replacement(own: &Signature, source: &str) -> Option<String> {
+    // SAFETY: a function of the server that takes an oid and returns a text, for a function that exists.
+    let command = unsafe {
+        let text = pg_sys::OidFunctionCall1Coll(
+            pg_sys::F_PG_GET_FUNCTIONDEF.into(),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(own.oid),
+        );
+        compat::text(pg_sys::text_to_cstring(text.cast_mut_ptr()))
+    };
+    let at = command.rfind(&own.source)?;
+    Some([&command[..at], source, &command[at + own.source.len()..]].concat())
 }
 
 const COSTS: &str = "costs more than it saves";

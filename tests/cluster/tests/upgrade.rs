@@ -204,3 +204,40 @@ fn goes_on_through_the_update(version: &str, expected: usize) -> Result<()> {
     )?);
     Ok(())
 }
+
+/// What earlier versions have recorded of base functions has no mark. It decides before the update, which gives it one, and bodies the
+/// present name; where two functions could be meant none is called.
+#[test]
+fn functions_of_earlier_versions_are_bound() -> Result<()> {
+    let cluster = quiet("upgrade-bind").build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE EXTENSION pg_query_cache VERSION '0.2.0';
+         CREATE FUNCTION f(a integer) RETURNS text LANGUAGE sql STABLE AS $$SELECT 'right'::text$$;
+         CREATE FUNCTION other(a integer) RETURNS text LANGUAGE sql STABLE AS $$SELECT 'wrong'::text$$;
+         CREATE FUNCTION c(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"f(integer)\"}';
+         CREATE FUNCTION doubtful(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"f(integer)\"}';
+         UPDATE pg_depend SET refobjsubid = 0 WHERE refobjid = 'f(integer)'::regprocedure;
+         INSERT INTO pg_depend SELECT classid, objid, objsubid, refclassid, 'other(integer)'::regprocedure, 0, deptype
+         FROM pg_depend WHERE objid = 'doubtful(integer)'::regprocedure AND refobjid = 'f(integer)'::regprocedure;
+         UPDATE pg_proc SET prosrc = '{\"function\": \"f(integer)\"}' WHERE oid = 'c(integer)'::regprocedure;
+         ALTER FUNCTION f(integer) RENAME TO g;
+         CREATE FUNCTION f(a integer) RETURNS text LANGUAGE sql STABLE AS $$SELECT 'wrong'::text$$;",
+    )?;
+    let is_right = "SELECT c(1) = 'right'";
+    ensure!(holds(&mut cluster.connect(DATABASE)?, is_right)?);
+    client.batch_execute("ALTER EXTENSION pg_query_cache UPDATE")?;
+    for client in [&mut client, &mut cluster.connect(DATABASE)?] {
+        ensure!(holds(client, is_right)?);
+        let error = client.batch_execute("SELECT doubtful(1)").unwrap_err();
+        ensure!(
+            error.code().is_some_and(|code| code.code() == "42883"),
+            "{error:?}"
+        );
+    }
+    ensure!(holds(
+        &mut client,
+        "SELECT base_function = 'public.g(integer)' FROM cached_functions WHERE function = 'c(integer)'::regprocedure"
+    )?);
+    Ok(())
+}

@@ -74,9 +74,11 @@ CREATE OR REPLACE FUNCTION factor() RETURNS numeric LANGUAGE sql STABLE AS 'SELE
 SELECT scaled_cached(1);
 ROLLBACK;
 SELECT scaled_cached(1);
--- A declaration that no longer allows it is met at the call.
+-- A base function that cannot be cached any more answers by itself; a cached one whose results the planner would keep is refused at the call.
 ALTER FUNCTION scaled(int) VOLATILE;
 SELECT scaled_cached(1);
+SELECT reason FROM cache_explain('scaled_cached(1)');
+SELECT finding, status, value, sql FROM analyze_cache_health() WHERE finding LIKE 'base function cannot be cached: %';
 ALTER FUNCTION scaled(int) STABLE;
 ALTER FUNCTION scaled_cached(int, interval) IMMUTABLE;
 SELECT scaled_cached(1);
@@ -99,11 +101,44 @@ SELECT refobjid::regprocedure FROM pg_depend
 WHERE objid = 'total_plain(int,numeric)'::regprocedure AND refclassid = 'pg_proc'::regclass;
 DROP EXTENSION pg_query_cache;
 DROP LANGUAGE cached;
--- Names: the base function and its schema may be renamed or moved; the body's own words are looked up again.
+-- Names: the base function may be renamed; the cached one goes on calling it, and its body says what it is named by now.
 ALTER FUNCTION scaled(int) RENAME TO scaled_anew;
 SELECT scaled_cached(1);
+SELECT base_function FROM cached_functions WHERE function::text LIKE 'scaled%';
+CREATE FUNCTION scaled(customer integer) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT -1.0';
+SELECT scaled_cached(1);
+DROP FUNCTION scaled(int);
 ALTER FUNCTION scaled_anew(int) RENAME TO scaled;
 SELECT scaled_cached(1);
+-- STRICT and VARIADIC can change as well.
+CREATE FUNCTION some_of(list integer[]) RETURNS integer LANGUAGE sql STABLE STRICT AS 'SELECT list[1]';
+CREATE FUNCTION some_of_cached(list integer[]) RETURNS integer LANGUAGE cached STABLE STRICT AS '{"function": "some_of(int[])", "consistency": "strict"}';
+SELECT prosrc FROM pg_proc WHERE proname = 'some_of_cached';
+ALTER FUNCTION some_of(integer[]) CALLED ON NULL INPUT;
+SELECT some_of_cached('{1}'), reason FROM cache_explain('some_of_cached(ARRAY[1])');
+ALTER FUNCTION some_of(integer[]) STRICT;
+CREATE OR REPLACE FUNCTION some_of(VARIADIC list integer[]) RETURNS integer LANGUAGE sql STABLE STRICT AS 'SELECT list[1]';
+SELECT some_of_cached('{2}'), reason FROM cache_explain('some_of_cached(ARRAY[1])');
+SELECT finding, value FROM analyze_cache_health() WHERE finding LIKE 'base function cannot be cached: %';
+DROP FUNCTION some_of_cached(integer[]), some_of(integer[]);
+-- What is looked up at each call does not run with the rights of the owner.
+CREATE FUNCTION late(customer integer) RETURNS numeric LANGUAGE cached STABLE SECURITY DEFINER AS '{"function": "scaled(integer)", "binding": "late"}';
+CREATE FUNCTION late(customer integer) RETURNS numeric LANGUAGE cached STABLE AS '{"function": "scaled(integer)", "binding": "late"}';
+SELECT late(1);
+ALTER FUNCTION late(integer) SECURITY DEFINER;
+SELECT late(1);
+DROP FUNCTION late(integer);
+-- A name under which calls could mean either function.
+CREATE FUNCTION part(a integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT a';
+CREATE FUNCTION part(a integer, b interval) RETURNS integer LANGUAGE sql STABLE AS 'SELECT -a';
+CREATE FUNCTION part(a integer, b text) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 10 * a';
+CREATE FUNCTION part(a text) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 100';
+SELECT cache_function('part(integer)');
+SELECT cache_function('part(integer, interval)');
+SELECT cache_function('part(integer, text)');
+SELECT cache_function('part(text)'), cache_function('part(integer, text)', name => 'text_part');
+SELECT part_cached(1), part_cached(1, '1 minute'), part_cached('1'::text), text_part(1, 'a');
+DROP FUNCTION part(integer), part(integer, interval), part(integer, text), part(text) CASCADE;
 
 -- Functions of the catalog: their cached functions must not become part of it.
 SELECT cache_function('initcap(text)');

@@ -5,11 +5,13 @@
 //! * `hostile`: a role that maintains the cache and wants more: names that hide others, keys that are made up, values of others
 //! * `lent`: a role whose functions a superuser runs, and tables in the place of the extension's
 //! * `planted`: functions and operators beside ours, before and after CREATE EXTENSION and ALTER EXTENSION UPDATE
+//! * `bases`: what a cached function calls, whatever has its name by now
 //! * `bound`: what is shipped in SQL means the same under every search path
 //! * `names`: names and texts as nobody should give them
 //! * `told`: what messages, the log and `cache_explain` tell of others
 
 mod access;
+mod bases;
 mod bound;
 mod hostile;
 mod lent;

@@ -1,0 +1,359 @@
+//! Which function a cached function caches.
+//!
+//! One that is bound early is bound by oid, as a view is to its tables: when it is created its body names the base function, and what that
+//! name means then is recorded as its dependency, in a row of `pg_depend` of its own kind ([`BASE`]). From then on the row decides, and no
+//! name is looked up again: a name can be given to another function, by whoever may create in its schema. PostgreSQL keeps the row true:
+//! it refuses to drop the base function, and drops the row with the cached one.
+//!
+//! A dump says what the body says, so the body has to name the base function whatever that is named by now: with its schema, in the words
+//! of the server. It is written that way when the function is created, and again when the base function, its schema or a type of its
+//! arguments gets another name ([`follow`]). Where nobody notices (the library is not preloaded), it says something else than what is
+//! called; `analyze_cache_health()` tells that.
+//!
+//! Only who creates or replaces a function binds it: its owner, in the transaction that writes its row.
+//!
+//! One that is bound late (`"binding": "late"`) looks its base function up at each call, as other languages do, by design.
+
+#![allow(unsafe_code)]
+
+use super::body::{Binding, Body};
+use super::signature::{self, Signature};
+use crate::attempt::attempt;
+use crate::compat;
+use crate::encoding::Text;
+use crate::error::{Error, message_of};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, pg_sys};
+
+/// `refobjsubid` of the dependency on the base function. Functions have no parts, so the server has no other use of the column, and asks
+/// for dependencies of whole objects; what an argument's default calls is a dependency too, without this mark.
+const BASE: i32 = 1;
+
+/// The base function of a cached function.
+pub fn of(own: &Signature, body: &Body) -> Result<Signature, Error> {
+    match body.binding {
+        Binding::Late => signature::resolve(body),
+        Binding::Early => recorded(own, body)
+            .and_then(Signature::of)
+            .ok_or_else(|| Error::Unbound(compat::regprocedure(own.oid), body.function.clone())),
+    }
+}
+
+/// The base function that is recorded for a function that is bound early.
+pub fn recorded(own: &Signature, body: &Body) -> Option<pg_sys::Oid> {
+    const INTERNAL: &str = "query_cache_internal";
+    marked(own.oid).or_else(|| built_in(body)).or_else(|| {
+        let is_of_this_version = compat::internal_schema().as_deref() == Some(INTERNAL);
+        if is_of_this_version {
+            None
+        } else {
+            unmarked(own)
+        }
+    })
+}
+
+/// The base function that this version has recorded.
+pub fn marked(function: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let mut base = None;
+    compat::each_referenced_function(function, |object, part| {
+        if part == BASE {
+            base = Some(object);
+        }
+    });
+    base
+}
+
+/// What earlier versions have recorded: the only function that is depended on and fits. If there are more (one that a default calls, one
+/// that somebody has made it depend on) there is no telling, and no guessing.
+fn unmarked(own: &Signature) -> Option<pg_sys::Oid> {
+    let mut found = Vec::new();
+    compat::each_referenced_function(own.oid, |object, _| {
+        if !found.contains(&object) {
+            found.push(object);
+        }
+    });
+    found.retain(|base| Signature::of(*base).is_some_and(|base| signature::fits(own, &base)));
+    match found.as_slice() {
+        [base] => Some(*base),
+        _ => None,
+    }
+}
+
+/// Binds a function that is being created to `base`, or lets it be if it is bound already or is not being created: anybody who may call a
+/// function may call its validator.
+pub fn bind(own: &Signature, base: pg_sys::Oid) {
+    if marked(own.oid).is_some() || !is_being_written(own.oid) {
+        return;
+    }
+    // SAFETY: inside a transaction that writes; the lock is kept until it ends, so that nobody drops the base function meanwhile.
+    unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::ProcedureRelationId,
+            base,
+            0,
+            pg_sys::AccessShareLock as _,
+        );
+    }
+    if !compat::function_exists(base) {
+        Error::NoSuchFunction(format!("with OID {}", base.to_u32()), String::new()).raise();
+    }
+    record(own.oid, base);
+    name_again(own, base);
+}
+
+/// Whether the caller owns a function and this transaction has written its row.
+fn is_being_written(function: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let header = (*tuple).t_data;
+        let written = pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin);
+        pg_sys::ReleaseSysCache(tuple);
+        written && compat::owns_function(function, pg_sys::GetUserId())
+    }
+}
+
+/// The base function that a body names, if that is one of the server's own: nothing is recorded about these, which nobody drops. Their
+/// schema is the one in which nobody creates.
+fn built_in(body: &Body) -> Option<pg_sys::Oid> {
+    let name = &body.function;
+    if !name.starts_with("pg_catalog.") {
+        return None;
+    }
+    let found = signature::find(name)?.oid;
+    (found.to_u32() < pg_sys::FirstUnpinnedObjectId).then_some(found)
+}
+
+fn record(function: pg_sys::Oid, base: pg_sys::Oid) {
+    let address = |oid, part| pg_sys::ObjectAddress {
+        classId: pg_sys::ProcedureRelationId,
+        objectId: oid,
+        objectSubId: part,
+    };
+    // SAFETY: both functions exist.
+    unsafe {
+        pg_sys::recordDependencyOn(
+            &address(function, 0),
+            &address(base, BASE),
+            pg_sys::DependencyType::DEPENDENCY_NORMAL,
+        )
+    }
+}
+
+/// What a body should say of a base function.
+fn present_name(base: pg_sys::Oid) -> String {
+    compat::regprocedure_qualified(base)
+}
+
+/// Whether the body of a function that is bound early names another function than it calls, or the same in words that a dump would not
+/// understand; and the body that does.
+pub fn misnamed(own: &Signature, body: &Body, base: pg_sys::Oid) -> Option<String> {
+    let name = present_name(base);
+    if body.binding == Binding::Late || body.function == name {
+        return None;
+    }
+    with_function(&own.source, &name)
+        .filter(|source| Body::parse(source).is_ok_and(|body| body.function == name))
+}
+
+fn name_again(own: &Signature, base: pg_sys::Oid) {
+    let Ok(body) = Body::parse(&own.source) else {
+        return;
+    };
+    if let Some(source) = misnamed(own, &body, base) {
+        write_source(own.oid, source);
+    }
+}
+
+/// Writes the body of a function into its row.
+fn write_source(function: pg_sys::Oid, source: String) {
+    const COLUMN: usize = pg_sys::Anum_pg_proc_prosrc as usize - 1;
+    // SAFETY: inside a transaction that writes; a copy of the row, changed as ALTER FUNCTION changes one.
+    unsafe {
+        let catalog =
+            pg_sys::table_open(pg_sys::ProcedureRelationId, pg_sys::RowExclusiveLock as _);
+        let none = pg_sys::Datum::from(0);
+        let old = pg_sys::SearchSysCacheCopy(
+            compat::PROC_CACHE as _,
+            pg_sys::Datum::from(function),
+            none,
+            none,
+            none,
+        );
+        if !old.is_null() {
+            let columns = (*(*catalog).rd_att).natts as usize;
+            let (mut values, mut nulls, mut replace) = (
+                vec![none; columns],
+                vec![false; columns],
+                vec![false; columns],
+            );
+            values[COLUMN] = Text(source).into_datum().unwrap_or(none);
+            nulls[COLUMN] = false;
+            replace[COLUMN] = true;
+            let new = pg_sys::heap_modify_tuple(
+                old,
+                (*catalog).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                replace.as_mut_ptr(),
+            );
+            pg_sys::CatalogTupleUpdate(catalog, &mut (*old).t_self, new);
+        }
+        pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as _);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Whether a command gives a name or a schema to what the name of a function is made of: itself, its schema, types.
+///
+/// # Safety
+/// `statement` is the parse tree of a command.
+pub unsafe fn renames(statement: *mut pg_sys::Node) -> bool {
+    use pg_sys::ObjectType::*;
+    // SAFETY: the tag tells the struct.
+    unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_AlterObjectSchemaStmt => true,
+            // What has a name that is part of no function's.
+            pg_sys::NodeTag::T_RenameStmt => !matches!(
+                (*statement.cast::<pg_sys::RenameStmt>()).renameType,
+                OBJECT_COLUMN
+                    | OBJECT_ATTRIBUTE
+                    | OBJECT_TABCONSTRAINT
+                    | OBJECT_DOMCONSTRAINT
+                    | OBJECT_TRIGGER
+                    | OBJECT_RULE
+                    | OBJECT_POLICY
+                    | OBJECT_ROLE
+                    | OBJECT_DATABASE
+                    | OBJECT_TABLESPACE
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// After such a command: the bodies of all functions whose base function has another name by now say so. The command itself stands,
+/// whatever comes of this.
+pub fn follow() {
+    // SAFETY: what the command has written becomes visible.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    for function in compat::cached_functions() {
+        let Some(base) = marked(function) else {
+            continue;
+        };
+        let Some(own) = Signature::of(function) else {
+            continue;
+        };
+        let Ok(body) = Body::parse(&own.source) else {
+            continue;
+        };
+        let Some(source) = misnamed(&own, &body, base) else {
+            continue;
+        };
+        if let Err(problem) = attempt(|| write_source(function, source)) {
+            pgrx::warning!(
+                "could not write the name {} into the body of function {}: {}",
+                present_name(base),
+                compat::regprocedure(function),
+                message_of(&problem)
+            );
+        }
+    }
+}
+
+/// Binds what earlier versions have created, as they have recorded it. For the update script.
+#[pg_extern(sql = false)]
+fn bind_functions_of_earlier_versions() {
+    // SAFETY: a variable of the backend.
+    if !unsafe { pg_sys::superuser() } {
+        return;
+    }
+    for function in compat::cached_functions() {
+        let Some(own) = Signature::of(function) else {
+            continue;
+        };
+        let is_early = Body::parse(&own.source).is_ok_and(|body| body.binding == Binding::Early);
+        if is_early
+            && marked(function).is_none()
+            && let Some(base) = unmarked(&own)
+        {
+            record(function, base);
+            name_again(&own, base);
+        }
+    }
+}
+
+/// `source` with another value for the key `function`, and else as it is; `None` if it is no object with one such key.
+fn with_function(source: &str, name: &str) -> Option<String> {
+    let bytes = source.as_bytes();
+    let mut at = blank(bytes, 0);
+    if *bytes.get(at)? != b'{' {
+        return None;
+    }
+    loop {
+        at = blank(bytes, at + 1);
+        let key_end = string(bytes, at)?;
+        let key: String = serde_json::from_str(source.get(at..key_end)?).ok()?;
+        at = blank(bytes, key_end);
+        if *bytes.get(at)? != b':' {
+            return None;
+        }
+        let begin = blank(bytes, at + 1);
+        let end = value(bytes, begin)?;
+        if key == "function" {
+            let quoted = serde_json::Value::from(name).to_string();
+            return Some([source.get(..begin)?, &quoted, source.get(end..)?].concat());
+        }
+        at = blank(bytes, end);
+        if *bytes.get(at)? != b',' {
+            return None;
+        }
+    }
+}
+
+/// Where what follows blanks begins.
+fn blank(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest
+        .iter()
+        .take_while(|byte| b" \t\r\n".contains(byte))
+        .count()
+}
+
+/// The end of the string that begins at `at`.
+fn string(bytes: &[u8], at: usize) -> Option<usize> {
+    if *bytes.get(at)? != b'"' {
+        return None;
+    }
+    let mut at = at + 1;
+    loop {
+        match *bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The end of the value that begins at `at`.
+fn value(bytes: &[u8], at: usize) -> Option<usize> {
+    let (mut at, mut depth) = (at, 0usize);
+    loop {
+        match *bytes.get(at)? {
+            b'"' => at = string(bytes, at)? - 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' | b',' if depth == 0 => return Some(at),
+            b'}' | b']' => depth -= 1,
+            byte if depth == 0 && b" \t\r\n".contains(&byte) => return Some(at),
+            _ => (),
+        }
+        at += 1;
+        if depth == 0 && matches!(bytes.get(at - 1), Some(b'"' | b'}' | b']')) {
+            return Some(at);
+        }
+    }
+}
