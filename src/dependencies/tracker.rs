@@ -1,7 +1,7 @@
 //! `cache_tracker()`, the trigger function that marks writes. One function, three kinds of trigger:
 //!
 //! * `BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE … FOR EACH STATEMENT`: registers the transaction under the relation, before
-//!   any row can be seen changed
+//!   any row can be seen changed; one without an id owes that (see `own`), and a statement that changes no row leaves it so
 //! * `AFTER INSERT | UPDATE | DELETE … REFERENCING … FOR EACH STATEMENT EXECUTE FUNCTION cache_tracker('column', …)`: registers it
 //!   under the values of the key columns in the old and new rows
 //! * `AFTER INSERT OR UPDATE OR DELETE … FOR EACH ROW`, enabled for replica sessions only: logical replication fires no other kind
@@ -27,6 +27,7 @@ use crate::store::statistics;
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{Tag, slot_of};
+use crate::validity::view::own_xid;
 use crate::validity::writers::{Act, Operation};
 use pg_query_cache_validity::{Effect, FullXid};
 use pgrx::pg_sys;
@@ -255,7 +256,10 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
     // SAFETY: the server's TriggerData.
     unsafe {
         crate::transaction::prepare(area);
-        let xid = assign_xid();
+        let truncates =
+            data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE;
+        // TRUNCATE writes in any case, rows or not.
+        let xid = if truncates { assign_xid() } else { own_xid() };
         // What the writer pays for being tracked begins here: a transaction that writes has an id anyway.
         let began = std::time::Instant::now();
         let event = data.tg_event;
@@ -285,7 +289,7 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
                 }
             }
         } else if operation == pg_sys::TRIGGER_EVENT_TRUNCATE {
-            marker.everything(Effect::AtCommit);
+            marker.truncation();
         } else if event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE {
             marker.rows();
         } else {
@@ -307,29 +311,39 @@ unsafe fn mark(area: Area, data: &pg_sys::TriggerData) {
 #[derive(Clone, Copy)]
 struct Marker {
     area: Area,
+    /// 0 if the transaction has none yet.
     xid: FullXid,
     plan: &'static Plan,
     act: Act,
 }
 
 impl Marker {
-    fn register(&self, slot: u32, effect: Effect) {
-        own::register(self.area, slot, self.xid, effect, self.act);
+    fn register(&self, slot: u32) {
+        own::register_if_it_writes(self.area, slot, self.xid, self.act);
     }
 
     /// Some rows of the relation are about to change.
     fn rows(&self) {
         for root in &self.plan.roots {
-            self.register(root.rows, Effect::Rows);
+            self.register(root.rows);
             own::note(root.whole);
         }
     }
 
-    /// All rows of the relation are concerned.
-    fn everything(&self, effect: Effect) {
+    /// Any rows of the relation can have changed.
+    fn everything(&self) {
         for root in &self.plan.roots {
-            self.register(root.rows, effect);
-            self.register(root.whole, effect);
+            self.register(root.rows);
+            self.register(root.whole);
+        }
+    }
+
+    /// All rows of the relation are about to go, for old snapshots too.
+    fn truncation(&self) {
+        for root in &self.plan.roots {
+            for slot in [root.rows, root.whole] {
+                own::register(self.area, slot, self.xid, Effect::AtCommit, self.act);
+            }
         }
     }
 
@@ -339,7 +353,7 @@ impl Marker {
     /// `row` is a row of the relation.
     unsafe fn row(&self, row: pg_sys::HeapTuple, description: pg_sys::TupleDesc) {
         if self.plan.incomplete {
-            self.everything(Effect::Rows);
+            self.everything();
         }
         let mut marked = Marked::NOTHING;
         for column in &self.plan.keys {
@@ -358,7 +372,7 @@ impl Marker {
     /// `table` holds rows of the relation.
     unsafe fn table(&self, table: *mut pg_sys::Tuplestorestate, description: pg_sys::TupleDesc) {
         if self.plan.incomplete {
-            return self.everything(Effect::Rows);
+            return self.everything();
         }
         // SAFETY: a transition table holds rows of the relation as minimal tuples. It is shared with other triggers of the
         // statement, each of which reads it from the start.
@@ -386,7 +400,7 @@ impl Marker {
             server::tuplestore_rescan(table);
         }
         if own::count() > MANY {
-            self.everything(Effect::Rows);
+            self.everything();
         }
     }
 
@@ -407,7 +421,7 @@ impl Marker {
         // SAFETY: the caller's.
         let hash = unsafe { declared::hash_unguarded(column.type_id, column.collation, value) };
         let Some(value) = hash.filter(|_| own::count() <= MANY) else {
-            return self.everything(Effect::Rows);
+            return self.everything();
         };
         if !column.by_value && marked.replace(value, column.number) {
             return;
@@ -420,7 +434,7 @@ impl Marker {
             };
             // SAFETY: a variable of the backend.
             let database = unsafe { pg_sys::MyDatabaseId };
-            self.register(slot_of(database, tag, self.area.layout.slots), Effect::Rows);
+            self.register(slot_of(database, tag, self.area.layout.slots));
         }
     }
 }

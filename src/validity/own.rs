@@ -8,6 +8,11 @@
 //! begins, which is enough for the transaction itself, and registered when the transaction is about to commit or to be prepared
 //! ([`ends`]). So a transaction that is open costs others nothing. What a savepoint owes goes with it when it is rolled back, a
 //! command that is refused included; and a transaction that has no id by then has written nothing, and registers nothing.
+//!
+//! **Rows of a transaction without an id** are owed as well ([`register_if_it_writes`]): a statement that finds no rows leaves its transaction
+//! without one. It takes one before it changes a row, in a savepoint too, so who ends without one has changed none. Others see the
+//! rows from the commit on, before which the debt is registered; the next mark of the slot registers it earlier. A savepoint that is rolled
+//! back keeps these debts, as it keeps registrations.
 
 #![allow(unsafe_code)]
 
@@ -34,9 +39,13 @@ struct Mark {
 #[derive(Clone, Copy)]
 struct Debt {
     act: Act,
-    /// The nesting level of the transaction that owes it.
+    effect: Effect,
+    /// The nesting level of the transaction that owes it: with a savepoint of that level the debt goes.
     level: i32,
 }
+
+/// The level of what the top-level transaction owes, whatever becomes of its savepoints.
+const WHOLE_TRANSACTION: i32 = 0;
 
 static MARKS: Backend<RefCell<NumberMap<u32, Mark>>> = Backend::new(RefCell::new(number_map()));
 
@@ -90,17 +99,39 @@ pub fn owe(area: Area, slot: u32, act: Act) -> bool {
         register(area, slot, xid, Effect::AtCommit, act);
         return false;
     }
+    // SAFETY: reads a variable of the backend.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    let effect = Effect::AtCommit;
+    note_debt(slot, Debt { act, effect, level })
+}
+
+/// `true` if nothing was owed there before.
+fn note_debt(slot: u32, debt: Debt) -> bool {
     MARKED.store(true, Ordering::Relaxed);
     MARKS.with_borrow_mut(|marks| {
         let mark = marks.entry(slot).or_default();
         if mark.registered || mark.owed.is_some() {
             return false;
         }
-        // SAFETY: reads a variable of the backend.
-        let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
-        mark.owed = Some(Debt { act, level });
+        mark.owed = Some(debt);
         true
     })
+}
+
+/// Rows under `slot` may be about to change. Registers the present transaction if it has an id, `xid`; with 0, that is owed.
+pub fn register_if_it_writes(area: Area, slot: u32, xid: FullXid, act: Act) {
+    let effect = Effect::Rows;
+    if xid != 0 {
+        register(area, slot, xid, effect, act);
+    } else if ENDING.get() {
+        // Nobody asks once more before the commit.
+        // SAFETY: reads a variable of the backend; assigning an id may raise an ERROR, which ends the transaction.
+        let xid = unsafe { crate::validity::slots::assign_xid() };
+        register(area, slot, xid, effect, act);
+    } else {
+        let level = WHOLE_TRANSACTION;
+        note_debt(slot, Debt { act, effect, level });
+    }
 }
 
 /// What was said to be owed under `slot` turned out to concern nobody else.
@@ -123,14 +154,14 @@ pub fn ends(area: Area) {
     if xid == 0 {
         return;
     }
-    let owed: Vec<(u32, Act)> = MARKS.with_borrow(|marks| {
+    let owed: Vec<(u32, Debt)> = MARKS.with_borrow(|marks| {
         marks
             .iter()
-            .filter_map(|(slot, mark)| Some((*slot, mark.owed?.act)))
+            .filter_map(|(slot, mark)| Some((*slot, mark.owed?)))
             .collect()
     });
-    for (slot, act) in owed {
-        register(area, slot, xid, Effect::AtCommit, act);
+    for (slot, debt) in owed {
+        register(area, slot, xid, debt.effect, debt.act);
     }
 }
 

@@ -154,8 +154,10 @@ fn who_rolled_back_is_not_to_blame_and_who_runs_is_in_progress() -> Result<()> {
     let start = number(&mut here, "SELECT total_cached()")?;
     let update = "UPDATE accounts SET balance = balance + 1 WHERE id = 1";
 
-    // In progress: the result is right until it commits.
+    // In progress: the result is right until it commits. The first statement is listed with the next one, or at the commit.
     there.batch_execute(&format!("BEGIN; {update}"))?;
+    told(&mut here, "total_cached()")?.is("hit", "valid")?;
+    there.batch_execute(update)?;
     let running = told(&mut here, "total_cached()")?;
     running.is("hit", "valid")?;
     running.names("UPDATE", "in progress")?;

@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use pg_query_cache_cluster_tests::{
-    DATABASE, PATIENCE, holds, number, quiet, wait_for, with_extension,
+    DATABASE, PATIENCE, answers_are_right, counters, holds, number, quiet, wait_for, with_accounts,
+    with_extension,
 };
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Builder, Cluster, wait_until};
@@ -285,4 +286,101 @@ fn the_worker_holds_no_lock_while_it_waits() -> Result<()> {
         "all are tracked",
         "SELECT count(*) = 4 FROM pg_trigger WHERE tgname = 'pg_query_cache_write' AND tgrelid::regclass::text LIKE 'part%'",
     )
+}
+
+/// Statements that change no row of `accounts`, which is tracked, with keys too.
+const NO_ROWS: [&str; 5] = [
+    "UPDATE accounts SET balance = balance + 1 WHERE id < 0",
+    "DELETE FROM accounts WHERE id < 0",
+    "INSERT INTO accounts SELECT * FROM accounts WHERE id < 0",
+    "SAVEPOINT s; UPDATE accounts SET balance = 0 WHERE false; ROLLBACK TO s",
+    "SAVEPOINT s; UPDATE accounts SET balance = 0 WHERE false; RELEASE s",
+];
+
+/// Whoever changes no row writes nothing, and invalidates nothing.
+#[test]
+fn a_statement_of_no_rows_takes_no_transaction_id() -> Result<()> {
+    let cluster = with_accounts(quiet("track-no-rows"))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let mut writer = cluster.connect(DATABASE)?;
+    client.batch_execute("SELECT cache_track_table('accounts', '{id,owner}')")?;
+    number(&mut client, "SELECT total_cached()")?;
+    for end in ["COMMIT", "ROLLBACK"] {
+        writer.batch_execute("BEGIN")?;
+        for statement in NO_ROWS {
+            writer.batch_execute(statement)?;
+            assert!(
+                holds(&mut writer, "SELECT pg_current_xact_id_if_assigned() IS NULL")?,
+                "{statement} took a transaction id"
+            );
+        }
+        // It may have changed rows for all that it knows.
+        let before = counters(&mut writer, "total_cached")?;
+        number(&mut writer, "SELECT total_cached()")?;
+        let after = counters(&mut writer, "total_cached")?;
+        assert_eq!(after.bypasses, before.bypasses + 1);
+        writer.batch_execute(end)?;
+        number(&mut client, "SELECT total_cached()")?;
+        let served = counters(&mut client, "total_cached")?;
+        assert_eq!(served.hits, after.hits + 1, "after {end}");
+    }
+    Ok(())
+}
+
+/// And whoever changes one later has marked it when it can be seen, whatever came before and however the transaction ends.
+#[test]
+fn what_follows_a_statement_of_no_rows_is_marked() -> Result<()> {
+    let builder = quiet("track-rows-later").setting("max_prepared_transactions", 4);
+    let cluster = with_accounts(builder)?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "SELECT cache_track_table('accounts', '{id}');
+         CREATE TABLE untracked (a integer);
+         CREATE FUNCTION later() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+             BEGIN UPDATE accounts SET balance = balance + 1; RAISE 'back'; EXCEPTION WHEN raise_exception THEN END;
+             UPDATE accounts SET balance = balance + 1 WHERE id = 5;
+         END $$;
+         CREATE TABLE deferring (a integer);
+         CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN UPDATE accounts SET balance = balance + 1 WHERE id = 6; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON deferring DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION late()",
+    )?;
+    let update = "UPDATE accounts SET balance = balance + 1 WHERE id = 4";
+    let more = [
+        update.to_owned(),
+        format!("SAVEPOINT a; {update}; RELEASE a"),
+        format!("SAVEPOINT a; {update}; ROLLBACK TO a; {update}"),
+        format!("SAVEPOINT a; UPDATE accounts SET balance = 0 WHERE false; ROLLBACK TO a; {update}"),
+        format!("INSERT INTO untracked VALUES (1); {update}"),
+        format!("WITH w AS ({update} RETURNING 1) SELECT count(*) FROM w"),
+        "SELECT later()".to_owned(),
+        "INSERT INTO deferring VALUES (1)".to_owned(),
+        "DELETE FROM accounts WHERE id = (SELECT max(id) FROM accounts)".to_owned(),
+        "INSERT INTO accounts SELECT max(id) + 1, 1, 1 FROM accounts".to_owned(),
+    ];
+    let ends = ["COMMIT", "PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'"];
+    let mut total = answers_are_right(&mut client)?;
+    for first in NO_ROWS {
+        for then in &more {
+            for end in ends {
+                let mut writer = cluster.connect(DATABASE)?;
+                writer.batch_execute(&format!("BEGIN; {first}; {then}"))?;
+                assert_eq!(answers_are_right(&mut client)?, total, "{first}; {then}");
+                for step in end.split(';') {
+                    writer.batch_execute(step)?;
+                }
+                let now = answers_are_right(&mut client)?;
+                assert_ne!(now, total, "{first}; {then}; {end}");
+                total = now;
+            }
+        }
+    }
+    let truncated = format!("BEGIN; {}; TRUNCATE accounts; COMMIT", NO_ROWS[0]);
+    client.batch_execute(&truncated)?;
+    assert!(holds(
+        &mut client,
+        "SELECT total() IS NULL AND total_cached() IS NULL"
+    )?);
+    Ok(())
 }
