@@ -98,7 +98,7 @@ pub fn refresh_us() -> i64 {
     i64::from(REFRESH_TIMEOUT_MS.get()) * 1000
 }
 
-/// How long the worker waits for a table's lock before it tries again later, in milliseconds.
+/// How long the worker, and `cache_function`, wait for a table's lock before it is tried again later, in milliseconds.
 pub fn tracking_lock_timeout_ms() -> i32 {
     TRACKING_LOCK_TIMEOUT_MS.get()
 }
@@ -272,7 +272,7 @@ pub fn define(preloading: bool) {
     );
     int(
         c"pg_query_cache.tracking_lock_timeout",
-        c"Sets how long the background worker waits for the lock on a table that it starts to track.",
+        c"Sets how long the background worker and cache_function() wait for the lock on a table that they start to track.",
         c"It tries again later, so that it never holds up the application's own lock queue for longer than this.",
         &TRACKING_LOCK_TIMEOUT_MS,
         1,

@@ -14,6 +14,7 @@ use crate::language::body::{self, Body};
 use crate::language::signature::{self, Signature};
 use crate::settings;
 use crate::store::area::area;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
@@ -136,8 +137,8 @@ pub fn cache_function_v0_2(
             crate::encoding::shown(&format!("could not create the cached function: {problem}"))
         );
     }
-    track_declared(&parsed);
     let created = new_function(&base, &target).unwrap_or(pg_sys::InvalidOid);
+    track_declared(&parsed, created);
     track_found(function, created);
     created
 }
@@ -198,16 +199,51 @@ fn checked(base: &Signature, body: &Map<String, Value>) -> Result<Body, Error> {
         .unwrap_or(error))
 }
 
-/// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already.
-fn track_declared(body: &Body) {
+/// Starts to track the tables that `depends_on` names, as far as the caller may: the first call then is stored already. A table that
+/// others write to is not waited for long, and nobody waits behind.
+fn track_declared(body: &Body, cached: pg_sys::Oid) {
     for (name, columns) in &body.depends_on {
         let Some(relation) = declared::find_relation(name) else {
             continue;
         };
         if may_track(relation) {
             let columns: Vec<_> = columns.keys().cloned().collect();
-            tracking::track(relation, &columns, Patience::Waits).or_raise();
+            if tracking::track(relation, &columns, Patience::Polls)
+                .or_raise()
+                .is_none()
+            {
+                track_later(relation, &columns, cached);
+            }
         }
+    }
+}
+
+/// A table that `depends_on` names is in use.
+fn track_later(relation: pg_sys::Oid, columns: &[String], cached: pg_sys::Oid) {
+    let name = compat::relation_name(relation).unwrap_or_default();
+    let message = format!("could not obtain the lock to track relation \"{name}\"");
+    match area().filter(|_| settings::auto_track()) {
+        Some(area) => {
+            automatic::untracked(area, relation, cached, "");
+            for column in columns {
+                automatic::untracked(area, relation, cached, column);
+            }
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+                message,
+                "pg_query_cache",
+            )
+            .set_detail("Results that rest on it are stored when it is tracked, which is tried again.")
+            .report(PgLogLevel::NOTICE);
+        }
+        None => ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            message,
+            "pg_query_cache",
+        )
+        .set_detail("Results that rest on it are not stored until it is tracked.")
+        .set_hint("Call cache_track_table() with it and these key columns when nobody writes to it for long.")
+        .report(PgLogLevel::WARNING),
     }
 }
 

@@ -9,10 +9,14 @@
 use super::relations::Tree;
 use crate::compat;
 use crate::error::Error;
+use crate::settings;
 use pgrx::pg_sys;
+use std::time::{Duration, Instant};
 
 /// How often the locks are taken anew because the tree had changed when they were got.
 const TRIES: u32 = 10;
+/// How long who polls sleeps.
+const POLLED_US: i64 = 5000;
 
 /// How long to wait for locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Patience {
     Waits,
     /// Each at most `lock_timeout`, with no other lock held.
     Shortly,
+    /// Up to `pg_query_cache.tracking_lock_timeout`, but never in the queue: writers come first, and nobody waits behind.
+    Polls,
     /// Not at all.
     Never,
 }
@@ -74,6 +80,19 @@ fn lock_all(tables: &[pg_sys::Oid], mode: pg_sys::LOCKMODE, patience: Patience) 
             true
         }
         Patience::Never => try_all(tables, mode, None).is_ok(),
+        Patience::Polls => {
+            let until =
+                Instant::now() + Duration::from_millis(settings::tracking_lock_timeout_ms() as u64);
+            while try_all(tables, mode, None).is_err() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                pgrx::check_for_interrupts!();
+                // SAFETY: sleeps; no lock is held.
+                unsafe { pg_sys::pg_usleep(POLLED_US) };
+            }
+            true
+        }
         Patience::Shortly => {
             let Err(busy) = try_all(tables, mode, None) else {
                 return true;

@@ -288,6 +288,41 @@ fn the_worker_holds_no_lock_while_it_waits() -> Result<()> {
     )
 }
 
+/// Caching a function waits neither for writers of what it depends on, nor do others behind it.
+#[test]
+fn depends_on_does_not_wait_for_writers() -> Result<()> {
+    for auto_track in ["on", "off"] {
+        let builder = quiet("track-declared")
+            .setting("pg_query_cache.auto_track", auto_track)
+            .setting("pg_query_cache.tracking_lock_timeout", "20ms");
+        let cluster = with_extension(builder)?;
+        let mut client = cluster.connect(DATABASE)?;
+        client.batch_execute(
+            "CREATE TABLE busy (id integer, v integer);
+             CREATE FUNCTION value(id integer) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM busy AS b WHERE b.id = $1'",
+        )?;
+        let mut writer = cluster.connect(DATABASE)?;
+        writer.batch_execute("BEGIN; INSERT INTO busy VALUES (1, 1)")?;
+        client.batch_execute(
+            r#"SET lock_timeout = '60s'; SELECT cache_function('value(integer)', depends_on => '{"busy": {"id": "$1"}}')"#,
+        )?;
+        assert!(!is_tracked(&mut client, "busy")?);
+        writer.batch_execute("COMMIT")?;
+        assert_eq!(number(&mut client, "SELECT value_cached(1)")?, 1);
+        if auto_track == "off" {
+            assert!(!is_tracked(&mut client, "busy")?);
+            client.batch_execute("SELECT cache_track_table('busy', '{id}')")?;
+        }
+        wait_for(
+            &cluster,
+            "it is tracked by its key",
+            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'busy'::regclass AND tgname = 'pg_query_cache_keys_update')
+                 AND value_cached(1) = 1",
+        )?;
+    }
+    Ok(())
+}
+
 /// Statements that change no row of `accounts`, which is tracked, with keys too.
 const NO_ROWS: [&str; 5] = [
     "UPDATE accounts SET balance = balance + 1 WHERE id < 0",
@@ -310,7 +345,10 @@ fn a_statement_of_no_rows_takes_no_transaction_id() -> Result<()> {
         for statement in NO_ROWS {
             writer.batch_execute(statement)?;
             assert!(
-                holds(&mut writer, "SELECT pg_current_xact_id_if_assigned() IS NULL")?,
+                holds(
+                    &mut writer,
+                    "SELECT pg_current_xact_id_if_assigned() IS NULL"
+                )?,
                 "{statement} took a transaction id"
             );
         }
@@ -351,7 +389,9 @@ fn what_follows_a_statement_of_no_rows_is_marked() -> Result<()> {
         update.to_owned(),
         format!("SAVEPOINT a; {update}; RELEASE a"),
         format!("SAVEPOINT a; {update}; ROLLBACK TO a; {update}"),
-        format!("SAVEPOINT a; UPDATE accounts SET balance = 0 WHERE false; ROLLBACK TO a; {update}"),
+        format!(
+            "SAVEPOINT a; UPDATE accounts SET balance = 0 WHERE false; ROLLBACK TO a; {update}"
+        ),
         format!("INSERT INTO untracked VALUES (1); {update}"),
         format!("WITH w AS ({update} RETURNING 1) SELECT count(*) FROM w"),
         "SELECT later()".to_owned(),
