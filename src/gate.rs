@@ -16,7 +16,8 @@
 //!
 //! **And if it is not there yet?** Then the transaction that creates the extension commits later, when ours has its id already. It
 //! leaves a *bound* in shared memory: the next id to be assigned, taken right after its commit ([`Bounds`]). Nothing is stored for, or
-//! served to, a snapshot that does not see all transactions before the bound finished. The same bound covers the calls of a transaction
+//! served to, a snapshot that does not see all transactions before the bound finished (but those that the cluster's slot lists, see
+//! [`saved`]). The same bound covers the calls of a transaction
 //! that wrote behind a closed gate. It can not cover a transaction that is prepared, so one that has created the extension is not.
 //!
 //! **The bound has to be passed when a transaction begins** ([`first_query`]), since what it plans before that it may keep until its end. To
@@ -50,7 +51,7 @@ use crate::store::area::Area;
 use crate::validity::places::definitions_slot;
 use crate::validity::saved;
 use crate::validity::tags::{CLUSTER_SLOT, RESERVED};
-use crate::validity::view::{all_effective_before, own_xid, sees_all_before};
+use crate::validity::view::{all_effective_before, all_effective_but, own_xid};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
@@ -180,8 +181,11 @@ unsafe fn first_behind(area: Area, snapshot: pg_sys::Snapshot) -> bool {
             saved::known_from_now_on(area);
             let words = words_here(area);
             let last = words.into_iter().fold(PASSED, u64::max);
-            if words.into_iter().all(|word| is_passed(word, snapshot))
-                && (last == PASSED || all_effective_before(last))
+            // Of those that are listed in the cluster's slot the effect is waited for where they are settled.
+            if words
+                .into_iter()
+                .all(|word| is_passed(area, word, snapshot))
+                && (last == PASSED || all_effective_but(&saved::listed(area), last))
             {
                 BEHIND.set(words);
                 pg_sys::AcceptInvalidationMessages();
@@ -221,13 +225,14 @@ fn words_here(area: Area) -> Words {
     ]
 }
 
-/// Whether `snapshot` sees all transactions before a word's bound finished, and nobody is about to set another.
+/// Whether `snapshot` sees all transactions before a word's bound finished, or they are known to the cluster's slot, and nobody is about
+/// to set another.
 ///
 /// # Safety
-/// `snapshot` is a valid MVCC snapshot.
-unsafe fn is_passed(word: u64, snapshot: pg_sys::Snapshot) -> bool {
+/// `snapshot` is a valid MVCC snapshot, inside a transaction.
+unsafe fn is_passed(area: Area, word: u64, snapshot: pg_sys::Snapshot) -> bool {
     // SAFETY: the caller's.
-    word < ONE && (word <= PASSED || unsafe { sees_all_before(word, snapshot) })
+    word < ONE && (word <= PASSED || unsafe { saved::is_behind(area, word, snapshot) })
 }
 
 /// Whether a transaction's end may concern us: not behind a closed gate, unless something was done nevertheless.
@@ -400,17 +405,17 @@ impl Bounds {
     /// # Safety
     /// `snapshot` is the active MVCC snapshot.
     #[inline(always)]
-    pub unsafe fn are_passed(&self, snapshot: pg_sys::Snapshot) -> bool {
+    pub unsafe fn are_passed(&self, area: Area, snapshot: pg_sys::Snapshot) -> bool {
         let [cluster, own] = self.words_here();
         // SAFETY: the caller's snapshot.
-        cluster == PASSED && own == 0 || unsafe { self.are_passed_slowly(snapshot) }
+        cluster == PASSED && own == 0 || unsafe { self.are_passed_slowly(area, snapshot) }
     }
 
     #[cold]
-    unsafe fn are_passed_slowly(&self, snapshot: pg_sys::Snapshot) -> bool {
+    unsafe fn are_passed_slowly(&self, area: Area, snapshot: pg_sys::Snapshot) -> bool {
         self.first_use();
         // SAFETY: the caller's snapshot.
-        let passed = |word| unsafe { is_passed(word, snapshot) };
+        let passed = |word| unsafe { is_passed(area, word, snapshot) };
         self.words_here().into_iter().all(passed)
     }
 

@@ -122,7 +122,7 @@ impl Reason {
                 "session_replication_role is replica: rows are marked only after they changed"
             }
             Reason::UnknownWriters => {
-                "a transaction that nobody marks is not finished: one from before the extension was created, or prepared before the last start without saved slots"
+                "a transaction that nobody marks is not finished: one from before the extension was created"
             }
             Reason::OwnWrites => "the transaction has written what the result depends on",
             Reason::OldSnapshot => "the snapshot is older than a write that others see",

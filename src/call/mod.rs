@@ -436,7 +436,7 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
         if temporary::present() {
             return Err(Reason::TemporaryObjects);
         }
-        if !area.bounds().are_passed(snapshot) || !saved::knows_all_writers(area, snapshot) {
+        if !area.bounds().are_passed(area, snapshot) || !saved::knows_all_writers(area, snapshot) {
             return Err(Reason::UnknownWriters);
         }
         transaction::prepare(area);

@@ -12,7 +12,11 @@
 #![allow(unsafe_code)]
 
 use crate::fault::{self, Point};
+use crate::server;
 use crate::store::area::Area;
+use crate::validity::tags::CLUSTER_SLOT;
+use crate::validity::view::{self, PgView};
+use pg_query_cache_validity::Effect;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 use std::ffi::CString;
 use std::io::{Read, Write};
@@ -30,38 +34,96 @@ const MAGIC: u64 = u64::from_le_bytes(*b"pgqcslo4");
 /// Words before the databases: magic, system identifier, checkpoint, incarnation, first known transaction, number of words.
 const HEAD: usize = 6;
 
-/// Set while it is not known yet which transactions were prepared before this start.
+/// Set while those that were prepared before this start are not registered yet.
 pub const NOT_KNOWN_YET: u64 = u64::MAX;
 
-/// Whether every writer that `snapshot` can see finished is known to the slots. After a start without saved slots it is not, as long
-/// as the snapshot sees a transaction running that was prepared before.
+/// Whether every writer that `snapshot` can see finished is known to the slots, or will be when others see it. After a start without saved
+/// slots that is so from the moment on in which somebody has registered the transactions that were prepared before ([`known_from_now_on`]).
 ///
 /// # Safety
 /// `snapshot` is the active MVCC snapshot.
 #[inline(always)]
 pub unsafe fn knows_all_writers(area: Area, snapshot: pg_sys::Snapshot) -> bool {
-    let from = match area.header().known_from.load(Ordering::Relaxed) {
-        0 => return true,
-        NOT_KNOWN_YET => known_from_now_on(area),
-        from => from,
-    };
-    // SAFETY: the caller's snapshot.
-    unsafe { super::view::sees_all_before(from, snapshot) }
+    match area.header().known_from.load(Ordering::Acquire) {
+        0 => true,
+        // SAFETY: the caller's snapshot.
+        from => unsafe { knows_from(area, from, snapshot) },
+    }
 }
 
-/// Notes that transactions from now on are known, unless an earlier moment was noted. The earlier after a start the better: what runs
-/// at this moment is waited for. Returns the id of the first known transaction; any time after recovery.
-pub fn known_from_now_on(area: Area) -> u64 {
-    // SAFETY: reads a shared variable. Whatever was prepared before the start has a smaller id.
-    let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
-    match area.header().known_from.compare_exchange(
-        NOT_KNOWN_YET,
-        next,
-        Ordering::AcqRel,
-        Ordering::Acquire,
-    ) {
-        Ok(_) => next,
-        Err(present) => present,
+#[cold]
+unsafe fn knows_from(area: Area, from: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's snapshot; inside a transaction.
+    unsafe {
+        let from = match from {
+            NOT_KNOWN_YET => match known_from_now_on(area) {
+                Some(from) => from,
+                None => return false,
+            },
+            from => from,
+        };
+        is_behind(area, from, snapshot)
+    }
+}
+
+/// Whether `snapshot` sees every transaction before `bound` finished but those that are listed in the cluster's slot.
+///
+/// Those need not be waited for. On the cluster's slot every result depends: while such a transaction runs, the slot tells who sees it
+/// from who does not, and its end makes everything dead that was computed without it. It has been listed before anything was
+/// stored or served, or before it ended; one that has left the list has been seen finished, and is waited for by snapshots that have not.
+///
+/// # Safety
+/// `snapshot` is a valid MVCC snapshot, inside a transaction.
+pub unsafe fn is_behind(area: Area, bound: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's snapshot; reads a variable of the backend.
+    unsafe {
+        if view::sees_all_before(bound, snapshot) {
+            return true;
+        }
+        let own = view::own_xid();
+        if (*snapshot).takenDuringRecovery || own != 0 && own < bound {
+            return false;
+        }
+        let listed = listed(area);
+        PgView::new(snapshot)
+            .unfinished_before(bound)
+            .is_some_and(|mut running| running.all(|xid| listed.contains(&xid)))
+    }
+}
+
+/// The transactions that are listed in the cluster's slot as about to end.
+pub fn listed(area: Area) -> Vec<u64> {
+    area.slots().pending(CLUSTER_SLOT)
+}
+
+/// Registers all transactions that run now in the cluster's slot, those that were prepared before the start above all, and notes that
+/// transactions from now on are known, unless that has been done. The id of the first known one; `None` if that cannot be done here.
+///
+/// # Safety
+/// Inside a transaction, after recovery.
+pub unsafe fn known_from_now_on(area: Area) -> Option<u64> {
+    let known_from = &area.header().known_from;
+    let present = known_from.load(Ordering::Acquire);
+    if present != NOT_KNOWN_YET {
+        return Some(present);
+    }
+    // SAFETY: reads variables of the server; a snapshot can be taken here, and is registered while it is used. One that is assigned an id
+    // between the two, or has one that no snapshot lists yet, is not registered, and waited for.
+    unsafe {
+        if pg_sys::IsInParallelMode() || server::RecoveryInProgress() {
+            return None;
+        }
+        // Whatever was prepared before the start has a smaller id.
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        for xid in PgView::new(snapshot).all_running() {
+            area.slots().register(CLUSTER_SLOT, xid, Effect::AtCommit);
+        }
+        pg_sys::UnregisterSnapshot(snapshot);
+        // After that: who finds it finds them in the slot.
+        let noted =
+            known_from.compare_exchange(NOT_KNOWN_YET, next, Ordering::AcqRel, Ordering::Acquire);
+        Some(noted.map_or_else(|present| present, |_| next))
     }
 }
 

@@ -350,6 +350,12 @@ impl Slots {
         }
     }
 
+    /// The transactions that one of the slots of definitions lists as pending.
+    pub fn pending(&self, index: u32) -> Vec<FullXid> {
+        debug_assert!(index < RESERVED);
+        self.reserved(index).copy().pending().to_vec()
+    }
+
     /// All words of all slots, then the list of each of the slots of definitions, with its length before it. For saving at shutdown, when
     /// nobody writes any more.
     pub fn export(&self) -> Vec<u64> {

@@ -49,6 +49,18 @@ impl PgView {
         }
     }
 
+    /// The top-level transactions that ran when the snapshot was taken, but the own one.
+    pub fn all_running(&self) -> impl Iterator<Item = FullXid> {
+        self.running().iter().map(|xid| self.widen(*xid))
+    }
+
+    /// Those of them before `bound`; `None` if the snapshot does not list all that were not finished.
+    pub fn unfinished_before(&self, bound: FullXid) -> Option<impl Iterator<Item = FullXid>> {
+        // SAFETY: the snapshot is valid for the life of the view (constructor).
+        let next = self.widen(unsafe { (*self.snapshot).xmax });
+        (next >= bound).then(|| self.all_running().filter(move |xid| *xid < bound))
+    }
+
     /// The 64-bit id of a 32-bit one that is at most the next one to be assigned.
     fn widen(&self, xid: pg_sys::TransactionId) -> FullXid {
         widen(xid, self.next)
@@ -110,6 +122,11 @@ impl SnapshotView for PgView {
 /// Whether the effects of all transactions before `xid` are out: each of them has told everybody what it changed, and freed its locks.
 /// Looks at all locks of the cluster, so it is not for what happens often.
 pub fn all_effective_before(xid: FullXid) -> bool {
+    all_effective_but(&[], xid)
+}
+
+/// As [`all_effective_before`], of all but some.
+pub fn all_effective_but(some: &[FullXid], xid: FullXid) -> bool {
     // SAFETY: the server returns a copy of its lock table in our memory context. Each id in it is smaller than the next one, which is
     // read afterwards.
     unsafe {
@@ -117,12 +134,14 @@ pub fn all_effective_before(xid: FullXid) -> bool {
         let locks = std::slice::from_raw_parts(locks.locks, locks.nelements as usize);
         let next = pg_sys::ReadNextFullTransactionId().value;
         !locks.iter().any(|held| {
+            let id = || {
+                let xid = pg_sys::TransactionId::from(held.locktag.locktag_field1);
+                widen(xid, next)
+            };
             u32::from(held.locktag.locktag_type) == pg_sys::LockTagType::LOCKTAG_TRANSACTION
                 && held.holdMask != 0
-                && widen(
-                    pg_sys::TransactionId::from(held.locktag.locktag_field1),
-                    next,
-                ) < xid
+                && id() < xid
+                && !some.contains(&id())
         })
     }
 }

@@ -74,7 +74,8 @@ pub extern "C-unwind" fn pg_query_cache_launcher(_argument: pg_sys::Datum) {
         pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
     }
     let Some(area) = area() else { return };
-    saved::known_from_now_on(area);
+    // SAFETY: inside a transaction; it is started after recovery.
+    BackgroundWorker::transaction(|| unsafe { saved::known_from_now_on(area) });
     // SAFETY: a variable of the process.
     let pid = unsafe { pg_sys::MyProcPid };
     if area.header().launcher_pid.swap(pid, Ordering::AcqRel) == 0 {

@@ -212,12 +212,12 @@ fn age() -> Finding {
     )
 }
 
-/// Prepared transactions keep snapshots and places in the slots; one from before a start without saved slots keeps everything from
-/// being cached.
+/// Prepared transactions keep snapshots and places in the slots; one from before CREATE EXTENSION keeps everything there from being
+/// cached.
 fn prepared(area: Area, figures: &Figures) -> Vec<Finding> {
     let unknown = figures.total.reasons[Reason::UnknownWriters as usize];
     let open = open_transactions();
-    let blind = area.header().known_from.load(Ordering::Acquire) != 0 && unknown > 0;
+    let blind = area.bounds().are_any() && unknown > 0;
     let left: Vec<_> = open
         .iter()
         .filter(|(_, _, seconds)| blind || *seconds >= PREPARED)
@@ -237,13 +237,13 @@ fn prepared(area: Area, figures: &Figures) -> Vec<Finding> {
                 format!("prepared transaction left open: {gid}"),
                 if blind { Status::Critical } else { Status::Warning },
                 format!("{seconds} s in database {database}"),
-                if blind { "none from before the start" } else { "1 hour" },
+                if blind { "none from before CREATE EXTENSION" } else { "1 hour" },
             )
             .advise(
                 if blind {
                     format!(
-                        "It was prepared before the server started and may have written anything: {unknown} calls were not cached. Commit \
-                         or roll it back, in its database."
+                        "It may have been prepared before CREATE EXTENSION and have written anything: {unknown} calls were not cached. \
+                         Commit or roll it back, in its database."
                     )
                 } else {
                     "It keeps old rows, and what it wrote counts as being written. Commit or roll it back, in its database.".to_owned()

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use anyhow::{Context, Result};
-use pg_query_cache_cluster_tests::{Counters, DATABASE, counters, number, quiet, with_accounts};
+use pg_query_cache_cluster_tests::{
+    Counters, DATABASE, counters, number, quiet, wait_for, with_accounts,
+};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode};
 
@@ -174,6 +176,12 @@ fn with_answer(name: &str) -> Result<Cluster> {
     let cluster = quiet(name)
         .setting("max_prepared_transactions", "5")
         .build()?;
+    // Whoever runs when the launcher begins is known to it.
+    wait_for(
+        &cluster,
+        "the launcher waits",
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_query_cache launcher' AND wait_event = 'Extension')",
+    )?;
     let mut client = cluster.connect(DATABASE)?;
     client.batch_execute(&answer(1))?;
     client.batch_execute(

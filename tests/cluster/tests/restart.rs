@@ -123,6 +123,91 @@ fn prepared_transactions_survive_a_crash() -> Result<()> {
     prepared_across(&cluster, Mode::Immediate)
 }
 
+/// Nobody waits for it, in no database, and what it wrote is seen when it ends.
+#[test]
+fn a_transaction_prepared_before_a_crash_keeps_nobody_from_the_cache() -> Result<()> {
+    let cluster =
+        with_accounts(quiet("restart-prepared-used").setting("max_prepared_transactions", 4))?;
+    let mut client = cluster.connect(DATABASE)?;
+    let before = answers_are_right(&mut client)?;
+    for name in ["kept", "undone"] {
+        client.batch_execute(&format!(
+            "BEGIN; UPDATE accounts SET balance = balance + 1 WHERE id = length('{name}'); PREPARE TRANSACTION '{name}'"
+        ))?;
+    }
+    drop(client);
+    cluster.restart(Mode::Immediate)?;
+    let mut old = cluster.connect(DATABASE)?;
+    old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")?;
+    let is_used = |expected: i64, when: &str| -> Result<()> {
+        let mut client = cluster.connect(DATABASE)?;
+        assert_eq!(answers_are_right(&mut client)?, expected, "{when}");
+        let before = counters(&mut client, "total_cached")?;
+        assert_eq!(number(&mut client, "SELECT total_cached()")?, expected);
+        let after = counters(&mut client, "total_cached")?;
+        assert_eq!(
+            (after.hits, after.bypasses),
+            (before.hits + 1, before.bypasses),
+            "{when}"
+        );
+        Ok(())
+    };
+    is_used(before, "both are prepared")?;
+    cluster
+        .connect(DATABASE)?
+        .batch_execute("COMMIT PREPARED 'kept'")?;
+    is_used(before + 1, "one is committed")?;
+    assert_eq!(answers_are_right(&mut old)?, before);
+    // Neither a clean restart nor another crash forgets the one that is left.
+    for mode in [Mode::Fast, Mode::Immediate] {
+        cluster.restart(mode)?;
+        is_used(before + 1, "one is left")?;
+    }
+    cluster
+        .connect(DATABASE)?
+        .batch_execute("ROLLBACK PREPARED 'undone'")?;
+    is_used(before + 1, "none is left")?;
+    Ok(())
+}
+
+/// A transaction that has planned what the prepared one changes keeps its plans until it ends.
+#[test]
+fn definitions_prepared_before_a_crash_are_not_missed_by_who_has_planned() -> Result<()> {
+    let cluster =
+        with_accounts(quiet("restart-prepared-ddl").setting("max_prepared_transactions", 4))?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION inner_v() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
+         CREATE FUNCTION outer_sql() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT inner_v() + 0 * id FROM accounts WHERE id = 1';
+         CREATE FUNCTION base() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN outer_sql(); END';
+         SELECT cache_function('base()')",
+    )?;
+    client.batch_execute(
+        "BEGIN;
+         CREATE OR REPLACE FUNCTION inner_v() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 2::bigint';
+         PREPARE TRANSACTION 'p'",
+    )?;
+    drop(client);
+    cluster.restart(Mode::Immediate)?;
+    let mut planned = cluster.connect(DATABASE)?;
+    planned.batch_execute("BEGIN")?;
+    assert_eq!(number(&mut planned, "SELECT base()")?, 1);
+    let mut client = cluster.connect(DATABASE)?;
+    assert_eq!(number(&mut client, "SELECT base_cached()")?, 1);
+    client.batch_execute("COMMIT PREPARED 'p'")?;
+    // Whatever it gets with what it has planned, nobody else may.
+    number(&mut planned, "SELECT base()")?;
+    number(&mut planned, "SELECT base_cached()")?;
+    for _ in 0..2 {
+        assert_eq!(number(&mut client, "SELECT base_cached()")?, 2);
+        assert_eq!(
+            number(&mut cluster.connect(DATABASE)?, "SELECT base_cached()")?,
+            2
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn what_was_written_without_the_library_is_seen_with_it() -> Result<()> {
     let cluster = with_accounts(quiet("restart-without"))?;
