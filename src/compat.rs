@@ -50,6 +50,30 @@ pub mod catalog {
     /// Column `lanacl` of `pg_language`.
     pub const LANGUAGE_ACL: u32 = 9;
 
+    /// `pg_shdepend`.
+    pub const SHARED_DEPEND: Oid = Oid::from_u32(1214);
+    /// `deptype` of what a role owns.
+    pub const OWNER: u8 = b'o';
+
+    /// A row of `pg_shdepend`.
+    #[repr(C)]
+    pub struct SharedDepend {
+        /// The database, 0 for what all databases share.
+        pub dbid: Oid,
+        /// Catalog of the object that depends.
+        pub classid: Oid,
+        /// The object that depends.
+        pub objid: Oid,
+        /// Its part.
+        pub objsubid: i32,
+        /// Catalog of what it depends on.
+        pub refclassid: Oid,
+        /// What it depends on.
+        pub refobjid: Oid,
+        /// In which way.
+        pub deptype: std::ffi::c_char,
+    }
+
     /// The beginning of a row of `pg_language`.
     #[repr(C)]
     pub struct Language {
@@ -660,7 +684,38 @@ pub fn each_dependent(
 ///
 /// # Safety
 /// `catalog` is a system catalog.
-pub unsafe fn all_catalog_rows(catalog: pg_sys::Oid, mut visit: impl FnMut(pg_sys::HeapTuple)) {
+pub unsafe fn all_catalog_rows(catalog: pg_sys::Oid, visit: impl FnMut(pg_sys::HeapTuple)) {
+    // SAFETY: the caller's.
+    unsafe { rows_under(std::ptr::null_mut(), catalog, visit) }
+}
+
+/// All versions of all rows of a system catalog, those included that nobody sees.
+///
+/// # Safety
+/// As for [`all_catalog_rows`].
+pub unsafe fn all_versions(catalog: pg_sys::Oid, visit: impl FnMut(pg_sys::HeapTuple)) {
+    // SAFETY: the caller's; a constant of the server.
+    unsafe { rows_under(&raw mut pg_sys::SnapshotAnyData, catalog, visit) }
+}
+
+/// Whether this transaction has deleted or replaced a version of a row.
+///
+/// # Safety
+/// Inside a transaction.
+pub unsafe fn is_replaced_here(head: &pg_sys::HeapTupleHeaderData) -> bool {
+    let none = pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_IS_MULTI | pg_sys::HEAP_XMAX_LOCK_ONLY;
+    // SAFETY: the header of a row; reads the backend's state.
+    unsafe {
+        u32::from(head.t_infomask) & none == 0
+            && pg_sys::TransactionIdIsCurrentTransactionId(head.t_choice.t_heap.t_xmax)
+    }
+}
+
+unsafe fn rows_under(
+    snapshot: pg_sys::Snapshot,
+    catalog: pg_sys::Oid,
+    mut visit: impl FnMut(pg_sys::HeapTuple),
+) {
     // SAFETY: a plain systable scan; tuples are used only during the visit.
     unsafe {
         let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as _);
@@ -668,7 +723,7 @@ pub unsafe fn all_catalog_rows(catalog: pg_sys::Oid, mut visit: impl FnMut(pg_sy
             relation,
             pg_sys::InvalidOid,
             false,
-            std::ptr::null_mut(),
+            snapshot,
             0,
             std::ptr::null_mut(),
         );

@@ -5,7 +5,9 @@
 
 use crate::call::frames;
 use crate::configuration;
-use crate::dependencies::{automatic, executor, session, temporary, touched, tracker, utility};
+use crate::dependencies::{
+    automatic, executor, grants, session, temporary, touched, tracker, utility,
+};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::server::{fenced, guarded};
@@ -102,6 +104,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             places::transaction_ended(area, true);
             temporary::transaction_ended();
             touched::transaction_ended();
+            grants::transaction_ended();
             write_behind::committed(area);
             quarantine::committed(area);
             hold::transaction_ended(area, true);
@@ -116,6 +119,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             tracker::transaction_ended();
             temporary::transaction_ended();
             touched::transaction_ended();
+            grants::transaction_ended();
             write_behind::forget();
             quarantine::forget();
             remember::transaction_ended();
@@ -133,6 +137,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             tracker::transaction_ended();
             temporary::transaction_ended();
             touched::transaction_ended();
+            grants::transaction_ended();
             write_behind::forget();
             quarantine::forget();
             hold::transaction_ended(area, false);

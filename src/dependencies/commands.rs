@@ -6,12 +6,13 @@
 //!
 //! Settings of roles and databases (`ALTER ROLE … SET`, `ALTER DATABASE … SET`) reach sessions that begin later, by the values that are
 //! part of their keys. Rights on databases, tablespaces and parameters are seen by functions only that are not stored
-//! (`session::Reads::OUTSIDE`).
+//! (`session::Reads::OUTSIDE`), and so are large objects. Default privileges are those of objects that are not there yet; what an object
+//! goes with when an extension is dropped changes nothing before.
 
 #![allow(unsafe_code)]
 
 use super::touched;
-use crate::compat;
+use crate::compat::{self, catalog};
 use crate::gate::Owed;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -133,6 +134,8 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_ReindexStmt
             | T_ClusterStmt
             | T_CommentStmt
+            | T_AlterDefaultPrivilegesStmt
+            | T_AlterObjectDependsStmt
             | T_CreateStatsStmt
             | T_AlterStatsStmt
             | T_AlterSystemStmt
@@ -171,6 +174,7 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
                     pg_sys::ObjectType::OBJECT_DATABASE => {
                         database((*alter.object.cast::<pg_sys::String>()).sval)
                     }
+                    pg_sys::ObjectType::OBJECT_LARGEOBJECT => Change::Nothing,
                     kind => change_of_kind(kind),
                 }
             }
@@ -186,7 +190,8 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_GrantStmt => match (*statement.cast::<pg_sys::GrantStmt>()).objtype {
                 pg_sys::ObjectType::OBJECT_DATABASE
                 | pg_sys::ObjectType::OBJECT_TABLESPACE
-                | pg_sys::ObjectType::OBJECT_PARAMETER_ACL => Change::Nothing,
+                | pg_sys::ObjectType::OBJECT_PARAMETER_ACL
+                | pg_sys::ObjectType::OBJECT_LARGEOBJECT => Change::Nothing,
                 _ => Change::Definitions,
             },
             T_RefreshMatViewStmt => {
@@ -243,7 +248,8 @@ pub unsafe fn makes_temporary_only(statement: *mut pg_sys::Node) -> bool {
 }
 
 /// Whether the objects that a command touched can show that it concerned this session only. Commands are named that the server tells all
-/// about: CREATE OPERATOR, for one, changes the operator that it names as its commutator, and says nothing of it.
+/// about: CREATE OPERATOR, for one, changes the operator that it names as its commutator, and says nothing of it. DROP OWNED says
+/// nothing of rights: see [`revoked_nothing`].
 ///
 /// # Safety
 /// `statement` is the parse tree of a command.
@@ -275,7 +281,77 @@ pub unsafe fn tells_what_it_touches(statement: *mut pg_sys::Node) -> bool {
             | T_AlterObjectSchemaStmt
             | T_DropStmt
             | T_DiscardStmt
-    )
+            | T_CreateConversionStmt
+            | T_AlterTSDictionaryStmt
+            | T_AlterTSConfigurationStmt
+            | T_AlterCollationStmt
+            | T_AlterOperatorStmt
+            | T_CreateRangeStmt
+            | T_CreateCastStmt
+            | T_CreateTransformStmt
+            | T_ReassignOwnedStmt
+            | T_DropOwnedStmt // SAFETY: the tag tells the struct.
+    ) || tag == T_DefineStmt && unsafe { defines_alone(&*statement.cast()) }
+}
+
+/// Whether what is defined leaves everything else as it is.
+unsafe fn defines_alone(define: &pg_sys::DefineStmt) -> bool {
+    // SAFETY: options are a list of DefElem.
+    unsafe {
+        cells(define.definition).iter().all(|cell| {
+            let name = CStr::from_ptr((*cell.ptr_value.cast::<pg_sys::DefElem>()).defname);
+            !name.to_bytes().eq_ignore_ascii_case(b"commutator")
+                && !name.to_bytes().eq_ignore_ascii_case(b"negator")
+        })
+    }
+}
+
+/// Whether a command that has run has revoked nothing of concern unheard: DROP OWNED tells of what it drops, not of rights. Of those that
+/// it has revoked a row of pg_shdepend tells that this transaction has deleted. (What was granted before it ran need not be what it
+/// found.)
+///
+/// # Safety
+/// `statement` is the parse tree of a command that has run.
+pub unsafe fn revoked_nothing(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: every node has a tag; all rows of a catalog, deleted ones too, which nobody removes while their transaction runs.
+    unsafe {
+        if (*statement).type_ != pg_sys::NodeTag::T_DropOwnedStmt {
+            return true;
+        }
+        let mut revoked = Vec::new();
+        compat::all_versions(catalog::SHARED_DEPEND, |tuple| {
+            let row = &*pg_sys::GETSTRUCT(tuple).cast::<catalog::SharedDepend>();
+            let right =
+                row.refclassid == pg_sys::AuthIdRelationId && row.deptype as u8 != catalog::OWNER;
+            if right && compat::is_replaced_here(&*(*tuple).t_data) {
+                revoked.push((row.classid, row.objid));
+            }
+        });
+        // What is gone was dropped, and told of.
+        revoked.into_iter().all(|object| {
+            touched::concerns_nobody(object) || is_gone(object) || touched::is_temporary(object)
+        })
+    }
+}
+
+/// Whether an object is not there any more.
+unsafe fn is_gone((class, object): (pg_sys::Oid, pg_sys::Oid)) -> bool {
+    let none = || pg_sys::Datum::from(0);
+    // SAFETY: a syscache lookup, if the class has a cache by oid.
+    unsafe {
+        let cache = pg_sys::get_object_catcache_oid(class);
+        let object = pg_sys::Datum::from(object);
+        cache >= 0 && !pg_sys::SearchSysCacheExists(cache, object, none(), none(), none())
+    }
+}
+
+/// Whether a command that told of nothing was DROP OWNED, and has revoked nothing of concern.
+///
+/// # Safety
+/// As for [`revoked_nothing`].
+pub unsafe fn revoked_at_most(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the caller's.
+    unsafe { (*statement).type_ == pg_sys::NodeTag::T_DropOwnedStmt && revoked_nothing(statement) }
 }
 
 /// Whether a command that the server tells nothing about has run on temporary objects only: GRANT, REVOKE and ALTER SEQUENCE.
@@ -375,7 +451,6 @@ fn change_of_kind(kind: pg_sys::ObjectType::Type) -> Change {
         | OBJECT_FUNCTION
         | OBJECT_INDEX
         | OBJECT_LANGUAGE
-        | OBJECT_LARGEOBJECT
         | OBJECT_MATVIEW
         | OBJECT_OPCLASS
         | OBJECT_OPERATOR

@@ -11,7 +11,7 @@
 //!   replication is spared statements
 //! * `automatic`: tracking what calls have found untracked; `found`: what a function will read, as far as its text says
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `touched`: whether
-//!   it was about temporary objects only; `trees`: those that change partition and inheritance trees
+//!   it was about temporary objects only; `grants`: GRANT that changes nothing; `trees`: those that change partition and inheritance trees
 //! * `attribution`: names of slots and their last writers, for people who ask
 //! * `temporary`: temporary objects of the session, which names may mean; `held`: cursors that hold what was read before
 
@@ -24,6 +24,7 @@ pub mod declared;
 pub mod definitions;
 pub mod executor;
 pub mod found;
+pub mod grants;
 pub mod held;
 pub mod plans;
 pub mod relations;

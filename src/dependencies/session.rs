@@ -201,6 +201,9 @@ fn reads_of(function: u32) -> Reads {
         | pg_sys::F_PG_CURRENT_WAL_INSERT_LSN
         | pg_sys::F_PG_CURRENT_WAL_LSN
         | pg_sys::F_PG_DATABASE_SIZE_NAME
+        | pg_sys::F_PG_DESCRIBE_OBJECT
+        | pg_sys::F_PG_IDENTIFY_OBJECT
+        | pg_sys::F_PG_IDENTIFY_OBJECT_AS_ADDRESS
         | DATABASE_SIZE
         | pg_sys::F_PG_INDEXES_SIZE
         | pg_sys::F_PG_LS_DIR_TEXT

@@ -15,6 +15,7 @@
 use crate::backend::Backend;
 use crate::compat;
 use crate::server::guarded;
+use crate::validity::own;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::{Cell, RefCell};
 
@@ -82,7 +83,27 @@ unsafe extern "C-unwind" fn object_accessed(
         }
         if RECORDING.get() > 0 {
             guarded(|| record(access, (class, object), part));
+        } else if access == pg_sys::ObjectAccessType::OAT_DROP && without_command() {
+            guarded(|| dropped((class, object)));
         }
+    }
+}
+
+/// Whether what is dropped now is dropped by no command: the end of a session takes its temporary objects along, and whatever rests on
+/// them; so does the end of a transaction (ON COMMIT DROP), and autovacuum for sessions that crashed.
+fn without_command() -> bool {
+    // SAFETY: variables of the process.
+    unsafe {
+        pg_sys::proc_exit_inprogress
+            || pg_sys::MyBackendType == pg_sys::BackendType::B_AUTOVAC_WORKER
+            || own::is_ending()
+    }
+}
+
+/// Something was dropped by no command.
+fn dropped(object: Object) {
+    if !concerns_nobody(object) && !lies_in_temporary_schema(object) {
+        super::utility::dropped_without_command();
     }
 }
 
@@ -100,7 +121,9 @@ fn record(access: pg_sys::ObjectAccessType::Type, (class, object): Object, part:
         // A column: what it is part of changes.
         pg_sys::ObjectAccessType::OAT_DROP if part != 0 => keep(object),
         // The last moment to look. What depends on it is dropped as well, and told of by itself.
-        pg_sys::ObjectAccessType::OAT_DROP => count(lies_in_temporary_schema(object)),
+        pg_sys::ObjectAccessType::OAT_DROP => {
+            count(concerns_nobody(object) || lies_in_temporary_schema(object))
+        }
         _ => (),
     }
 }
@@ -170,6 +193,13 @@ pub fn transaction_ended() {
     EVENTS.with_borrow_mut(Vec::clear);
 }
 
+/// Whether an object is of a kind that no result can rest on, what is stored at least: see the head of `commands`.
+pub fn concerns_nobody((class, _): Object) -> bool {
+    /// pg_default_acl, pg_largeobject, pg_database, pg_tablespace, pg_parameter_acl
+    const KINDS: [u32; 5] = [826, 2613, 1262, 1213, 6243];
+    KINDS.contains(&class.to_u32())
+}
+
 /// Whether an object is temporary, with everything that depends on it.
 pub fn is_temporary(object: Object) -> bool {
     let mut known = vec![object];
@@ -214,6 +244,7 @@ enum Home {
 }
 
 /// A catalog, its index by oid, and the column that says where the object lies.
+#[derive(Clone, Copy)]
 struct Catalog {
     class: u32,
     index: u32,
@@ -230,7 +261,7 @@ const fn catalog(class: u32, index: u32, column: i32, of_relation: bool) -> Cata
     }
 }
 
-const CATALOGS: [Catalog; 7] = [
+const CATALOGS: [Catalog; 12] = [
     // pg_type.typnamespace, pg_constraint.connamespace
     catalog(1247, 2703, 3, false),
     catalog(2606, 2667, 3, false),
@@ -240,7 +271,17 @@ const CATALOGS: [Catalog; 7] = [
     catalog(2620, 2702, 2, true),
     catalog(3256, 3257, 3, true),
     catalog(3381, 3380, 2, true),
+    // pg_operator.oprnamespace, pg_collation.collnamespace, pg_ts_config.cfgnamespace, pg_ts_dict.dictnamespace, pg_conversion.connamespace
+    catalog(2617, 2688, 3, false),
+    catalog(3456, 3085, 3, false),
+    catalog(3602, 3712, 3, false),
+    catalog(3600, 3605, 3, false),
+    catalog(2607, 2670, 3, false),
 ];
+/// pg_cast.castsource, pg_cast.casttarget, pg_transform.trftype: of a type.
+const CASTS: Catalog = catalog(2605, 2660, 2, false);
+const CASTS_BY_TARGET: Catalog = catalog(2605, 2660, 3, false);
+const TRANSFORMS: Catalog = catalog(3576, 3574, 2, false);
 const OID_COLUMN: u32 = 1;
 /// pg_attrdef
 const DEFAULTS: u32 = 2604;
@@ -255,30 +296,55 @@ fn home((class, object): Object) -> Option<Home> {
             pg_sys::NamespaceRelationId => Some(Home::Schema(object)),
             pg_sys::RelationRelationId => Some(Home::Schema(pg_sys::get_rel_namespace(object))),
             pg_sys::ProcedureRelationId => Some(Home::Schema(pg_sys::get_func_namespace(object))),
+            _ if class.to_u32() == CASTS.class => {
+                // Whoever uses it names both types.
+                let [source, target] = [CASTS, CASTS_BY_TARGET].map(|of| named_by(&of, object));
+                let (source, target) = (type_schema(source?), type_schema(target?));
+                match pg_sys::isAnyTempNamespace(source) {
+                    true => Some(Home::Schema(source)),
+                    false => Some(Home::Schema(target)),
+                }
+            }
+            _ if class.to_u32() == TRANSFORMS.class => {
+                named_by(&TRANSFORMS, object).map(|of| Home::Schema(type_schema(of)))
+            }
             _ => {
                 let catalog = CATALOGS
                     .iter()
                     .find(|catalog| catalog.class == class.to_u32())?;
-                let mut found = None;
-                compat::catalog_rows(
-                    class,
-                    pg_sys::Oid::from_u32(catalog.index),
-                    OID_COLUMN,
-                    object,
-                    |tuple, description| {
-                        let mut is_null = false;
-                        let value =
-                            pg_sys::heap_getattr(tuple, catalog.column, description, &mut is_null);
-                        found = pg_sys::Oid::from_datum(value, is_null);
-                    },
-                );
-                found.map(match catalog.of_relation {
+                named_by(catalog, object).map(match catalog.of_relation {
                     true => Home::Relation,
                     false => Home::Schema,
                 })
             }
         }
     }
+}
+
+/// What a row of a catalog names in its column.
+unsafe fn named_by(catalog: &Catalog, object: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let mut found = None;
+    // SAFETY: a catalog with that column, and its index by oid.
+    unsafe {
+        compat::catalog_rows(
+            pg_sys::Oid::from_u32(catalog.class),
+            pg_sys::Oid::from_u32(catalog.index),
+            OID_COLUMN,
+            object,
+            |tuple, description| {
+                let mut is_null = false;
+                let value = pg_sys::heap_getattr(tuple, catalog.column, description, &mut is_null);
+                found = pg_sys::Oid::from_datum(value, is_null);
+            },
+        );
+    }
+    found
+}
+
+fn type_schema(of: pg_sys::Oid) -> pg_sys::Oid {
+    const TYPES: Catalog = CATALOGS[0];
+    // SAFETY: pg_type, as the list has it.
+    unsafe { named_by(&TYPES, of) }.unwrap_or(pg_sys::InvalidOid)
 }
 
 /// What depends on an object.

@@ -14,7 +14,7 @@
 use super::commands::{self, Change};
 use super::session::Reads;
 use super::touched::{self, Since, Touched};
-use super::{declared, held, relations, temporary, trees};
+use super::{declared, grants, held, relations, temporary, trees};
 use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -197,6 +197,9 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Begun {
             if !known && commands::tells_what_it_touches(statement) {
                 begun.since = Some(touched::begin());
             }
+            if change == Change::Definitions {
+                grants::begins(statement);
+            }
             begun.moment = moment();
             begun.owes = owe(change, statement);
         }
@@ -233,7 +236,12 @@ unsafe fn after(begun: Begun, statement: *mut pg_sys::Node) {
         }
         Change::Definitions | Change::Database(_) | Change::Cluster | Change::Everything => {
             // SAFETY: the parse tree of the command, which has run.
-            let temporary = touched == Touched::TemporaryOnly
+            let nothing = unsafe { grants::changed_nothing(statement) };
+            // SAFETY: as above.
+            let temporary = nothing
+                || touched == Touched::TemporaryOnly
+                    && unsafe { commands::revoked_nothing(statement) }
+                || touched == Touched::Unknown && unsafe { commands::revoked_at_most(statement) }
                 || unsafe { commands::names_temporary_only(statement) };
             let now = moment();
             if now == begun.moment || begun.change == Change::Definitions && temporary {
@@ -346,6 +354,18 @@ pub fn catalog_written() {
             own::owe(area, slot, Act::new(Operation::CatalogChange));
         }
         touched::changed_something_else();
+    }
+}
+
+/// A permanent object was dropped by no command, since it rested on a temporary one.
+pub fn dropped_without_command() {
+    if !gate::is_open() {
+        return gate::owes(Owed::DEFINITIONS);
+    }
+    if let Some(area) = area() {
+        crate::transaction::prepare(area);
+        let act = Act::new(Operation::CatalogChange);
+        own::owe(area, definitions_slot(), act);
     }
 }
 

@@ -165,6 +165,11 @@ pub fn ends(area: Area) {
     }
 }
 
+/// Whether the transaction has registered what it owed.
+pub fn is_ending() -> bool {
+    ENDING.get()
+}
+
 /// What the present transaction owes under `slot`, and its id, 0 if it has none.
 pub fn owed(slot: u32) -> Option<(FullXid, Act)> {
     let debt = MARKS.with_borrow(|marks| marks.get(&slot)?.owed)?;

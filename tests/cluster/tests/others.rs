@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use anyhow::{Result, ensure};
-use pg_query_cache_cluster_tests::{DATABASE, counters, number, quiet, with_accounts};
+use pg_query_cache_cluster_tests::{DATABASE, counters, number, quiet, wait_for, with_accounts};
 use pg_query_cache_harness::Cluster;
 use pg_query_cache_harness::postgres::Client;
 
@@ -307,4 +307,126 @@ fn the_owner_of_a_database_counts_there() -> Result<()> {
     owns(true)?;
     client.batch_execute("CREATE ROLE other; REASSIGN OWNED BY tenant TO other")?;
     owns(false)
+}
+
+/// What a role may do that can log in, and owns nothing that others have. Each is a transaction of its own.
+const OF_EVERYBODY: [&str; 30] = [
+    "DROP OWNED BY CURRENT_USER",
+    "CREATE TEMP TABLE dropped (a integer); DROP OWNED BY CURRENT_USER",
+    "CREATE TEMP TABLE granted (a integer); GRANT SELECT ON granted TO friends; DROP OWNED BY CURRENT_USER",
+    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC; DROP OWNED BY CURRENT_USER",
+    "REASSIGN OWNED BY CURRENT_USER TO CURRENT_USER",
+    "CREATE TEMP TABLE given (a integer); REASSIGN OWNED BY CURRENT_USER TO friends",
+    "CREATE FUNCTION pg_temp.f(integer, integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+     CREATE OPERATOR pg_temp.<+> (FUNCTION = pg_temp.f, LEFTARG = integer, RIGHTARG = integer);
+     ALTER OPERATOR pg_temp.<+> (integer, integer) SET (RESTRICT = NONE); DROP OPERATOR pg_temp.<+> (integer, integer)",
+    "CREATE COLLATION pg_temp.c FROM \"C\"; ALTER COLLATION pg_temp.c RENAME TO d; DROP COLLATION pg_temp.d",
+    "CREATE TEXT SEARCH CONFIGURATION pg_temp.c (COPY = simple);
+     ALTER TEXT SEARCH CONFIGURATION pg_temp.c ALTER MAPPING FOR word WITH simple; DROP TEXT SEARCH CONFIGURATION pg_temp.c",
+    "CREATE TEXT SEARCH DICTIONARY pg_temp.d (TEMPLATE = simple);
+     ALTER TEXT SEARCH DICTIONARY pg_temp.d (accept = false); DROP TEXT SEARCH DICTIONARY pg_temp.d",
+    "CREATE AGGREGATE pg_temp.a (integer) (SFUNC = int4pl, STYPE = integer); DROP AGGREGATE pg_temp.a (integer)",
+    "CREATE CONVERSION pg_temp.c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8; DROP CONVERSION pg_temp.c",
+    "CREATE TYPE pg_temp.e AS ENUM ('a'); CREATE DOMAIN pg_temp.d AS integer; DROP TYPE pg_temp.e; DROP DOMAIN pg_temp.d",
+    "CREATE TYPE pg_temp.r AS RANGE (SUBTYPE = integer); DROP TYPE pg_temp.r",
+    "CREATE TYPE pg_temp.e AS (a integer); CREATE FUNCTION pg_temp.g(pg_temp.e) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+     CREATE CAST (pg_temp.e AS integer) WITH FUNCTION pg_temp.g(pg_temp.e); DROP CAST (pg_temp.e AS integer)",
+    "CREATE TEMP TABLE s (a integer, b integer); CREATE STATISTICS pg_temp.st ON a, b FROM s; DROP STATISTICS pg_temp.st",
+    "CREATE FUNCTION pg_temp.h() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+     ALTER FUNCTION pg_temp.h() DEPENDS ON EXTENSION plpgsql",
+    "SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC;
+     ALTER LARGE OBJECT 4711 OWNER TO friends; SELECT lo_unlink(4711)",
+    "SELECT lo_create(4712); DROP OWNED BY CURRENT_USER",
+    // No privileges were granted.
+    "GRANT INSERT ON pg_class TO PUBLIC",
+    "GRANT SELECT (relname) ON pg_class TO PUBLIC",
+    "REVOKE SELECT ON information_schema.tables FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.abs(integer) TO friends",
+    "REVOKE ALL ON FUNCTION pg_catalog.abs(integer) FROM PUBLIC",
+    "GRANT USAGE ON LANGUAGE sql TO friends",
+    "REVOKE USAGE ON SCHEMA pg_catalog FROM PUBLIC",
+    "GRANT USAGE ON TYPE pg_catalog.int4 TO friends",
+    "REVOKE SELECT ON ALL TABLES IN SCHEMA shown FROM PUBLIC",
+    "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA information_schema TO friends",
+];
+
+#[test]
+fn what_everybody_may_do_invalidates_nothing_of_others() -> Result<()> {
+    let cluster = with_a_tenant("others-may")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE ROLE friends; GRANT friends TO tenant; CREATE SCHEMA shown; CREATE VIEW shown.it AS SELECT 1 AS a;
+         GRANT USAGE ON SCHEMA shown TO PUBLIC; GRANT SELECT ON shown.it TO PUBLIC; DROP SCHEMA tenant",
+    )?;
+    fill(&mut client)?;
+    for commands in OF_EVERYBODY {
+        let mut tenant = cluster.connect_as(DATABASE, "tenant")?;
+        tenant
+            .batch_execute(&format!("BEGIN; {commands}; COMMIT"))
+            .map_err(|error| anyhow::anyhow!("{commands}: {error:?}"))?;
+        is_hit(&mut client, &format!("after {commands}"))?;
+    }
+    Ok(())
+}
+
+/// The same kinds of commands where they do concern others.
+const OF_CONCERN: [&str; 9] = [
+    "GRANT SELECT ON shown.it TO tenant",
+    "GRANT SELECT (a) ON shown.it TO tenant",
+    "REVOKE SELECT ON ALL TABLES IN SCHEMA shown FROM tenant",
+    "GRANT USAGE ON SCHEMA shown TO tenant",
+    "DROP OWNED BY tenant",
+    "CREATE FUNCTION pg_temp.f(integer, integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+     CREATE OPERATOR pg_temp.<+> (FUNCTION = pg_temp.f, LEFTARG = integer, RIGHTARG = integer, COMMUTATOR = OPERATOR(public.<+>))",
+    "CREATE TYPE shown.e AS (a integer); CREATE FUNCTION pg_temp.g(shown.e) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+     CREATE CAST (shown.e AS integer) WITH FUNCTION pg_temp.g(shown.e)",
+    "CREATE COLLATION shown.c FROM \"C\"",
+    "REVOKE EXECUTE ON FUNCTION pg_catalog.abs(integer) FROM PUBLIC",
+];
+
+#[test]
+fn what_concerns_others_still_invalidates() -> Result<()> {
+    let cluster = with_a_tenant("others-concern")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("CREATE SCHEMA shown; CREATE VIEW shown.it AS SELECT 1 AS a")?;
+    for commands in OF_CONCERN {
+        fill(&mut client)?;
+        let mut owner = cluster.connect(DATABASE)?;
+        owner
+            .batch_execute(&format!("BEGIN; {commands}; COMMIT"))
+            .map_err(|error| anyhow::anyhow!("{commands}: {error:?}"))?;
+        let before = counters(&mut client, "total_cached")?;
+        number(&mut client, "SELECT total_cached()")?;
+        let after = counters(&mut client, "total_cached")?;
+        ensure!(after.hits == before.hits, "a hit after {commands}");
+    }
+    Ok(())
+}
+
+/// A column of somebody's table that has a type of the session goes with the session.
+#[test]
+fn what_the_end_of_a_session_takes_along_is_seen() -> Result<()> {
+    let cluster = with_a_tenant("others-end")?;
+    let mut client = cluster.connect(DATABASE)?;
+    let mut session = cluster.connect(DATABASE)?;
+    session.batch_execute(
+        "CREATE TYPE pg_temp.short AS (i integer);
+         CREATE TABLE wide (a integer, b pg_temp.short); INSERT INTO wide VALUES (1);
+         CREATE FUNCTION columns() RETURNS bigint LANGUAGE sql STABLE
+             AS 'SELECT count(*) FROM (SELECT jsonb_object_keys(to_jsonb(w)) FROM wide AS w) AS k';
+         SELECT cache_track_table('wide'), cache_function('columns()')",
+    )?;
+    for _ in 0..2 {
+        ensure!(number(&mut client, "SELECT columns_cached()")? == 2);
+    }
+    drop(session);
+    wait_for(
+        &cluster,
+        "the session has ended",
+        "SELECT NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'wide'::regclass AND attname = 'b')",
+    )?;
+    ensure!(number(&mut client, "SELECT columns()")? == 1);
+    ensure!(number(&mut client, "SELECT columns_cached()")? == 1);
+    Ok(())
 }
