@@ -16,7 +16,7 @@ use pg_query_cache_harness::{Cluster, Mode, wait_until};
 const GROUND: &str = "
     CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE gate LOGIN NOINHERIT; GRANT ann, bob TO gate; CREATE ROLE nologin;
     GRANT EXECUTE ON FUNCTION warm_cache(regprocedure, jsonb), warm_cache_many(regprocedure, jsonb),
-        warm_cache_in_background(regprocedure, jsonb) TO PUBLIC;
+        warm_cache_in_background(regprocedure, jsonb) TO PUBLIC, ann, bob, gate, nologin;
     GRANT SELECT ON cache_progress TO PUBLIC;
     GRANT SELECT (id, state, role, total, done, stored, failed, error) ON cache_warm_jobs TO PUBLIC;
     CREATE TABLE notes (id integer, owner text); INSERT INTO notes VALUES (1, 'ann'), (2, 'bob'), (3, 'bob');
@@ -614,10 +614,12 @@ fn a_job_that_has_become_another() -> Result<()> {
     ensure!(number(&mut admin, "SELECT count(*) FROM ran")? == 0);
     // And a role that is gone.
     admin.batch_execute(
-        "CREATE ROLE passing LOGIN; BEGIN; SET LOCAL SESSION AUTHORIZATION passing",
+        "CREATE ROLE passing LOGIN; BEGIN; GRANT EXECUTE ON FUNCTION warm_cache_in_background(regprocedure, jsonb) TO passing; SET LOCAL SESSION AUTHORIZATION passing",
     )?;
     let job = queue(&mut admin, "whose", "[[1]]")?;
-    admin.batch_execute("RESET SESSION AUTHORIZATION; DROP ROLE passing; COMMIT")?;
+    admin.batch_execute(
+        "RESET SESSION AUTHORIZATION; DROP OWNED BY passing; DROP ROLE passing; COMMIT",
+    )?;
     let outcome = outcome(&cluster, job)?;
     ensure!(outcome.starts_with("failed 1 0 0 0"), "{outcome}");
     Ok(())
