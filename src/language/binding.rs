@@ -21,9 +21,9 @@ use super::signature::{self, Signature};
 use crate::attempt::attempt;
 use crate::compat;
 use crate::encoding::Text;
-use crate::error::{Error, message_of};
+use crate::error::{Besides, Error, message_of, tell};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{IntoDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 
 /// `refobjsubid` of the dependency on the base function. Functions have no parts, so the server has no other use of the column, and asks
 /// for dependencies of whole objects; what an argument's default calls is a dependency too, without this mark.
@@ -255,11 +255,18 @@ pub fn follow() {
             continue;
         };
         if let Err(problem) = attempt(|| write_source(function, source)) {
-            pgrx::warning!(
-                "could not write the name {} into the body of function {}: {}",
-                present_name(base),
-                compat::regprocedure(function),
-                message_of(&problem)
+            tell(
+                PgLogLevel::WARNING,
+                PgSqlErrorCode::ERRCODE_WARNING,
+                &format!(
+                    "could not write the name {} into the body of function {}: {}",
+                    present_name(base),
+                    compat::regprocedure(function),
+                    message_of(&problem)
+                ),
+                Besides::Hint(
+                    "analyze_cache_health() says how to write it, so that a dump means the same function.",
+                ),
             );
         }
     }
