@@ -576,30 +576,31 @@ pub fn extension_schema() -> Option<String> {
 }
 
 /// The schema of what only the extension itself calls. In a database whose objects are of an earlier version that is the extension's
-/// own: a schema of the name that does not belong to the extension is somebody else's.
+/// own.
 pub fn internal_schema() -> Option<String> {
-    const NAME: &str = "query_cache_internal";
+    match is_this_version() {
+        true => Some("query_cache_internal".to_owned()),
+        false => extension_schema(),
+    }
+}
+
+/// Whether the extension's objects in this database are those of this version: they have the schema `query_cache_internal`, which
+/// earlier ones have not. One of the name that does not belong to the extension is somebody else's.
+pub fn is_this_version() -> bool {
     /// The schema that is known to belong to the extension.
     static OWN: crate::backend::Backend<std::cell::Cell<pg_sys::Oid>> =
         crate::backend::Backend::new(std::cell::Cell::new(pg_sys::InvalidOid));
     // SAFETY: catalog lookups that allow for absence.
-    let is_ours = unsafe {
+    unsafe {
         let schema = pg_sys::get_namespace_oid(c"query_cache_internal".as_ptr(), true);
-        schema != pg_sys::InvalidOid
-            && (OWN.get() == schema
-                || Some(pg_sys::getExtensionOfObject(
-                    pg_sys::NamespaceRelationId,
-                    schema,
-                )) == extension()
-                    && {
-                        OWN.set(schema);
-                        true
-                    })
-    };
-    if is_ours {
-        Some(NAME.to_owned())
-    } else {
-        extension_schema()
+        if schema == pg_sys::InvalidOid {
+            return false;
+        }
+        let of = || pg_sys::getExtensionOfObject(pg_sys::NamespaceRelationId, schema);
+        if OWN.get() != schema && Some(of()) == extension() {
+            OWN.set(schema);
+        }
+        OWN.get() == schema
     }
 }
 

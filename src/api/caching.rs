@@ -164,6 +164,15 @@ pub fn cache_function_v0_2(
     created
 }
 
+/// Whoever writes `$2` in a tag means an argument. (In a body one that there is not stays as it is, as it always has.)
+fn check_tags(base: &Signature, body: &Body) -> Result<(), Error> {
+    let wrong = |tag: &String| declared::names_no_argument(tag, base.arguments.len());
+    match body.tags.iter().find_map(wrong) {
+        Some(argument) => Err(signature::no_argument(base, &argument)),
+        None => Ok(()),
+    }
+}
+
 /// The body that the arguments make. What is wrong is said of the argument, as nobody has written a body.
 fn checked(base: &Signature, body: &Map<String, Value>) -> Result<Body, Error> {
     let read = |body: &Map<String, Value>| -> Result<Body, Error> {
@@ -176,6 +185,7 @@ fn checked(base: &Signature, body: &Map<String, Value>) -> Result<Body, Error> {
         parsed.check_class()?;
         signature::check_base(base, &parsed)?;
         signature::check_key_arguments(base, &parsed)?;
+        check_tags(base, &parsed)?;
         declared::check(&parsed, base)?;
         Ok(parsed)
     };

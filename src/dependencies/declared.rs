@@ -226,14 +226,32 @@ pub unsafe fn tags(function: &CachedFunction, fcinfo: pg_sys::FunctionCallInfo) 
         .collect()
 }
 
+/// The first `$n` in a template that names none of so many arguments.
+pub fn names_no_argument(template: &str, arguments: usize) -> Option<String> {
+    let parts = template.split('$').skip(1);
+    parts
+        .map(|part| &part[..digits(part)])
+        .find(|number| !number.is_empty() && index(number).is_none_or(|index| index >= arguments))
+        .map(|number| format!("${number}"))
+}
+
+/// How many digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+/// The index, from 0, of the argument with a number.
+fn index(number: &str) -> Option<usize> {
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
 /// `template` with each `$n` replaced by its argument; what is filled in is not looked at again. One that names no argument stays.
 fn filled_in(template: &str, argument: impl Fn(usize) -> Option<String>) -> String {
     let mut parts = template.split('$');
     let mut tag = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let number = part[..digits].parse::<usize>().ok();
-        match number.and_then(|n| n.checked_sub(1)).and_then(&argument) {
+        let digits = digits(part);
+        match index(&part[..digits]).and_then(&argument) {
             Some(text) => tag.push_str(&(text + &part[digits..])),
             None => tag.push_str(&format!("${part}")),
         }

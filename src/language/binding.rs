@@ -41,15 +41,12 @@ pub fn of(own: &Signature, body: &Body) -> Result<Signature, Error> {
 
 /// The base function that is recorded for a function that is bound early.
 pub fn recorded(own: &Signature, body: &Body) -> Option<pg_sys::Oid> {
-    const INTERNAL: &str = "query_cache_internal";
-    marked(own.oid).or_else(|| built_in(body)).or_else(|| {
-        let is_of_this_version = compat::internal_schema().as_deref() == Some(INTERNAL);
-        if is_of_this_version {
-            None
-        } else {
-            unmarked(own)
-        }
-    })
+    marked(own.oid)
+        .or_else(|| built_in(body))
+        .or_else(|| match compat::is_this_version() {
+            true => None,
+            false => unmarked(own),
+        })
 }
 
 /// The base function that this version has recorded.

@@ -364,18 +364,23 @@ pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<boo
     Ok(has_duration)
 }
 
+/// What is said of an argument that a base function does not have.
+pub fn no_argument(base: &Signature, argument: &str) -> Error {
+    Error::InvalidBody(
+        format!(
+            "{argument} is not an argument of the base function {}",
+            compat::regprocedure(base.oid)
+        ),
+        "Arguments are numbered from $1; cache_duration is not one of them.".into(),
+    )
+}
+
 /// Checks that key columns are compared with arguments that the base function has.
 pub fn check_key_arguments(base: &Signature, body: &Body) -> Result<(), Error> {
     for columns in body.depends_on.values() {
         for argument in columns.values() {
             if super::body::argument_number(argument).is_none_or(|i| i >= base.arguments.len()) {
-                return Err(Error::InvalidBody(
-                    format!(
-                        "{argument} is not an argument of the base function {}",
-                        compat::regprocedure(base.oid)
-                    ),
-                    "Arguments are numbered from $1; cache_duration is not one of them.".into(),
-                ));
+                return Err(no_argument(base, argument));
             }
         }
     }

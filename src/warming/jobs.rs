@@ -83,6 +83,9 @@ fn calls(json: &str) -> Result<Vec<String>, Error> {
 
 /// Queues a job of the present role. Returns its number.
 pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
+    if !compat::is_this_version() {
+        Error::Outdated("warm_cache_in_background()").raise();
+    }
     let calls = calls(json).or_raise();
     // SAFETY: variables of the backend; catalog lookups; aclcheck_error raises.
     let (role, session_role) = unsafe {

@@ -184,6 +184,13 @@ fn goes_on_through_the_update(version: &str, expected: usize) -> Result<()> {
         outdated == expected,
         "{outdated} functions of {version} are outdated"
     );
+    // What a call without values does not reach.
+    if version == "0.2.0" {
+        let warm = "SELECT warm_cache_in_background('total_cached(interval)', '[[]]')";
+        let told = client.simple_query(warm).err();
+        let state = told.as_ref().and_then(|error| error.code());
+        ensure!(state.map(|code| code.code()) == Some("55000"), "{told:?}");
+    }
     client.batch_execute("BEGIN; ALTER EXTENSION pg_query_cache UPDATE; ROLLBACK")?;
     answers_are_right(&mut client)?;
     client.batch_execute("ALTER EXTENSION pg_query_cache UPDATE")?;

@@ -109,6 +109,7 @@ SELECT refused($$SELECT cache_function('f(int)', scope => 'everybody')$$);
 SELECT refused($$SELECT cache_function('f(int)', consistency => 'eventual')$$);
 SELECT refused($$SELECT cache_function('f(int)', priority => 4)$$);
 SELECT refused($$SELECT cache_function('f(int)', tags => '{a,""}')$$);
+SELECT refused($$SELECT cache_function('f(int)', tags => '{"customer:$1","order:$2"}')$$);
 SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"u": {}}')$$);
 SELECT refused($$SELECT cache_function('f(int)', depends_on => '[]')$$);
 SELECT refused($$SELECT cache_function('f(int)', depends_on => '{"t": {"no_column": "$1"}}')$$);
