@@ -30,6 +30,11 @@ CREATE FUNCTION cache_untrack_table(relation regclass) RETURNS integer
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cache_untrack_table_wrapper';
 COMMENT ON FUNCTION cache_untrack_table(regclass) IS 'stops to track writes to a table; returns the number of triggers dropped';
 
+CREATE FUNCTION query_cache_internal.cache_function_follow(function regprocedure) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cache_function_follow_wrapper';
+COMMENT ON FUNCTION query_cache_internal.cache_function_follow(regprocedure) IS
+    'writes the present name of its base function into the body of a cached function; false if it is there, or if somebody else is changing the function';
+
 CREATE FUNCTION query_cache_internal.cached_body(source text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'cached_body_wrapper';
 COMMENT ON FUNCTION query_cache_internal.cached_body(text) IS

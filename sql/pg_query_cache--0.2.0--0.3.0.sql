@@ -78,6 +78,11 @@ CREATE FUNCTION query_cache_internal.bind_functions() RETURNS void
 SELECT query_cache_internal.bind_functions();
 DROP FUNCTION query_cache_internal.bind_functions();
 
+CREATE FUNCTION query_cache_internal.cache_function_follow(function regprocedure) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cache_function_follow_wrapper';
+COMMENT ON FUNCTION query_cache_internal.cache_function_follow(regprocedure) IS
+    'writes the present name of its base function into the body of a cached function; false if it is there, or if somebody else is changing the function';
+
 CREATE FUNCTION query_cache_internal.cached_body(source text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'cached_body_wrapper';
 COMMENT ON FUNCTION query_cache_internal.cached_body(text) IS
@@ -263,7 +268,7 @@ COMMENT ON POLICY own_jobs ON cache_warm_jobs IS 'each role sees its own jobs';
 -- those of every installation is set right.
 SELECT query_cache_internal.cache_access_install(
     ARRAY['query_cache_internal', 'cached_call_handler', 'cached_validator', 'cache_row_is_dead', 'cache_configuration_changed',
-          'cache_stays_here', 'cache_key_matches', 'cache_value_sum', 'cache_ranking', 'cache_access_install', 'cached_body',
+          'cache_stays_here', 'cache_key_matches', 'cache_value_sum', 'cache_ranking', 'cache_access_install', 'cached_body', 'cache_function_follow',
           'cache_function', 'uncache_function', 'cache_tracker', 'cache_function_resume', 'cache_reasons', 'cached_functions',
           'cached', 'cache_key', 'cache_progress', 'cache_progress_places', 'cache_warm_jobs', 'cache_track_table',
           'cache_untrack_table', 'get_expert_sessions_with_stats_cached', 'get_product_performance_cached',

@@ -153,9 +153,9 @@ pub fn local_transaction() -> u32 {
     unsafe { (*pg_sys::MyProc).lxid }
 }
 
-/// Whether the process, or a parallel worker that it waits for, waits for a heavyweight lock right now. Read without a lock: the answer
-/// may be a moment old.
-pub fn waits_for_lock(number: i32, pid: i32) -> bool {
+/// Whether the process, or a parallel worker that it waits for, waits for a heavyweight lock right now, or the process for its client. Read
+/// without a lock: the answer may be a moment old.
+pub fn waits_for_others(number: i32, pid: i32) -> bool {
     // SAFETY: `number` came from `my_process_number` of a backend; PGPROCs are never freed, and there are `allProcCount` of them.
     unsafe {
         let all = (*pg_sys::ProcGlobal).allProcs;
@@ -166,7 +166,10 @@ pub fn waits_for_lock(number: i32, pid: i32) -> bool {
             std::ptr::read_volatile(&raw const (*process).lockGroupLeader)
         };
         let process = all.add(number as usize);
+        // The class of what it waits for is the first byte.
+        let event = std::ptr::read_volatile(&raw const (*process).wait_event_info);
         std::ptr::read_volatile(&raw const (*process).pid) != pid
+            || event & 0xff00_0000 == pg_sys::PG_WAIT_CLIENT
             || waits(process)
             || leader(process) == process
                 && (0..(*pg_sys::ProcGlobal).allProcCount as usize)
@@ -601,6 +604,36 @@ pub fn is_this_version() -> bool {
             OWN.set(schema);
         }
         OWN.get() == schema
+    }
+}
+
+/// Locks the row of a catalog at a place for a change; `false` if somebody else is changing it or has changed it.
+///
+/// # Safety
+/// `catalog` is open for changes, inside a transaction that writes; `place` is that of one of its rows.
+pub unsafe fn lock_row_or_skip(catalog: pg_sys::Relation, place: pg_sys::ItemPointerData) -> bool {
+    let mut tuple = pg_sys::HeapTupleData {
+        t_self: place,
+        ..Default::default()
+    };
+    let (mut buffer, mut failure) = (
+        pg_sys::InvalidBuffer as pg_sys::Buffer,
+        pg_sys::TM_FailureData::default(),
+    );
+    // SAFETY: the caller's; the buffer is pinned whatever the answer is.
+    unsafe {
+        let answer = pg_sys::heap_lock_tuple(
+            catalog,
+            &mut tuple,
+            pg_sys::GetCurrentCommandId(true),
+            pg_sys::LockTupleMode::LockTupleExclusive,
+            pg_sys::LockWaitPolicy::LockWaitSkip,
+            false,
+            &mut buffer,
+            &mut failure,
+        );
+        pg_sys::ReleaseBuffer(buffer);
+        answer == pg_sys::TM_Result::TM_Ok
     }
 }
 

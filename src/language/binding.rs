@@ -82,20 +82,12 @@ pub fn bind(own: &Signature, base: pg_sys::Oid) {
     if marked(own.oid).is_some() || !is_being_written(own.oid) {
         return;
     }
-    // SAFETY: inside a transaction that writes; the lock is kept until it ends, so that nobody drops the base function meanwhile.
-    unsafe {
-        pg_sys::LockDatabaseObject(
-            pg_sys::ProcedureRelationId,
-            base,
-            0,
-            pg_sys::AccessShareLock as _,
-        );
-    }
+    // The server locks it as it does what a view depends on.
     if !compat::function_exists(base) {
         Error::NoSuchFunction(format!("with OID {}", base.to_u32()), String::new()).raise();
     }
     record(own.oid, base);
-    name_again(own, base);
+    follow_one(own.oid);
 }
 
 /// Whether the caller owns a function and this transaction has written its row.
@@ -156,17 +148,9 @@ pub fn misnamed(own: &Signature, body: &Body, base: pg_sys::Oid) -> Option<Strin
         .filter(|source| Body::parse(source).is_ok_and(|body| body.function == name))
 }
 
-fn name_again(own: &Signature, base: pg_sys::Oid) {
-    let Ok(body) = Body::parse(&own.source) else {
-        return;
-    };
-    if let Some(source) = misnamed(own, &body, base) {
-        write_source(own.oid, source);
-    }
-}
-
-/// Writes the body of a function into its row.
-fn write_source(function: pg_sys::Oid, source: String) {
+/// Writes the body of a function into its row. `false` if somebody else is changing that: nobody waits for him, as he may have no right
+/// on what is being renamed.
+fn write_source(function: pg_sys::Oid, source: String) -> bool {
     const COLUMN: usize = pg_sys::Anum_pg_proc_prosrc as usize - 1;
     // SAFETY: inside a transaction that writes; a copy of the row, changed as ALTER FUNCTION changes one.
     unsafe {
@@ -180,7 +164,8 @@ fn write_source(function: pg_sys::Oid, source: String) {
             none,
             none,
         );
-        if !old.is_null() {
+        let written = !old.is_null() && compat::lock_row_or_skip(catalog, (*old).t_self);
+        if written {
             let columns = (*(*catalog).rd_att).natts as usize;
             let (mut values, mut nulls, mut replace) = (
                 vec![none; columns],
@@ -201,6 +186,7 @@ fn write_source(function: pg_sys::Oid, source: String) {
         }
         pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as _);
         pg_sys::CommandCounterIncrement();
+        written
     }
 }
 
@@ -233,39 +219,58 @@ pub unsafe fn renames(statement: *mut pg_sys::Node) -> bool {
     }
 }
 
+/// The body that a function should have, if it names another function than it calls.
+fn better(function: pg_sys::Oid) -> Option<(pg_sys::Oid, String)> {
+    let base = marked(function)?;
+    let own = Signature::of(function)?;
+    let body = Body::parse(&own.source).ok()?;
+    Some((base, misnamed(&own, &body, base)?))
+}
+
 /// After such a command: the bodies of all functions whose base function has another name by now say so. The command itself stands,
 /// whatever comes of this.
 pub fn follow() {
-    // SAFETY: what the command has written becomes visible.
-    unsafe { pg_sys::CommandCounterIncrement() };
+    // SAFETY: what the command has written becomes visible, and what others have.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::AcceptInvalidationMessages();
+    }
     for function in compat::cached_functions() {
-        let Some(base) = marked(function) else {
-            continue;
-        };
-        let Some(own) = Signature::of(function) else {
-            continue;
-        };
-        let Ok(body) = Body::parse(&own.source) else {
-            continue;
-        };
-        let Some(source) = misnamed(&own, &body, base) else {
-            continue;
-        };
-        if let Err(problem) = attempt(|| write_source(function, source)) {
-            tell(
-                PgLogLevel::WARNING,
-                PgSqlErrorCode::ERRCODE_WARNING,
-                &format!(
-                    "could not write the name {} into the body of function {}: {}",
-                    present_name(base),
-                    compat::regprocedure(function),
-                    message_of(&problem)
-                ),
-                Besides::Hint(
-                    "analyze_cache_health() says how to write it, so that a dump means the same function.",
-                ),
-            );
-        }
+        follow_one(function);
+    }
+}
+
+/// The body of one function, if that can be written; else a WARNING tells.
+fn follow_one(function: pg_sys::Oid) {
+    let Some((base, source)) = better(function) else {
+        return;
+    };
+    let problem = match attempt(|| write_source(function, source)) {
+        Ok(true) => return,
+        Ok(false) => "somebody else is changing it".to_owned(),
+        Err(problem) => message_of(&problem),
+    };
+    tell(
+        PgLogLevel::WARNING,
+        PgSqlErrorCode::ERRCODE_WARNING,
+        &format!(
+            "could not write the name {} into the body of function {}: {problem}",
+            present_name(base),
+            compat::regprocedure(function),
+        ),
+        Besides::Hint(
+            "analyze_cache_health() says how to write it, so that a dump means the same function.",
+        ),
+    );
+}
+
+/// Writes the present name of its base function into the body of a cached function; `false` if it is there, or if somebody else is
+/// changing the function.
+#[pg_extern(sql = false)]
+fn cache_function_follow(function: pg_sys::Oid) -> bool {
+    match better(function) {
+        Some((_, source)) => write_source(function, source),
+        None => false,
     }
 }
 
@@ -286,7 +291,8 @@ fn bind_functions_of_earlier_versions() {
             && let Some(base) = unmarked(&own)
         {
             record(function, base);
-            name_again(&own, base);
+            // Whoever is changing it now keeps nobody from the update.
+            follow_one(function);
         }
     }
 }

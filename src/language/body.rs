@@ -103,6 +103,13 @@ pub const MOST_AHEAD: i64 = 50;
 impl Body {
     /// Reads a body. What it says of other objects (function, relations, interval) is not checked here.
     pub fn parse(source: &str) -> Result<Self, Error> {
+        // The view and the health report read all bodies, whoever has written them.
+        if source.len() > MAX_BODY_BYTES {
+            return Err(Error::InvalidBody(
+                format!("the body has {} bytes", source.len()),
+                format!("At most {MAX_BODY_BYTES} bytes are allowed."),
+            ));
+        }
         let source = encoding::resolved(source).map_err(|c| {
             Error::InvalidBody(
                 format!(
@@ -232,6 +239,8 @@ fn wording(problem: &serde_json::Error) -> String {
 
 /// Longest tag, in bytes.
 pub const MAX_TAG_BYTES: usize = 255;
+/// Most bytes of a body.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Most tags of a function.
 pub const MAX_TAGS: usize = 16;
 

@@ -250,7 +250,8 @@ impl Flights {
         true
     }
 
-    /// Whether the flight goes on and the one that computes is not waiting for a lock.
+    /// Whether the flight goes on and the one that computes is waiting for nobody itself: for no lock, and not for its client to read what
+    /// it is told.
     fn in_progress(&self, ticket: Ticket) -> bool {
         let (pid, serial) = self.who(ticket.index);
         if pid == 0 || serial != ticket.serial {
@@ -258,6 +259,6 @@ impl Flights {
         }
         // SAFETY: an atomic field.
         let process = unsafe { (*self.flight(ticket.index)).process.load(Ordering::Relaxed) };
-        !compat::waits_for_lock(process, pid)
+        !compat::waits_for_others(process, pid)
     }
 }

@@ -5,8 +5,8 @@
 //! given back stays in the way of searches until the one after it is free too.
 //!
 //! Whoever finds no row free takes one over. Databases share the rows equally, and the roles of a database share what it has: who has
-//! less than that takes from whoever has most, anybody else takes from itself. What has been idle for [`IDLE_US`] may be taken from
-//! anybody, the rest only from who keeps more than the taker then has. So a row that is missing is missed by whoever uses them up. Of
+//! less than that takes from whoever has most, anybody else takes from itself what has been idle for [`IDLE_US`], or from anybody what has
+//! been idle for [`UNUSED_US`]. A row that is in use is taken only from who keeps more than the taker then has. So a row that is missing is missed by whoever uses them up. Of
 //! those that may be taken the one that was used longest ago goes. Where there are more databases than that each can have a row beside
 //! that of the rest, they take turns.
 //!
@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// A row that was used more recently is not taken over by its own role, in microseconds.
 const IDLE_US: i64 = 10_000_000;
+/// A row that was used more recently is not taken over by who has a share already, whosever it is, in microseconds.
+const UNUSED_US: i64 = 60_000_000;
 /// Others may take each row that is given back; after so many attempts there is none.
 const ATTEMPTS: usize = 4;
 
@@ -273,20 +275,27 @@ impl<R: Row> Rows<R> {
                     .filter(|one| roles.contains(&one.role))
                     .min_by_key(|one| one.used_at)
             })
-            .min_by_key(|one| one.used_at)?;
+            .min_by_key(|one| one.used_at);
         let rows_of = |database| {
             taken
                 .iter()
                 .filter(|one| one.owner.database() == database)
                 .count()
         };
-        let idle = !(0..IDLE_US).contains(&now.saturating_sub(oldest.used_at));
-        let has_enough = if from_itself {
-            oldest.role != role
-        } else {
-            rows_of(oldest.owner.database()) > rows_of(owner.database()) + 1
+        let idle = |one: &Taken<R>, us| !(0..us).contains(&now.saturating_sub(one.used_at));
+        let has_enough = |oldest: &Taken<R>| match from_itself {
+            true => oldest.role != role,
+            false => rows_of(oldest.owner.database()) > rows_of(owner.database()) + 1,
         };
-        (in_need || idle || has_enough).then_some(Taken { ..*oldest })
+        // Who uses more than a share does so at the cost of nobody who uses his.
+        let unused = || {
+            let unused = taken.iter().filter(may_go).min_by_key(|one| one.used_at);
+            unused.filter(|unused| idle(unused, UNUSED_US))
+        };
+        oldest
+            .filter(|oldest| in_need || has_enough(oldest) || idle(oldest, IDLE_US))
+            .or_else(unused)
+            .map(|victim| Taken { ..*victim })
     }
 
     /// Gives back the rows of which `is_gone` says so; what they have counted is kept in that of the rest.

@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use super::remedies::{call, row_of};
+use super::remedies::{call, internal_call, row_of};
 use super::{ENOUGH_CALLS, Finding, Status, per_cent};
 use crate::api::figures::{Figures, FunctionFigures, exists};
 use crate::call::advice as words;
 use crate::call::outcome::Reason;
 use crate::compat;
-use crate::configuration;
+use crate::configuration::{self, names};
 use crate::dependencies::relations::{self, Tracking};
 use crate::language::binding;
 use crate::language::body::{Binding, Body};
@@ -130,7 +130,7 @@ fn misfits() -> [Vec<Finding>; 3] {
             )
         };
         let Some(base) = binding::recorded(&own, &body).and_then(Signature::of) else {
-            found[0].push(critical(0, format!("the body says {}", body.function)).advise(
+            found[0].push(critical(0, format!("the body says {}", names::shortened(&body.function))).advise(
                 "What its body names was not there when it was created, so its calls are errors. Create it anew with CREATE OR REPLACE FUNCTION.",
                 row_of("cached_functions", function),
             ));
@@ -142,30 +142,15 @@ fn misfits() -> [Vec<Finding>; 3] {
                 call("uncache_function", &own_name),
             ));
         }
-        if let Some(source) = binding::misnamed(&own, &body, base.oid) {
+        if binding::misnamed(&own, &body, base.oid).is_some() {
             found[2].push(critical(2, format!("calls {}", compat::regprocedure_qualified(base.oid))).advise(
                 "The base function was renamed where nobody noticed. Calls are right, but a dump would say the old name, which may be another \
                  function's by now. Write the new one into the body:",
-                replacement(&own, &source),
+                internal_call("cache_function_follow", &own_name),
             ));
         }
     }
     found
-}
-
-/// The command that replaces the body of a function, and nothing else of it.
-fn replacement(own: &Signature, source: &str) -> Option<String> {
-    // SAFETY: a function of the server that takes an oid and returns a text, for a function that exists.
-    let command = unsafe {
-        let text = pg_sys::OidFunctionCall1Coll(
-            pg_sys::F_PG_GET_FUNCTIONDEF.into(),
-            pg_sys::InvalidOid,
-            pg_sys::Datum::from(own.oid),
-        );
-        compat::text(pg_sys::text_to_cstring(text.cast_mut_ptr()))
-    };
-    let at = command.rfind(&own.source)?;
-    Some([&command[..at], source, &command[at + own.source.len()..]].concat())
 }
 
 const COSTS: &str = "costs more than it saves";

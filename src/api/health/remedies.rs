@@ -1,4 +1,8 @@
 //! The SQL that findings recommend: one statement each, to be run as it stands, under every search path and with every name.
+//!
+//! Whoever runs it may be a superuser, and what it names may have become something else by then, at the will of its owner. So none of
+//! it creates or replaces what somebody else defines: it calls functions of ours, which can do no more for one object than for another,
+//! and changes settings of the server.
 
 #![allow(unsafe_code)]
 
@@ -10,6 +14,12 @@ use std::ffi::CStr;
 /// A call of one of the extension's functions with a text.
 pub fn call(function: &str, argument: &str) -> String {
     call_with(function, &[argument])
+}
+
+/// A call of one of the functions that only the extension and administrators call, with a text.
+pub fn internal_call(function: &str, argument: &str) -> String {
+    let schema = compat::internal_schema().unwrap_or_default();
+    format!("SELECT {schema}.{function}({})", literal(argument))
 }
 
 /// A call of one of the extension's functions with several texts.

@@ -241,11 +241,32 @@ fn a_rename_that_nobody_noticed() -> Result<()> {
         .map(|row| row.get(0))
         .collect();
     ensure!(remedies.len() == 3, "{remedies:?}");
+    // Whoever runs it may be a superuser, and what it names may be gone by then: nothing is created in his name.
+    ensure!(
+        remedies.iter().all(|sql| !sql.contains("CREATE")),
+        "{remedies:?}"
+    );
     for remedy in remedies {
         admin.batch_execute(&remedy)?;
     }
     calls_are_right(&cluster, DATABASE)?;
     restored(&cluster, "mended")
+}
+
+/// Mallory caches what ann owns, and leaves a transaction open in which she changes the cached function. Ann renames what is hers, and
+/// waits for nobody.
+#[test]
+fn whoever_owns_the_base_waits_for_nobody() -> Result<()> {
+    let cluster = ground("bases-waits")?;
+    let mut mallory = cluster.connect_as(DATABASE, "mallory")?;
+    mallory.batch_execute(
+        "CREATE FUNCTION public.mine(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"app.rb(integer)\"}';
+         BEGIN; ALTER FUNCTION public.mine(integer) COST 7",
+    )?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    ann.batch_execute("SET lock_timeout = '10s'; ALTER FUNCTION app.rb(integer) RENAME TO other; ALTER FUNCTION app.other(integer) SET SCHEMA public")?;
+    drop(mallory);
+    Ok(())
 }
 
 /// The validator can be called by anybody who may call the function. It changes nothing then.
