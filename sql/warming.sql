@@ -35,6 +35,7 @@ CREATE TABLE cache_warm_jobs (
     calls        jsonb                    NOT NULL,
     settings     jsonb,
     rests_on     bytea,
+    used_us      bigint                   NOT NULL DEFAULT 0,
     CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
     CONSTRAINT cache_warm_jobs_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text,
                                                    'done'::pg_catalog.text, 'failed'::pg_catalog.text]))
@@ -54,18 +55,19 @@ COMMENT ON COLUMN cache_warm_jobs.name IS 'its name, with its schema';
 COMMENT ON COLUMN cache_warm_jobs.role IS 'oid of the role that asked, for which the calls are made';
 COMMENT ON COLUMN cache_warm_jobs.session_role IS 'oid of the role of its session, as which the background process connects';
 COMMENT ON COLUMN cache_warm_jobs.total IS 'calls to be made';
-COMMENT ON COLUMN cache_warm_jobs.done IS 'calls made; while the job runs see cache_progress';
+COMMENT ON COLUMN cache_warm_jobs.done IS 'calls made in the turns that are over; while the job runs see cache_progress';
 COMMENT ON COLUMN cache_warm_jobs.stored IS 'of these, whose result was in the cache then';
 COMMENT ON COLUMN cache_warm_jobs.failed IS 'of these, that ended with an error';
 COMMENT ON COLUMN cache_warm_jobs.error IS 'why the job failed; of a job that is done, the first call that failed or was not stored';
 COMMENT ON COLUMN cache_warm_jobs.queued_at IS 'when it was queued';
-COMMENT ON COLUMN cache_warm_jobs.started_at IS 'when it was started';
+COMMENT ON COLUMN cache_warm_jobs.started_at IS 'when its last turn was started';
 COMMENT ON COLUMN cache_warm_jobs.finished_at IS 'when it was over';
 COMMENT ON COLUMN cache_warm_jobs.pid IS 'the background process';
 COMMENT ON COLUMN cache_warm_jobs.database IS 'oid of the database; jobs that came with a template database are not run';
 COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call';
 COMMENT ON COLUMN cache_warm_jobs.settings IS 'settings that the session was given, until the job is over';
 COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
+COMMENT ON COLUMN cache_warm_jobs.used_us IS 'microseconds that its turns have taken so far; pg_query_cache.warm_job_timeout is for all of them together';
 
 CREATE FUNCTION warm_cache_in_background(function regprocedure, calls jsonb DEFAULT '{}') RETURNS bigint
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'warm_cache_in_background_wrapper';

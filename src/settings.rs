@@ -2,6 +2,7 @@
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::CString;
+use std::time::Duration;
 
 /// Whose values `cache_set` and its like read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -23,6 +24,7 @@ static CLEANUP_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(60);
 static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
 static WARM_JOB_TIMEOUT_S: GucSetting<i32> = GucSetting::<i32>::new(600);
+static WARM_JOB_TURN_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static WARM_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(100);
 static REFRESH_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
@@ -86,6 +88,17 @@ pub fn workers() -> usize {
 /// How long a job of `cache_warm_jobs` may run, in microseconds; 0 = any time.
 pub fn warm_job_us() -> i64 {
     i64::from(WARM_JOB_TIMEOUT_S.get()) * 1_000_000
+}
+
+/// After how long a job gives way to one that waits; `None` = never. The default is long beside what it takes to start a process again.
+pub fn warm_job_turn() -> Option<Duration> {
+    let ms = WARM_JOB_TURN_MS.get();
+    (ms > 0).then(|| Duration::from_millis(ms as u64))
+}
+
+/// How many jobs run at the same time in the cluster.
+pub fn warm_processes() -> usize {
+    (workers() / 2).max(1)
 }
 
 /// How many jobs of a role can be waiting in a database; 0 = any number.
@@ -239,6 +252,16 @@ pub fn define(preloading: bool) {
         86_400 * 7,
         GucContext::Sighup,
         GucFlags::UNIT_S,
+    );
+    int(
+        c"pg_query_cache.warm_job_turn",
+        c"Sets after how long a job of warm_cache_in_background() gives way to one that waits.",
+        c"It goes on behind the others. A call is not interrupted. 0 means never.",
+        &WARM_JOB_TURN_MS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
     );
     int(
         c"pg_query_cache.warm_jobs_per_role",

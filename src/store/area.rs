@@ -16,6 +16,7 @@ use super::progress::{PROGRESS_BYTES, Progress};
 use super::refreshes::{REFRESHES_BYTES, Refreshes};
 use super::requests::{REQUESTS_BYTES, Requests};
 use super::statistics::Functions;
+use super::turns::Waiting;
 use crate::gate::Bounds;
 use crate::settings;
 use crate::table::trends::Recorded;
@@ -66,6 +67,8 @@ pub struct DatabaseState {
     pub held: AtomicU32,
     /// 1 if a job was queued that the worker has not looked for yet.
     pub jobs: AtomicU32,
+    /// A warming job that waits for a process.
+    pub waiting: Waiting,
     /// When its worker was last started, microseconds since 2000-01-01.
     pub started_at: AtomicU64,
     /// About how many rows of the table tier are not in memory. While it is 0 a miss does not look there.
@@ -597,6 +600,7 @@ impl Area {
         state.asked_at.load(Ordering::Relaxed) == 0
             && state.held.load(Ordering::Acquire) == 0
             && state.activity.load(Ordering::Relaxed) == 0
+            && !state.waiting.is_any()
             && state.only_in_table.load(Ordering::Relaxed) == 0
             && state.visited_at.load(Ordering::Relaxed) != 0
             && !self.posts().any_in(database)
@@ -624,6 +628,7 @@ impl Area {
         ] {
             word.store(0, Ordering::Relaxed);
         }
+        state.waiting.forget();
         for seen in [&state.flushed, &state.trended, &state.cleaned] {
             seen.forget();
         }

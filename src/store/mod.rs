@@ -14,7 +14,7 @@
 //! * `insert`: adding entries; `eviction`: making room for them; `removal`: taking them out
 //! * `walk`: looking through entries, a few at a time; `hits`: counting their hits
 //! * `flights`: one session computes, the others wait
-//! * `posts`: which background processes of ours there are
+//! * `posts`: which background processes of ours there are; `turns`: in which databases a warming job waits for one
 //! * `progress`: who is warming or refreshing, and how far
 //! * `requests`: tables that calls have found untracked
 //! * `refreshes`: results that are to be computed anew before they are too old
@@ -47,5 +47,6 @@ pub mod requests;
 pub mod rows;
 pub mod statistics;
 pub mod traits;
+pub mod turns;
 pub mod walk;
 pub mod worth;

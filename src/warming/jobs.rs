@@ -2,7 +2,8 @@
 //!
 //! A job is a row of `cache_warm_jobs`, so it begins when the transaction that queued it has committed. It holds all that makes the key
 //! of a call: the role, the role of the session, and the settings that the session had been given; these are taken out of the row
-//! when the job is over, because they may tell who somebody is.
+//! when the job is over, because they may tell who somebody is. A job can have several turns: between two it is queued as before the
+//! first, and its row has how far it came.
 //!
 //! The table is written here alone, as its owner and under a search path that nobody else can write to, whoever asks.
 
@@ -15,6 +16,7 @@ use crate::compat;
 use crate::encoding;
 use crate::error::{Error, OrRaise};
 use crate::language::signature;
+use crate::moments;
 use crate::server;
 use crate::settings;
 use crate::store::progress::Tally;
@@ -43,6 +45,19 @@ pub struct Job {
     pub pledge: Pledge,
     /// Settings with their values.
     pub settings: Vec<(String, String)>,
+    /// How far earlier turns came.
+    pub account: Account,
+}
+
+/// What has come of a job so far.
+#[derive(Clone, Default)]
+pub struct Account {
+    /// The calls made, from the first on.
+    pub tally: Tally,
+    /// What went wrong first.
+    pub error: Option<String>,
+    /// The microseconds that its turns have taken.
+    pub used_us: i64,
 }
 
 /// Runs `body` as the owner of the table, with the table's name.
@@ -186,7 +201,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
                 encoding::statement(&format!(
                     "UPDATE {table} SET state = 'running', pid = $2, started_at = pg_catalog.clock_timestamp() \
                      WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND session_role OPERATOR(pg_catalog.=) $3 \
-                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on"
+                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on, done, stored, failed, error, used_us"
                 ))
                 .as_c_str(),
                 None,
@@ -203,6 +218,18 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
                 .filter(|function| Some(named(*function)) == name)
                 .unwrap_or(pg_sys::InvalidOid);
             let digest: Option<Vec<u8>> = row.get(6)?;
+            let count = |column| -> Result<u64, pgrx::spi::Error> {
+                Ok(row.get::<i64>(column)?.unwrap_or(0).max(0) as u64)
+            };
+            let account = Account {
+                tally: Tally {
+                    done: count(7)?,
+                    stored: count(8)?,
+                    failed: count(9)?,
+                },
+                error: encoding::column(&row, 10)?,
+                used_us: row.get(11)?.unwrap_or(0),
+            };
             Ok(Some(Job {
                 function,
                 calls: elements(&calls.unwrap_or_default()),
@@ -216,6 +243,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
                         .unwrap_or_default(),
                 },
                 settings: texts(&settings.unwrap_or_default()),
+                account,
             }))
         }))
     })
@@ -240,39 +268,57 @@ fn texts(json: &str) -> Vec<(String, String)> {
     }
 }
 
+/// The turn of a job is over: it is queued again, behind the others.
+pub fn put_back(id: i64, account: &Account) {
+    note(id, account, "queued", "pid = NULL");
+}
+
 /// A job is over: how it went.
-pub fn finish(id: i64, tally: Tally, error: Option<&str>, failed: bool) {
+pub fn finish(id: i64, account: &Account, failed: bool) {
+    note(
+        id,
+        account,
+        if failed { "failed" } else { "done" },
+        "settings = NULL, finished_at = pg_catalog.clock_timestamp()",
+    );
+}
+
+fn note(id: i64, account: &Account, state: &str, and: &str) {
     as_owner(|table| {
         done(encoding::run(
             &format!(
-                "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, settings = NULL, \
-                 finished_at = pg_catalog.clock_timestamp() \
+                "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, used_us = $7, {and} \
                  WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text"
             ),
             &[
                 id.into(),
-                if failed { "failed" } else { "done" }.into(),
-                (tally.done as i64).into(),
-                (tally.stored as i64).into(),
-                (tally.failed as i64).into(),
-                error.map(encoding::Text::from).into(),
+                state.into(),
+                (account.tally.done as i64).into(),
+                (account.tally.stored as i64).into(),
+                (account.tally.failed as i64).into(),
+                account.error.as_deref().map(encoding::Text::from).into(),
+                account.used_us.into(),
             ],
         ))
     });
 }
 
-/// A job whose process is gone is over; so is one that came with another database. For the worker.
-pub fn bury(id: i64) {
+/// A job whose process is gone is over, unless that process has put it back. With the time when the process was asked for, also one that
+/// it did not take. For the worker.
+pub fn bury(id: i64, asked_at: Option<i64>) {
+    let asked_at = asked_at.and_then(moments::timestamp);
     as_owner(|table| {
         done(encoding::run(
             &format!(
                 "UPDATE {table} SET state = 'failed', error = $2, settings = NULL, finished_at = pg_catalog.clock_timestamp() \
-                 WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) \
-                 ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text])"
+                 WHERE id OPERATOR(pg_catalog.=) $1 AND (state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text \
+                     OR state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND $3 IS NOT NULL \
+                     AND (started_at IS NULL OR started_at OPERATOR(pg_catalog.<) $3))"
             ),
             &[
                 id.into(),
                 "interrupted: the background process ended, see the server's log".into(),
+                asked_at.into(),
             ],
         ))
     });

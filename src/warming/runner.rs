@@ -2,13 +2,14 @@
 //! its settings; so that it fills the entries that such sessions find.
 //!
 //! Each call is a transaction of its own, in which it is looked anew whether what the job's right rests on is as it was. The process ends
-//! with its job, and with the job's time. Whatever ends it before (SIGTERM, a crash, a role that may not
+//! with its job, with the job's time, and with its turn if somebody waits: then the job is put back, and goes on later where it stopped. All
+//! turns together have the job's time. Whatever ends it before (SIGTERM, a crash, a role that may not
 //! log in any more), the worker of the database notes that the job was interrupted.
 
 #![allow(unsafe_code)]
 
 use super::arguments::Target;
-use super::jobs::{self, Job};
+use super::jobs::{self, Account, Job};
 use crate::call::carried;
 use crate::compat;
 use crate::error::OrRaise;
@@ -16,7 +17,8 @@ use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::posts::{Order, Post};
-use crate::store::progress::{Command, Phase, Running, Tally};
+use crate::store::progress::{Command, Phase, Running};
+use crate::store::turns;
 use crate::worker::process;
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
@@ -51,9 +53,13 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
         return;
     };
     let id = order.job;
+    let turn = Turn {
+        area,
+        order,
+        began: Instant::now(),
+    };
     let most = settings::warm_job_us();
     post.has_until(most);
-    let until = Until::after(most);
     let mut job = None;
     let claimed = transaction("claim", Writes::Table, || {
         job = jobs::claim(id, order.role.into());
@@ -61,35 +67,72 @@ pub extern "C-unwind" fn pg_query_cache_warming(argument: pg_sys::Datum) {
     let Some(job) = job.filter(|_| claimed.is_ok()) else {
         return;
     };
+    let mut account = job.account.clone();
+    let left = match most {
+        0 => 0,
+        most => most.saturating_sub(account.used_us).max(1),
+    };
+    post.has_until(left);
     let running = area.progress().begin(
         Command::BackgroundWarming,
         job.function,
         id,
         job.calls.len() as u64,
     );
-    let mut tally = Tally::default();
-    let outcome = run(&job, &running, &mut tally, until);
+    running.show(job.calls.len() as u64, account.tally);
+    let outcome = run(&job, &running, &mut account, Until::after(left), &turn);
     running.phase(Phase::Finishing);
-    let (error, failed) = match &outcome {
+    let used = turn.began.elapsed().as_micros() as i64;
+    account.used_us = account.used_us.saturating_add(used);
+    let failed = match outcome {
+        Ok(End::OfTurn) => {
+            let _ = transaction("put back", Writes::Table, || jobs::put_back(id, &account));
+            return;
+        }
         // A job of which no call succeeded has failed.
-        Ok(error) => (
-            error.as_deref(),
-            tally.failed > 0 && tally.failed == tally.done,
-        ),
-        Err(error) => (Some(error.as_str()), true),
+        Ok(End::OfCalls) => account.tally.failed > 0 && account.tally.failed == account.tally.done,
+        Err(error) => {
+            account.error = Some(error);
+            true
+        }
     };
     let _ = transaction("finish", Writes::Table, || {
-        jobs::finish(id, tally, error, failed)
+        jobs::finish(id, &account, failed)
     });
 }
 
-/// Makes the calls of a job. What went wrong with a call in the end, or why none can be made.
+/// The turn of a job.
+struct Turn {
+    area: Area,
+    order: Order,
+    began: Instant,
+}
+
+impl Turn {
+    /// Whether it is somebody else's.
+    fn is_over(&self) -> bool {
+        settings::warm_job_turn().is_some_and(|turn| self.began.elapsed() >= turn)
+            && turns::somebody_waits(self.area, self.order, settings::warm_processes())
+    }
+}
+
+/// Why no further call is made.
+enum End {
+    /// All are made.
+    OfCalls,
+    /// It is the turn of others.
+    OfTurn,
+}
+
+/// Makes the calls of a job that are left, one of them at least. What came of them is in the account; or why none can be made.
 fn run(
     job: &Job,
     running: &Running,
-    tally: &mut Tally,
+    account: &mut Account,
     until: Until,
-) -> Result<Option<String>, String> {
+    turn: &Turn,
+) -> Result<End, String> {
+    until.holds()?;
     let mut target = None;
     transaction("prepare", Writes::Nothing, || {
         carried::put_on(&job.settings, job.pledge.role);
@@ -105,13 +148,14 @@ fn run(
         return Err(jobs::changed());
     }
     let Some(target) = target else {
-        return Ok(None);
+        return Ok(End::OfCalls);
     };
     running.phase(Phase::Computing);
-    let mut error = None;
-    for arguments in &job.calls {
-        if until.is_over() {
-            return Err("canceling the job due to pg_query_cache.warm_job_timeout".to_owned());
+    let first = usize::try_from(account.tally.done).unwrap_or(usize::MAX);
+    for (index, arguments) in job.calls.iter().enumerate().skip(first) {
+        until.holds()?;
+        if index > first && turn.is_over() {
+            return Ok(End::OfTurn);
         }
         let mut warmed = None;
         let mut stands = true;
@@ -127,28 +171,26 @@ fn run(
         if !stands {
             return Err(jobs::changed());
         }
-        tally.done += 1;
-        match (made, warmed) {
-            (Ok(()), Some(warmed)) => {
-                tally.stored += u64::from(warmed.stored());
-                if !warmed.stored() {
-                    error = error.or_else(|| {
-                        Some(format!(
-                            "not stored ({}): {arguments}",
-                            warmed.finding.code()
-                        ))
-                    });
-                }
+        account.tally.done += 1;
+        let wrong = match (made, warmed) {
+            (Ok(()), Some(warmed)) if warmed.stored() => {
+                account.tally.stored += 1;
+                None
             }
+            (Ok(()), Some(warmed)) => Some(format!(
+                "not stored ({}): {arguments}",
+                warmed.finding.code()
+            )),
             (Err(message), _) => {
-                tally.failed += 1;
-                error = error.or_else(|| Some(format!("{message}: {arguments}")));
+                account.tally.failed += 1;
+                Some(format!("{message}: {arguments}"))
             }
-            (Ok(()), None) => (),
-        }
-        running.show(job.calls.len() as u64, *tally);
+            (Ok(()), None) => None,
+        };
+        account.error = account.error.take().or(wrong);
+        running.show(job.calls.len() as u64, account.tally);
     }
-    Ok(error)
+    Ok(End::OfCalls)
 }
 
 /// What a transaction is for.
@@ -172,8 +214,14 @@ impl Until {
         Until((us > 0).then(|| Instant::now() + Duration::from_micros(us as u64)))
     }
 
-    fn is_over(self) -> bool {
-        self.0.is_some_and(|until| Instant::now() >= until)
+    /// Whether there is time left; what is said of a job if not.
+    fn holds(self) -> Result<(), String> {
+        match self.0 {
+            Some(until) if Instant::now() >= until => {
+                Err("canceling the job due to pg_query_cache.warm_job_timeout".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The milliseconds that a statement has: what the role has for one, or what is left; 0 for any time.

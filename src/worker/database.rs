@@ -94,7 +94,16 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
             // If it is not the server that stops, another one is to come.
             state.asked_at.store(now(), Ordering::Release);
         }
-        End::MakesRoom => worker.finish(PARTING_WORDS),
+        End::MakesRoom => {
+            worker.finish(PARTING_WORDS);
+            // There may be a job that was left waiting for a database that has waited longer.
+            if state.jobs.load(Ordering::Acquire) != 0 {
+                let _ =
+                    state
+                        .asked_at
+                        .compare_exchange(0, now(), Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
         End::SentAway => hold::empty(area, database),
         End::ExtensionGone => {
             hold::empty(area, database);
@@ -195,6 +204,7 @@ impl Worker {
         self.area.functions().forget(database);
         self.area.charges().forget(database);
         self.state.recorded.forget();
+        self.state.waiting.forget();
         walk::remove_database(self.area, database.to_u32());
         true
     }

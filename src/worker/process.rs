@@ -6,6 +6,7 @@
 use crate::server::{self, fenced};
 use crate::store::area::{Area, area};
 use crate::store::posts::{Duty, Order, Post, Present, Ticket};
+use crate::store::turns;
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -110,6 +111,11 @@ unsafe extern "C-unwind" fn leave(_code: c_int, _: pg_sys::Datum) {
             let what = post.what();
             post.leave();
             let Some(what) = what else { return };
+            if what.duty == Duty::Warming {
+                for database in turns::offer(area, 0, &area.posts().present(), 1) {
+                    super::wake(area, database.into());
+                }
+            }
             if what.duty != Duty::Worker
                 && let Some(state) = area.database(what.database.into())
             {

@@ -165,16 +165,23 @@ fn has_clock(seconds: u32) -> String {
 
 /// Waits until the worker of [`DATABASE`] has begun a turn of its loop with the settings that there are now, and ended it.
 pub fn worker_turns(cluster: &Cluster) -> Result<()> {
+    worker_turns_in(cluster, DATABASE)
+}
+
+/// The same of another database's.
+pub fn worker_turns_in(cluster: &Cluster, database: &str) -> Result<()> {
     // Each turn begins with a statement. The first that begins now may belong to a turn that has looked at the settings before.
     for _ in 0..3 {
         let mut client = cluster.connect(DATABASE)?;
-        let last = "SELECT coalesce(max(extract(epoch FROM query_start) * 1000000), 0)::bigint FROM pg_stat_activity
-            WHERE backend_type = 'pg_query_cache worker' AND datname = current_database()";
-        let before = number(&mut client, last)?;
+        let last = format!(
+            "SELECT coalesce(max(extract(epoch FROM query_start) * 1000000), 0)::bigint FROM pg_stat_activity
+            WHERE backend_type = 'pg_query_cache worker' AND datname = '{database}'"
+        );
+        let before = number(&mut client, &last)?;
         // It ends the worker's sleep.
         cluster.reload()?;
         wait_until("the worker turns", PATIENCE, || {
-            number(&mut client, last).is_ok_and(|last| last > before)
+            number(&mut client, &last).is_ok_and(|last| last > before)
         })?;
     }
     Ok(())

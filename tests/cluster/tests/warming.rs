@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
     Counters, DATABASE, PATIENCE, counters, holds, number, quiet, wait_for, with_extension, worker,
-    worker_turns,
+    worker_turns, worker_turns_in,
 };
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode, wait_until};
@@ -541,7 +541,7 @@ fn a_job_that_has_become_another() -> Result<()> {
                 $$SELECT format('%s %s of %s, %s', x, count(*), current_user, '2026-01-02 03:04+00'::timestamptz) FROM notes$$";
     let cached = "whose_cached(integer, interval)";
     for (change, back, told) in [
-        (evil.to_owned(), good.to_owned(), "is volatile"),
+        (evil.to_owned(), good.to_owned(), "have changed"),
         (
             "ALTER FUNCTION whose(integer) SECURITY DEFINER".into(),
             "ALTER FUNCTION whose(integer) SECURITY INVOKER".into(),
@@ -678,5 +678,178 @@ fn what_a_role_can_take() -> Result<()> {
     let long = queue(&mut bob, "naps", "[[1], [2], [3], [4], [5], [6], [7], [8]]")?;
     let told = outcome(&cluster, long)?;
     ensure!(told.starts_with("failed 8"), "{told}");
+    Ok(())
+}
+
+/// `step(x)` says in the log that it is run, waits as long as anybody has the advisory lock |x|, and fails for what is negative.
+const STEP: &str = "CREATE FUNCTION step(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS
+    $$BEGIN
+        RAISE LOG 'step <%> in %', x, current_database();
+        WHILE NOT pg_try_advisory_xact_lock_shared(abs(x)) LOOP PERFORM pg_sleep(0.01); END LOOP;
+        RETURN 1 / greatest(x, 0);
+    END$$;
+    SELECT cache_function('step(integer)')";
+
+/// A cluster in which one job runs at a time, and its turn is over after each call if somebody waits.
+fn turns(name: &str) -> Result<Cluster> {
+    let cluster = with_extension(
+        quiet(name)
+            .setting("pg_query_cache.warm_job_turn", "1ms")
+            .setting("pg_query_cache.workers", "3")
+            .setting("max_worker_processes", "16"),
+    )?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(GROUND)?;
+    client.batch_execute(STEP)?;
+    worker(&cluster)?;
+    Ok(cluster)
+}
+
+/// Waits until a job has made so many calls and makes the next one.
+fn is_at(cluster: &Cluster, database: &str, job: i64, done: i64) -> Result<()> {
+    let mut client = cluster.connect(database)?;
+    wait_until("the job is there", PATIENCE, || {
+        let sql = format!(
+            "SELECT count(*) = 1 FROM cache_progress AS p JOIN pg_stat_activity AS a USING (pid)
+             WHERE p.job = {job} AND p.phase = 'computing' AND p.done = {done} AND a.wait_event = 'PgSleep'"
+        );
+        holds(&mut client, &sql).unwrap_or(false)
+    })
+}
+
+fn row_of(cluster: &Cluster, database: &str, job: i64) -> Result<String> {
+    text(
+        &mut cluster.connect(database)?,
+        &format!(
+            "SELECT concat_ws(' ', state, total, done, stored, failed, error) FROM cache_warm_jobs WHERE id = {job}"
+        ),
+    )
+}
+
+/// A long job gives way to another role's and to another database's, and goes on behind them where it stopped.
+#[test]
+fn jobs_take_turns() -> Result<()> {
+    let cluster = turns("warm-turns")?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute("SELECT pg_advisory_lock(x) FROM unnest('{1,2,3,11}'::integer[]) AS x")?;
+    gate.batch_execute("CREATE DATABASE other")?;
+    gate.batch_execute("CREATE ROLE cat LOGIN")?;
+    let mut far_gate = cluster.connect("other")?;
+    far_gate.batch_execute(
+        "CREATE EXTENSION pg_query_cache; GRANT EXECUTE ON FUNCTION warm_cache_in_background(regprocedure, jsonb) TO cat;
+         SELECT pg_advisory_lock(x) FROM unnest('{21,22}'::integer[]) AS x",
+    )?;
+    far_gate.batch_execute(STEP)?;
+
+    let long = queue(
+        &mut cluster.connect_as(DATABASE, "ann")?,
+        "step",
+        "[[-9], [1], [2], [3], [4]]",
+    )?;
+    is_at(&cluster, DATABASE, long, 1)?;
+    let short = queue(&mut cluster.connect_as(DATABASE, "bob")?, "step", "[[11]]")?;
+    worker_turns(&cluster)?;
+    let far = queue(
+        &mut cluster.connect_as("other", "cat")?,
+        "step",
+        "[[21], [22], [23]]",
+    )?;
+    worker_turns_in(&cluster, "other")?;
+
+    // To bob, who waits for longest.
+    gate.batch_execute("SELECT pg_advisory_unlock(1)")?;
+    is_at(&cluster, DATABASE, short, 0)?;
+    let told = row_of(&cluster, DATABASE, long)?;
+    ensure!(told == "queued 5 2 1 1 division by zero: [-9]", "{told}");
+    worker_turns(&cluster)?;
+    // To the other database, which has waited for longer than what is left of ann's.
+    gate.batch_execute("SELECT pg_advisory_unlock(11)")?;
+    is_at(&cluster, "other", far, 0)?;
+    ensure!(outcome(&cluster, short)? == "done 1 1 1 0");
+    let told = row_of(&cluster, DATABASE, long)?;
+    ensure!(told.starts_with("queued 5 2 1 1"), "{told}");
+    worker_turns(&cluster)?;
+    // And back, and forth.
+    far_gate.batch_execute("SELECT pg_advisory_unlock(21)")?;
+    is_at(&cluster, DATABASE, long, 2)?;
+    let told = row_of(&cluster, "other", far)?;
+    ensure!(told == "queued 3 1 1 0", "{told}");
+    worker_turns_in(&cluster, "other")?;
+    gate.batch_execute("SELECT pg_advisory_unlock(2)")?;
+    is_at(&cluster, "other", far, 1)?;
+    let told = row_of(&cluster, DATABASE, long)?;
+    ensure!(told.starts_with("queued 5 3 2 1"), "{told}");
+
+    gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    far_gate.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    let told = outcome(&cluster, long)?;
+    ensure!(told == "done 5 5 4 1 division by zero: [-9]", "{told}");
+    wait_until("the other's is over", PATIENCE, || {
+        row_of(&cluster, "other", far).is_ok_and(|told| told == "done 3 3 3 0")
+    })?;
+    let log = cluster.log();
+    for call in [-9, 1, 2, 3, 4, 11, 21, 22, 23] {
+        let times = log.matches(&format!("step <{call}> in")).count();
+        ensure!(times == 1, "{call}: {times}");
+    }
+    Ok(())
+}
+
+/// Between two turns a job is as one that waits: it survives a crash, and what it may do and for how long is looked at again.
+#[test]
+fn between_two_turns() -> Result<()> {
+    let cluster = turns("warm-between")?;
+    let mut admin = cluster.connect(DATABASE)?;
+    for (change, back, expected) in [
+        ("", "", "done 4 4 3 1 division by zero: [-9]"),
+        (
+            "UPDATE cache_warm_jobs SET used_us = 600000000 WHERE state = 'queued' AND used_us > 0",
+            "",
+            "failed 4 2 1 1 canceling the job due to pg_query_cache.warm_job_timeout",
+        ),
+        (
+            "ALTER FUNCTION step(integer) SET work_mem = '1MB'",
+            "ALTER FUNCTION step(integer) RESET work_mem",
+            "failed 4 2 1 1 the function, what it caches, a role or its settings have changed since the job was queued",
+        ),
+        (
+            "ALTER ROLE ann NOLOGIN",
+            "ALTER ROLE ann LOGIN",
+            "failed 4 2 1 1 interrupted: the background process ended, see the server's log",
+        ),
+        ("crash", "", "done 4 4 3 1 division by zero: [-9]"),
+    ] {
+        admin.batch_execute("SELECT clear_cache()")?;
+        let mut gate = cluster.connect(DATABASE)?;
+        gate.batch_execute("SELECT pg_advisory_lock(1), pg_advisory_lock(11)")?;
+        let long = queue(
+            &mut cluster.connect_as(DATABASE, "ann")?,
+            "step",
+            "[[-9], [1], [2], [3]]",
+        )?;
+        is_at(&cluster, DATABASE, long, 1)?;
+        let short = queue(&mut cluster.connect_as(DATABASE, "bob")?, "step", "[[11]]")?;
+        worker_turns(&cluster)?;
+        gate.batch_execute("SELECT pg_advisory_unlock(1)")?;
+        is_at(&cluster, DATABASE, short, 0)?;
+        let told = row_of(&cluster, DATABASE, long)?;
+        ensure!(
+            told == "queued 4 2 1 1 division by zero: [-9]",
+            "{change}: {told}"
+        );
+        if change == "crash" {
+            cluster.restart(Mode::Immediate)?;
+            admin = cluster.connect(DATABASE)?;
+            let told = outcome(&cluster, short)?;
+            ensure!(told.starts_with("failed 1 0 0 0 interrupted"), "{told}");
+        } else {
+            admin.batch_execute(change)?;
+            gate.batch_execute("SELECT pg_advisory_unlock(11)")?;
+            outcome(&cluster, short)?;
+        }
+        let told = outcome(&cluster, long)?;
+        ensure!(told == expected, "{change}: {told}");
+        admin.batch_execute(back)?;
+    }
     Ok(())
 }
