@@ -5,6 +5,7 @@
 
 -- Work for others carries what it rests on. What an earlier version queued does not, and is refused.
 ALTER TABLE cache_warm_jobs ADD COLUMN rests_on bytea;
+COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call, until the job is over';
 COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
 -- A job can have several turns.
 ALTER TABLE cache_warm_jobs ADD COLUMN used_us bigint NOT NULL DEFAULT 0;

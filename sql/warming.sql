@@ -64,7 +64,7 @@ COMMENT ON COLUMN cache_warm_jobs.started_at IS 'when its last turn was started'
 COMMENT ON COLUMN cache_warm_jobs.finished_at IS 'when it was over';
 COMMENT ON COLUMN cache_warm_jobs.pid IS 'the background process';
 COMMENT ON COLUMN cache_warm_jobs.database IS 'oid of the database; jobs that came with a template database are not run';
-COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call';
+COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call, until the job is over';
 COMMENT ON COLUMN cache_warm_jobs.settings IS 'settings that the session was given, until the job is over';
 COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
 COMMENT ON COLUMN cache_warm_jobs.used_us IS 'microseconds that its turns have taken so far; pg_query_cache.warm_job_timeout is for all of them together';

@@ -12,6 +12,8 @@ pub enum Error {
     NoSuchFunction(String, String),
     /// A cached function whose base function was not there when it was created: the cached function, and the name in its body.
     Unbound(String, String),
+    /// A cached function whose body cannot be written now: the function, and the name of its base function.
+    BeingChanged(String, String),
     /// A function that would make calls of another one of the same name ambiguous: the new one, the other.
     Ambiguous(String, String),
     /// The two functions do not fit: what differs, and a hint.
@@ -256,6 +258,14 @@ impl Error {
                 format!("trigger \"{trigger}\" for relation \"{relation}\" already exists"),
                 Some("It is not a trigger of pg_query_cache, so it is left as it is.".into()),
                 Some("Give it another name with ALTER TRIGGER … RENAME TO.".into()),
+            ),
+            Error::BeingChanged(function, name) => (
+                ERRCODE_LOCK_NOT_AVAILABLE,
+                format!("could not obtain lock on function {function}"),
+                Some(format!(
+                    "It caches {name} and has to name it so, but another transaction is changing it."
+                )),
+                Some("Try again when that has ended.".into()),
             ),
             Error::TreeChanges(relation) => (
                 ERRCODE_LOCK_NOT_AVAILABLE,

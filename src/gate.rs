@@ -395,7 +395,8 @@ impl Bounds {
         self.words[CLUSTER_SLOT as usize].load(Ordering::SeqCst) != 0
     }
 
-    /// Says that some database uses the cache and that all writers are known. At the start, with the slots of a clean shutdown.
+    /// Says that some database uses the cache and that all writers are known, but for those that `saved` waits for. At the start, with the
+    /// slots of a clean shutdown.
     pub fn restore(&self) {
         self.words[CLUSTER_SLOT as usize].store(PASSED, Ordering::SeqCst);
     }

@@ -87,7 +87,7 @@ pub fn bind(own: &Signature, base: pg_sys::Oid) {
         Error::NoSuchFunction(format!("with OID {}", base.to_u32()), String::new()).raise();
     }
     record(own.oid, base);
-    follow_one(own.oid);
+    follow_one(own.oid, true);
 }
 
 /// Whether the caller owns a function and this transaction has written its row.
@@ -227,8 +227,9 @@ fn better(function: pg_sys::Oid) -> Option<(pg_sys::Oid, String)> {
     Some((base, misnamed(&own, &body, base)?))
 }
 
-/// After such a command: the bodies of all functions whose base function has another name by now say so. The command itself stands,
-/// whatever comes of this.
+/// After such a command: the bodies of all functions whose base function has another name by now say so. Whoever renames waits for
+/// nobody. An ERROR if a function of his own is being changed by somebody else: a dump of it would say a name that may be another
+/// function's by then. For functions of others the command stands, whatever comes of this.
 pub fn follow() {
     // SAFETY: what the command has written becomes visible, and what others have.
     unsafe {
@@ -236,17 +237,22 @@ pub fn follow() {
         pg_sys::AcceptInvalidationMessages();
     }
     for function in compat::cached_functions() {
-        follow_one(function);
+        // SAFETY: a variable of the backend.
+        let own = compat::owns_function(function, unsafe { pg_sys::GetUserId() });
+        follow_one(function, own);
     }
 }
 
-/// The body of one function, if that can be written; else a WARNING tells.
-fn follow_one(function: pg_sys::Oid) {
+/// The body of one function, if that can be written; else a WARNING tells, or an ERROR if it must.
+fn follow_one(function: pg_sys::Oid, must: bool) {
     let Some((base, source)) = better(function) else {
         return;
     };
     let problem = match attempt(|| write_source(function, source)) {
         Ok(true) => return,
+        Ok(false) if must => {
+            Error::BeingChanged(compat::regprocedure(function), present_name(base)).raise()
+        }
         Ok(false) => "somebody else is changing it".to_owned(),
         Err(problem) => message_of(&problem),
     };
@@ -292,7 +298,7 @@ fn bind_functions_of_earlier_versions() {
         {
             record(function, base);
             // Whoever is changing it now keeps nobody from the update.
-            follow_one(function);
+            follow_one(function, false);
         }
     }
 }

@@ -165,12 +165,18 @@ pub fn save(area: Area) {
     let mut slots = area.definitions().export();
     slots.extend(area.slots().export());
     let header = area.header();
+    // A transaction that was prepared before the extension was created outlives the server, and is in no slot: the next start has to
+    // register what is prepared, as after a crash.
+    let known_from = match area.bounds().are_any() {
+        true => NOT_KNOWN_YET,
+        false => header.known_from.load(Ordering::Relaxed),
+    };
     let mut words = vec![
         MAGIC,
         system,
         checkpoint,
         header.incarnation.load(Ordering::Relaxed),
-        header.known_from.load(Ordering::Relaxed),
+        known_from,
         slots.len() as u64,
     ];
     words.extend(slots);

@@ -2,7 +2,7 @@
 //!
 //! A job is a row of `cache_warm_jobs`, so it begins when the transaction that queued it has committed. It holds all that makes the key
 //! of a call: the role, the role of the session, and the settings that the session had been given; these are taken out of the row
-//! when the job is over, because they may tell who somebody is. A job can have several turns: between two it is queued as before the
+//! when the job is over, because they may tell who somebody is; and so are the arguments, which can be large. A job can have several turns: between two it is queued as before the
 //! first, and its row has how far it came.
 //!
 //! The table is written here alone, as its owner and under a search path that nobody else can write to, whoever asks.
@@ -32,6 +32,8 @@ const MOST_QUEUED: i64 = 1000;
 /// What a job's right rested on has changed.
 const CHANGED: &str =
     "the function, what it caches, a role or its settings have changed since the job was queued";
+/// Characters of an error that are remembered.
+const MOST_SAID: usize = 1000;
 /// How long a job is remembered.
 const KEPT_DAYS: i32 = 7;
 
@@ -279,7 +281,7 @@ pub fn finish(id: i64, account: &Account, failed: bool) {
         id,
         account,
         if failed { "failed" } else { "done" },
-        "settings = NULL, finished_at = pg_catalog.clock_timestamp()",
+        "settings = NULL, calls = '[]'::pg_catalog.jsonb, finished_at = pg_catalog.clock_timestamp()",
     );
 }
 
@@ -296,7 +298,12 @@ fn note(id: i64, account: &Account, state: &str, and: &str) {
                 (account.tally.done as i64).into(),
                 (account.tally.stored as i64).into(),
                 (account.tally.failed as i64).into(),
-                account.error.as_deref().map(encoding::Text::from).into(),
+                // What a role keeps here for days is no more than a line.
+                account
+                    .error
+                    .as_deref()
+                    .map(|error| encoding::Text(error.chars().take(MOST_SAID).collect()))
+                    .into(),
                 account.used_us.into(),
             ],
         ))
@@ -310,7 +317,7 @@ pub fn bury(id: i64, asked_at: Option<i64>) {
     as_owner(|table| {
         done(encoding::run(
             &format!(
-                "UPDATE {table} SET state = 'failed', error = $2, settings = NULL, finished_at = pg_catalog.clock_timestamp() \
+                "UPDATE {table} SET state = 'failed', error = $2, settings = NULL, calls = '[]'::pg_catalog.jsonb, finished_at = pg_catalog.clock_timestamp() \
                  WHERE id OPERATOR(pg_catalog.=) $1 AND (state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text \
                      OR state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND $3 IS NOT NULL \
                      AND (started_at IS NULL OR started_at OPERATOR(pg_catalog.<) $3))"

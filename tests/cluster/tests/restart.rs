@@ -208,6 +208,41 @@ fn definitions_prepared_before_a_crash_are_not_missed_by_who_has_planned() -> Re
     Ok(())
 }
 
+/// A transaction from before CREATE EXTENSION has marked nothing. It outlives a clean restart, and what it has changed is seen.
+#[test]
+fn what_was_prepared_before_the_extension_is_not_missed_after_a_restart() -> Result<()> {
+    let cluster = quiet("restart-prepared-before")
+        .setting("max_prepared_transactions", 4)
+        .build()?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE FUNCTION inner_v() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
+         CREATE FUNCTION base() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN inner_v(); END'",
+    )?;
+    client.batch_execute(
+        "BEGIN;
+         CREATE OR REPLACE FUNCTION inner_v() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 2::bigint';
+         PREPARE TRANSACTION 'p'",
+    )?;
+    client.batch_execute("CREATE EXTENSION pg_query_cache; SELECT cache_function('base()')")?;
+    drop(client);
+    for _ in 0..2 {
+        cluster.restart(Mode::Fast)?;
+        let mut client = cluster.connect(DATABASE)?;
+        for _ in 0..3 {
+            assert_eq!(number(&mut client, "SELECT base_cached()")?, 1);
+        }
+    }
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute("COMMIT PREPARED 'p'")?;
+    assert_eq!(number(&mut client, "SELECT base_cached()")?, 2);
+    assert_eq!(
+        number(&mut cluster.connect(DATABASE)?, "SELECT base_cached()")?,
+        2
+    );
+    Ok(())
+}
+
 #[test]
 fn what_was_written_without_the_library_is_seen_with_it() -> Result<()> {
     let cluster = with_accounts(quiet("restart-without"))?;

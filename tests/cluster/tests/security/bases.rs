@@ -260,13 +260,22 @@ fn whoever_owns_the_base_waits_for_nobody() -> Result<()> {
     let cluster = ground("bases-waits")?;
     let mut mallory = cluster.connect_as(DATABASE, "mallory")?;
     mallory.batch_execute(
-        "CREATE FUNCTION public.mine(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"app.rb(integer)\"}';
-         BEGIN; ALTER FUNCTION public.mine(integer) COST 7",
+        "CREATE FUNCTION public.mine(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"app.rb(integer)\"}'",
     )?;
+    mallory.batch_execute("BEGIN; ALTER FUNCTION public.mine(integer) COST 7")?;
     let mut ann = cluster.connect_as(DATABASE, "ann")?;
     ann.batch_execute("SET lock_timeout = '10s'; ALTER FUNCTION app.rb(integer) RENAME TO other; ALTER FUNCTION app.other(integer) SET SCHEMA public")?;
-    drop(mallory);
-    Ok(())
+    mallory.batch_execute("COMMIT")?;
+    // Somebody may keep a function of hers busy: then she is told, and no body says a name that is free.
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute("BEGIN")?;
+    admin.batch_execute("ALTER FUNCTION app.rb_definer(integer, interval) COST 7")?;
+    let refused = ann.batch_execute("ALTER FUNCTION public.other(integer) RENAME TO third");
+    let state = refused.err().and_then(|error| error.code().cloned());
+    ensure!(state.is_some_and(|state| state.code() == "55P03"));
+    admin.batch_execute("ROLLBACK")?;
+    ann.batch_execute("ALTER FUNCTION public.other(integer) RENAME TO third")?;
+    restored(&cluster, "third")
 }
 
 /// The validator can be called by anybody who may call the function. It changes nothing then.
