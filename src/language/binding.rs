@@ -122,13 +122,14 @@ fn record(function: pg_sys::Oid, base: pg_sys::Oid) {
         objectId: oid,
         objectSubId: part,
     };
-    // SAFETY: both functions exist.
+    // SAFETY: both functions exist; inside a transaction that writes, which sees the row from then on.
     unsafe {
         pg_sys::recordDependencyOn(
             &address(function, 0),
             &address(base, BASE),
             pg_sys::DependencyType::DEPENDENCY_NORMAL,
-        )
+        );
+        pg_sys::CommandCounterIncrement();
     }
 }
 

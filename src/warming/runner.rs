@@ -143,7 +143,9 @@ fn run(
     transaction("prepare", Writes::Function(until), || {
         target = Some(Target::of(job.function).or_raise());
         stands = job.pledge.stands(&job.settings);
-    })?;
+    })
+    // What ended by the time that the job had left is told as such.
+    .map_err(|problem| until.holds().err().unwrap_or(problem))?;
     if !stands {
         return Err(jobs::changed());
     }

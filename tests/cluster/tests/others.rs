@@ -400,6 +400,13 @@ fn what_concerns_others_still_invalidates() -> Result<()> {
         number(&mut client, "SELECT total_cached()")?;
         let after = counters(&mut client, "total_cached")?;
         ensure!(after.hits == before.hits, "a hit after {commands}");
+        // What its end takes along invalidates once more.
+        drop(owner);
+        wait_for(
+            &cluster,
+            "the session has ended",
+            "SELECT count(*) <= 2 FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        )?;
     }
     Ok(())
 }

@@ -176,6 +176,9 @@ fn bodies_that_a_text_cannot_hold() -> Result<()> {
         &[],
     )?;
     let (tags, base, all): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-    ensure!(tags == shown && base == "one()" && all, "{tags} {base}");
+    ensure!(
+        tags == shown && base == "public.one()" && all,
+        "{tags} {base}"
+    );
     Ok(())
 }
