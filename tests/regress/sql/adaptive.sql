@@ -60,7 +60,7 @@ SELECT * FROM cache_reasons() WHERE code = 'not_worthwhile' \gx
 
 -- Warming stores all the same, and says nothing about those who call.
 SELECT warm_cache('summed_cached(int,interval)', '{"first": 7}');
-SELECT stored, reason FROM warm_cache_many('summed_cached(int,interval)', '[{"first": 8}, {"first": 9}, {"first": 10}]');
+SELECT stored, reason FROM warm_cache_many('summed_cached(int,interval)', '[{"first": 208}, {"first": 209}, {"first": 210}]');
 SELECT * FROM state;
 -- Inside of another cached function it goes on as usual: what it depends on is handed up.
 CREATE FUNCTION outer_sum() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT summed_cached(7)';
