@@ -117,6 +117,7 @@ pub const AUDIENCES: &[(&str, &[&str])] = &[
             "query_cache_internal",
             "cached_call_handler",
             "cached_validator",
+            "cache_function_follow",
             "cache_row_is_dead",
             "cache_configuration_changed",
             "cache_stays_here",
