@@ -166,10 +166,10 @@ pub fn waits_for_others(number: i32, pid: i32) -> bool {
             std::ptr::read_volatile(&raw const (*process).lockGroupLeader)
         };
         let process = all.add(number as usize);
-        // The class of what it waits for is the first byte.
+        // It waits for its client to read, in the middle of something; not for its next command.
         let event = std::ptr::read_volatile(&raw const (*process).wait_event_info);
         std::ptr::read_volatile(&raw const (*process).pid) != pid
-            || event & 0xff00_0000 == pg_sys::PG_WAIT_CLIENT
+            || event == pg_sys::WaitEventClient::WAIT_EVENT_CLIENT_WRITE
             || waits(process)
             || leader(process) == process
                 && (0..(*pg_sys::ProcGlobal).allProcCount as usize)
