@@ -130,6 +130,19 @@ pub fn wait_for(cluster: &Cluster, what: &str, sql: &str) -> Result<()> {
     })
 }
 
+/// Waits until the sessions with these process ids have ended: what they counted last is known to others only then.
+pub fn wait_for_end(cluster: &Cluster, sessions: &[i64]) -> Result<()> {
+    let sessions: Vec<_> = sessions.iter().map(i64::to_string).collect();
+    wait_for(
+        cluster,
+        "sessions end",
+        &format!(
+            "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = ANY ('{{{}}}')",
+            sessions.join(",")
+        ),
+    )
+}
+
 /// Waits until the worker of [`DATABASE`] runs, and returns its process id.
 pub fn worker(cluster: &Cluster) -> Result<i32> {
     let sql = format!(

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
-    DATABASE, counters, holds, number, quiet, with_accounts, with_extension,
+    DATABASE, counters, holds, number, quiet, wait_for_end, with_accounts, with_extension,
 };
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode};
@@ -25,11 +25,13 @@ fn storing(client: &mut Client) -> Result<String> {
 }
 
 /// All sessions at once, each with a key of its own: `before` each call, which is compared with the function's own answer in the same
-/// statement.
+/// statement. They have ended, and what they counted is known, when this returns.
 fn round(cluster: &Cluster, setup: &str, before: &str) -> Result<()> {
+    let mut pids = Vec::new();
     let sessions: Vec<_> = (1..=SESSIONS)
         .map(|id| {
             let mut client = cluster.connect(DATABASE)?;
+            pids.push(number(&mut client, "SELECT pg_backend_pid()::bigint")?);
             client.batch_execute(setup)?;
             let before = before.replace("$id", &id.to_string());
             let compared = format!("SELECT balance({id}) = balance_cached({id})");
@@ -45,7 +47,7 @@ fn round(cluster: &Cluster, setup: &str, before: &str) -> Result<()> {
     for session in sessions {
         session.join().unwrap()?;
     }
-    Ok(())
+    wait_for_end(cluster, &pids)
 }
 
 /// Each session writes before it reads, so its result is never hit, until the function rests.

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use pg_query_cache_cluster_tests::{
     ACCOUNTS, DATABASE, PATIENCE, counters, holds, in_background, number, quiet, wait_for,
-    wait_for_gate, with_extension,
+    wait_for_end, wait_for_gate, with_extension,
 };
 use pg_query_cache_harness::{Builder, Cluster, wait_until};
 
@@ -497,9 +497,11 @@ fn sessions_on_each_others_heels_compute_each_call_once() -> Result<()> {
          SELECT cache_function('work(integer)')",
     )?;
     const CALLS: i32 = 5_000;
+    let mut pids = Vec::new();
     let sessions: Vec<_> = (0..6)
         .map(|_| {
             let mut client = cluster.connect(DATABASE)?;
+            pids.push(number(&mut client, "SELECT pg_backend_pid()::bigint")?);
             Ok(thread::spawn(move || -> Result<()> {
                 for call in 1..=CALLS {
                     client.query_one("SELECT work_cached($1)", &[&call])?;
@@ -511,6 +513,7 @@ fn sessions_on_each_others_heels_compute_each_call_once() -> Result<()> {
     for session in sessions {
         session.join().unwrap()?;
     }
+    wait_for_end(&cluster, &pids)?;
     let found = counters(&mut client, "work_cached")?;
     ensure!(found.fills == i64::from(CALLS), "{found:?}");
     Ok(())
