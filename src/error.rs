@@ -16,6 +16,8 @@ pub enum Error {
     BeingChanged(String, String),
     /// A function that would make calls of another one of the same name ambiguous: the new one, the other.
     Ambiguous(String, String),
+    /// A function with the name and the arguments that a cached one would have: its name, whose results it caches, a hint.
+    Taken(String, Option<String>, String),
     /// The two functions do not fit: what differs, and a hint.
     Mismatch(String, String),
     /// The base function cannot be cached: message, detail, hint.
@@ -112,6 +114,12 @@ impl Error {
                         .into(),
                 ),
                 Some("Give it another name: cache_function(…, name => '…').".into()),
+            ),
+            Error::Taken(name, caches, hint) => (
+                ERRCODE_DUPLICATE_FUNCTION,
+                format!("function \"{name}\" already exists with same argument types"),
+                caches.map(|base| format!("It caches {base}.")),
+                Some(hint),
             ),
             Error::Mismatch(what, hint) => (
                 ERRCODE_INVALID_FUNCTION_DEFINITION,

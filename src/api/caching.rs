@@ -22,6 +22,9 @@ use pgrx::{AnyElement, pg_sys};
 use serde_json::{Map, Value, json};
 use std::ffi::CStr;
 
+/// The argument that a cached function has and its base function has not.
+const DURATION: &str = "cache_duration";
+
 /// On a standby: the server's own error, instead of one about transaction ids.
 fn not_during_recovery(command: &CStr) {
     // SAFETY: a C string.
@@ -139,6 +142,7 @@ pub fn cache_function_v0_2(
         )
         .raise();
     }
+    check_free(&base, &target).or_raise();
     let command = declaration(&base, &target, &source);
     if let Err(problem) = encoding::run(&command, &[]) {
         ereport!(
@@ -413,7 +417,8 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
         if !arguments.is_empty() {
             arguments.push_str(", ");
         }
-        arguments.push_str("cache_duration interval DEFAULT NULL");
+        arguments.push_str(DURATION);
+        arguments.push_str(" interval DEFAULT NULL");
     }
     format!(
         "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS {}",
@@ -423,7 +428,39 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
     )
 }
 
-/// The function that [`declaration`] has created.
+/// Whether the cached function can have its name and its last argument.
+fn check_free(base: &Signature, target: &(String, String)) -> Result<(), Error> {
+    if base.variadic == pg_sys::InvalidOid && signature::names_parameter(base.oid, DURATION) {
+        return Err(Error::NotCacheable(
+            format!(
+                "cannot cache function {}",
+                compat::regprocedure_qualified(base.oid)
+            ),
+            format!("It has a parameter \"{DURATION}\", as a cached function has one of its own."),
+            "Give the parameter another name.".into(),
+        ));
+    }
+    let Some(taken) = new_function(base, target) else {
+        return Ok(());
+    };
+    let caches = cached(taken).ok().and_then(|own| {
+        let body = Body::parse(&own.source).ok()?;
+        binding::recorded(&own, &body)
+    });
+    let hint = match caches {
+        Some(caches) if caches == base.oid => {
+            "CREATE OR REPLACE FUNCTION changes how it caches; or drop it with uncache_function() and call cache_function() again."
+        }
+        _ => "Give the cached function another name: cache_function(…, name => '…').",
+    };
+    Err(Error::Taken(
+        target.1.clone(),
+        caches.map(compat::regprocedure_qualified),
+        hint.into(),
+    ))
+}
+
+/// The function that has the name and the arguments that [`declaration`] gives.
 fn new_function(base: &Signature, (schema, name): &(String, String)) -> Option<pg_sys::Oid> {
     let mut types = base.arguments.clone();
     if base.variadic == pg_sys::InvalidOid {

@@ -98,6 +98,25 @@ impl Signature {
     }
 }
 
+/// Whether a parameter of a function, of whatever mode, has a name.
+pub fn names_parameter(oid: pg_sys::Oid, name: &str) -> bool {
+    let (mut types, mut names, mut modes) = (
+        std::ptr::null_mut(),
+        std::ptr::null_mut(),
+        std::ptr::null_mut(),
+    );
+    // SAFETY: the tuple is pinned while it is read; the arrays are copies in our memory context, as long as the count says, or NULL.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(oid));
+        if tuple.is_null() {
+            return false;
+        }
+        let count = pg_sys::get_func_arg_info(tuple, &mut types, &mut names, &mut modes) as usize;
+        pg_sys::ReleaseSysCache(tuple);
+        !names.is_null() && (0..count).any(|i| compat::text(*names.add(i)) == name)
+    }
+}
+
 /// The value that a function's `SET` clause gives to a setting.
 pub fn setting_of(oid: pg_sys::Oid, name: &str) -> Option<String> {
     // SAFETY: the tuple is pinned by the syscache until it is released; nothing of it is kept.

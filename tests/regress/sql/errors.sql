@@ -128,6 +128,18 @@ SELECT refused($$SELECT uncache_function('f(int)')$$);
 SELECT refused($$SELECT uncache_function(0)$$);
 SELECT cache_function('f(int)');
 SELECT refused($$SELECT cache_function('f(int)')$$);
+-- Names that agree in what a name can be long, a name that is anything else's, and the name of the argument that is added.
+CREATE FUNCTION long_long_long_long_long_long_long_long_long_long_long_n_1(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+SELECT cache_function('long_long_long_long_long_long_long_long_long_long_long_n_1(int)');
+CREATE FUNCTION long_long_long_long_long_long_long_long_long_long_long_n_2(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 2';
+SELECT refused($$SELECT cache_function('long_long_long_long_long_long_long_long_long_long_long_n_2(int)')$$);
+CREATE FUNCTION f0() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+CREATE FUNCTION occupied(interval) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+SELECT refused($$SELECT cache_function('f0()', name => 'occupied')$$);
+CREATE FUNCTION lasting(i integer, cache_duration integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+SELECT refused($$SELECT cache_function('lasting(int, int)')$$);
+CREATE FUNCTION columns_of(i integer) RETURNS TABLE (a integer, cache_duration integer) LANGUAGE sql STABLE AS 'SELECT 1, 2';
+SELECT refused($$SELECT cache_function('columns_of(int)')$$);
 -- No function caches itself.
 SELECT refused($$CREATE OR REPLACE FUNCTION f_cached(a integer, cache_duration interval DEFAULT NULL) RETURNS text LANGUAGE cached STABLE AS '{"function": "f_cached(integer,interval)"}'$$);
 -- A parameter of the name cache_duration stands in the way.
