@@ -372,7 +372,10 @@ fn rows_are_missed_by_who_uses_them_up() -> Result<()> {
         call(&mut greedy, "f", 200)?;
     }
     let hits = "SELECT COALESCE(sum(hits), 0)::bigint FROM cache_function_stats WHERE function::text LIKE 'm.%'";
-    assert_eq!(number(&mut admin, hits)?, 40);
+    let counted = "SELECT COALESCE(string_agg(DISTINCT format('%s hits %s fills %s misses %s', hits, fills, misses, reasons), ', '), '')
+                   FROM cache_function_stats WHERE function::text LIKE 'm.%'";
+    let counted: String = admin.query_one(counted, &[])?.get(0);
+    ensure!(number(&mut admin, hits)? == 40, "{counted}");
     let mut other = cluster.connect("other")?;
     other.batch_execute("CREATE EXTENSION pg_query_cache")?;
     create(&mut other, "k", 20)?;
