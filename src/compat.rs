@@ -53,6 +53,8 @@ pub mod catalog {
     /// `pg_language`.
     pub const LANGUAGE: Oid = Oid::from_u32(2612);
 
+    /// Column `lanplcallfoid` of `pg_language`.
+    pub const LANGUAGE_HANDLER: u32 = 6;
     /// Column `lanacl` of `pg_language`.
     pub const LANGUAGE_ACL: u32 = 9;
 
@@ -325,6 +327,56 @@ pub fn is_polymorphic(type_id: pg_sys::Oid) -> bool {
 pub fn is_pseudo(type_id: pg_sys::Oid) -> bool {
     // SAFETY: a syscache lookup.
     unsafe { pg_sys::get_typtype(type_id) as u8 == pg_sys::TYPTYPE_PSEUDO }
+}
+
+/// Whether values of a type are, or contain, values of another: in an array, a domain, a composite type.
+pub fn contains_type(type_id: pg_sys::Oid, wanted: pg_sys::Oid) -> bool {
+    let (mut seen, mut next) = (Vec::new(), vec![type_id]);
+    while let Some(one) = next.pop() {
+        // SAFETY: syscache lookups; a row type's columns are copied before the description is let go.
+        unsafe {
+            let base = pg_sys::getBaseType(one);
+            if base == wanted {
+                return true;
+            }
+            if seen.contains(&base) {
+                continue;
+            }
+            seen.push(base);
+            let element = pg_sys::get_element_type(base);
+            if element != pg_sys::InvalidOid {
+                next.push(element);
+            }
+            if pg_sys::get_typ_typrelid(base) != pg_sys::InvalidOid {
+                let columns = pgrx::PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(base, -1));
+                next.extend(
+                    columns
+                        .iter()
+                        .filter(|column| !column.attisdropped)
+                        .map(|column| column.atttypid),
+                );
+            }
+        }
+    }
+    false
+}
+
+/// Whether an expression of a scan reads a system column of its relation other than `tableoid`.
+///
+/// # Safety
+/// `expression` is an expression, or a list of some, of the scan of `relation`.
+pub unsafe fn reads_system_columns(expression: *mut pg_sys::Node, relation: pg_sys::Index) -> bool {
+    let mut columns = std::ptr::null_mut();
+    // SAFETY: the caller's; the set is freed.
+    unsafe {
+        pg_sys::pull_varattnos(expression, relation, &mut columns);
+        let read = (pg_sys::MaxCommandIdAttributeNumber..=pg_sys::SelfItemPointerAttributeNumber)
+            .any(|column| {
+                pg_sys::bms_is_member(column - pg_sys::FirstLowInvalidHeapAttributeNumber, columns)
+            });
+        pg_sys::bms_free(columns);
+        read
+    }
 }
 
 /// SQL name of a type.

@@ -117,7 +117,9 @@ extern "C-unwind" fn _PG_init() {
     dependencies::relations::watch_catalog();
     transaction::watch();
     dependencies::executor::install();
+    dependencies::functions::install();
     dependencies::session::install();
+    dependencies::planning::install();
     dependencies::touched::install();
     dependencies::utility::install();
     store::hooks::install();

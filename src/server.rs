@@ -142,6 +142,19 @@ mod declared {
             count: u64,
             execute_once: bool,
         );
+        pub fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
+        pub fn standard_planner(
+            query: *mut pg_sys::Query,
+            text: *const c_char,
+            options: c_int,
+            parameters: pg_sys::ParamListInfo,
+        ) -> *mut pg_sys::PlannedStmt;
+        pub fn planstate_tree_walker(
+            state: *mut pg_sys::PlanState,
+            walker: unsafe extern "C" fn(*mut pg_sys::PlanState, *mut c_void) -> bool,
+            context: *mut c_void,
+        ) -> bool;
+        pub fn geterrcode() -> c_int;
         pub fn fmgr_info_cxt(
             function: pg_sys::Oid,
             finfo: *mut pg_sys::FmgrInfo,

@@ -31,6 +31,8 @@ static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
 static TABLE_SIZE_MB: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static VERIFY_SAMPLE_RATE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static DEPENDS_ON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static TRUSTED_FUNCTIONS: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 static VALUE_NAMESPACE: GucSetting<ValueNamespace> =
     GucSetting::<ValueNamespace>::new(ValueNamespace::Shared);
 static MAX_VALUES: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
@@ -126,6 +128,15 @@ pub fn table_bytes() -> u64 {
 #[inline(always)]
 pub fn verify_sample_rate() -> f64 {
     VERIFY_SAMPLE_RATE.get()
+}
+
+/// What `look` says of the functions that the server's administrator vouches for; `None` if there are none.
+pub fn with_trusted_functions<R>(look: impl FnOnce(&str) -> R) -> Option<R> {
+    let functions = TRUSTED_FUNCTIONS.get()?;
+    match functions.to_str() {
+        Ok("") | Err(_) => None,
+        Ok(functions) => Some(look(functions)),
+    }
 }
 
 /// Whose values this session reads and writes.
@@ -321,6 +332,14 @@ pub fn define(preloading: bool) {
         &DEPENDS_ON,
         GucContext::Userset,
         GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
+    );
+    GucRegistry::define_string_guc(
+        c"pg_query_cache.trusted_functions",
+        c"Sets which functions the administrator vouches for: what they do is not missed where a stored result answers, and what they return depends on their arguments and on tables.",
+        c"Names with schema and types of arguments, as regprocedure shows them, separated by commas; pg_catalog may be left out.",
+        &TRUSTED_FUNCTIONS,
+        GucContext::Suset,
+        none,
     );
     GucRegistry::define_enum_guc(
         c"pg_query_cache.value_namespace",

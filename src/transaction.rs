@@ -6,7 +6,7 @@
 use crate::call::frames;
 use crate::configuration;
 use crate::dependencies::{
-    automatic, executor, grants, session, temporary, touched, tracker, utility,
+    automatic, caught, executor, grants, planning, session, temporary, touched, tracker, utility,
 };
 use crate::fault::{self, Point};
 use crate::gate;
@@ -100,6 +100,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             configuration::committed(area);
             own::forget();
             executor::transaction_ended();
+            planning::transaction_ended();
             tracker::transaction_ended();
             places::transaction_ended(area, true);
             temporary::transaction_ended();
@@ -132,6 +133,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             configuration::forget();
             frames::unwind(0);
             executor::transaction_ended();
+            planning::transaction_ended();
             session::rolled_back();
             automatic::forget();
             tracker::transaction_ended();
@@ -162,6 +164,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
         fenced("end of a savepoint", || {
             let level = pg_sys::GetCurrentTransactionNestLevel();
             match event {
+                pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => caught::subtransaction_begins(),
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     own::subtransaction_ended(level, true);
                     quarantine::subtransaction_ended(level, true);
@@ -174,6 +177,8 @@ unsafe extern "C-unwind" fn subtransaction_event(
                 pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
                     own::subtransaction_ended(level, false);
                     frames::unwind(level);
+                    caught::subtransaction_rolled_back();
+                    planning::subtransaction_rolled_back();
                     session::rolled_back();
                     temporary::subtransaction_ended();
                     write_behind::subtransaction_ended(level, false);

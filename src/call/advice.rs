@@ -178,11 +178,23 @@ impl Reason {
             Reason::BaseNotCacheable => {
                 "the base function has been replaced or altered so that its results cannot be cached any more: it is VOLATILE by now, say"
             }
+            Reason::VolatileFunction => {
+                "the function called one that is VOLATILE: its result may change at any time, or a hit would not do what it does"
+            }
+            Reason::UnlistedFunction => {
+                "the function called one in C, or in another language than SQL and PL/pgSQL, of which nobody has said what it reads"
+            }
+            Reason::CaughtError => {
+                "the function caught an error that its data did not make: a lock, time, memory, a file, something of the session"
+            }
+            Reason::OpenCursor => {
+                "the function left a cursor open, which would not be there at a hit"
+            }
             Reason::ReadsSession => {
-                "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings and the like"
+                "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings, the stack of its callers and the like"
             }
             Reason::ReadsOutside => {
-                "the function read what no transaction covers: a file, a large object, a size"
+                "the function read what no transaction covers: a file, a large object, a size, statistics, where a row lies"
             }
             Reason::SettingsLearned => {
                 "the function asked for settings, or loaded a library with settings that no key knew, for the first time since the server started; from the next call on they are part of its keys"
@@ -264,6 +276,16 @@ impl Reason {
             Reason::BaseNotCacheable => {
                 "Look at what analyze_cache_health() says of the function: mend the base function, or do not cache it."
             }
+            Reason::VolatileFunction => {
+                "Declare functions of your own STABLE if they only read, or give \"consistency\": \"ttl\" if age alone decides; what they do is never stored."
+            }
+            Reason::UnlistedFunction => {
+                "If its result depends on its arguments and on tables alone, name it in pg_query_cache.trusted_functions; or give \"consistency\": \"ttl\" if age alone decides."
+            }
+            Reason::CaughtError => {
+                "Nothing to do: a call in which there is no such error is stored."
+            }
+            Reason::OpenCursor => "Let the function close its cursors.",
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."
             }

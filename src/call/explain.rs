@@ -391,6 +391,14 @@ impl Question {
                 " The result is not stored in this transaction: {}.",
                 refusal.reason.meaning()
             ),
+            reason if reason.blames_function() && compat::function_exists(refusal.relation) => {
+                format!(
+                    " The last result of this function was not stored ({}): {}. It called {}.",
+                    reason.code(),
+                    reason.meaning(),
+                    compat::regprocedure(refusal.relation)
+                )
+            }
             reason => format!(
                 " The last result of this function was not stored ({}): {}.",
                 reason.code(),
@@ -430,7 +438,8 @@ fn is_over(function: &CachedFunction, refusal: &Refusal) -> bool {
         Reason::NoAge
         | Reason::DefinitionsChanged
         | Reason::SettingsLearned
-        | Reason::OthersPlan => true,
+        | Reason::OthersPlan
+        | Reason::CaughtError => true,
         Reason::Untracked => {
             let can_be = !matches!(
                 relations::tracking(refusal.relation),

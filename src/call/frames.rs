@@ -9,7 +9,8 @@ use super::outcome::Reason;
 use super::scope::Settings;
 use super::value;
 use crate::backend::Backend;
-use crate::dependencies::session::{self, Reads};
+use crate::dependencies::session::Reads;
+use crate::dependencies::{caught, functions};
 use crate::language::function::CachedFunction;
 use crate::store::area::area;
 use crate::store::flights::Lead;
@@ -17,7 +18,7 @@ use crate::store::lookup::{Found, MAX_DEPENDENCIES};
 use crate::validity::Dependency;
 use crate::verification::{Suspect, clock};
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,8 +44,10 @@ pub struct Frame {
     pub max_age: i64,
     /// Why the result cannot be stored, as soon as that is known.
     pub refused: Option<Reason>,
-    /// What else it read.
+    /// What else it read, and did.
     pub reads: Reads,
+    /// The first function that made it do so, or invalid.
+    pub blamed: pg_sys::Oid,
     /// The settings that are part of the key.
     pub settings: Settings,
     /// How many names of libraries the key knew of.
@@ -56,9 +59,39 @@ pub struct Frame {
     /// When the computation began.
     pub began: Instant,
     snapshot: SnapshotIdentity,
-    queries: Vec<usize>,
+    /// Queries that it has started and not ended, each with the level of the subtransaction.
+    queries: Vec<(usize, i32)>,
     nest_level: i32,
     parallel_reads: u32,
+    errors: u32,
+    serial: u64,
+}
+
+impl Frame {
+    /// Whether a cursor that it has opened is open still.
+    pub fn leaves_cursor(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
+    /// Whether an error was caught after which nothing may be stored.
+    fn has_caught(&self) -> bool {
+        caught::errors() != self.errors
+    }
+
+    /// Whether it did something, or read what changes from one call to the next.
+    fn acts(&self) -> bool {
+        let doing = Reads::VOLATILE
+            .and(Reads::ACTS)
+            .and(Reads::CHANGES_SETTINGS);
+        self.reads.has(doing)
+    }
+
+    fn calls(&mut self, function: pg_sys::Oid, reads: Reads) {
+        if reads != Reads::NONE && self.blamed == pg_sys::InvalidOid {
+            self.blamed = function;
+        }
+        self.reads = self.reads.and(reads);
+    }
 }
 
 /// The rows of a set that a fill has collected.
@@ -107,6 +140,9 @@ impl SnapshotIdentity {
 
 static FRAMES: Backend<RefCell<Vec<Frame>>> = Backend::new(RefCell::new(Vec::new()));
 
+/// How many fills there have been in this backend.
+static SERIAL: Backend<Cell<u64>> = Backend::new(Cell::new(0));
+
 /// Whether `FRAMES` holds any. Asked on each hit and for each query of every session.
 static FILLING: AtomicBool = AtomicBool::new(false);
 
@@ -151,7 +187,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
             pg_sys::GetCurrentTransactionNestLevel(),
         )
     };
-    let frame = Frame {
+    let mut frame = Frame {
         function: call.function.clone(),
         hash: call.hash,
         key: call.key.to_vec(),
@@ -163,7 +199,8 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         oldest: call.now,
         max_age: call.max_age,
         refused: None,
-        reads: session::kept(),
+        reads: Reads::NONE,
+        blamed: pg_sys::InvalidOid,
         settings: call.settings,
         libraries: call.settings.known_libraries(),
         suspect,
@@ -173,7 +210,17 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         queries: Vec::new(),
         nest_level,
         parallel_reads: area().map_or(0, |area| area.parallel_reads()),
+        errors: caught::errors(),
+        serial: SERIAL.get() + 1,
     };
+    SERIAL.set(frame.serial);
+    let base = frame.function.base;
+    let reads = functions::reads_of(base);
+    if reads != Reads::NONE && functions::is_trusted(base) {
+        frame.calls(base, reads.vouched());
+    } else {
+        frame.calls(base, reads);
+    }
     FILLING.store(true, Ordering::Relaxed);
     FRAMES.with_borrow_mut(|frames| frames.push(frame));
 }
@@ -191,6 +238,9 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         if area().is_some_and(|area| area.parallel_reads() != frame.parallel_reads) {
             frame.refused = frame.refused.or(Some(Reason::ParallelReads));
         }
+        if frame.has_caught() {
+            frame.refused = frame.refused.or(Some(Reason::CaughtError));
+        }
         if let Some(outer) = frames.last_mut() {
             for relation in &frame.relations {
                 add(&mut outer.relations, *relation);
@@ -200,7 +250,7 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
             }
             outer.oldest = outer.oldest.min(frame.oldest);
             outer.refused = outer.refused.or(frame.refused);
-            outer.reads = outer.reads.and(frame.reads);
+            outer.calls(frame.blamed, frame.reads);
         }
         Some(frame)
     })
@@ -252,6 +302,16 @@ pub fn reads(reads: Reads) {
     with_innermost(|frame| frame.reads = frame.reads.and(reads));
 }
 
+/// The innermost fill calls a function.
+pub fn calls(function: pg_sys::Oid, reads: Reads) {
+    with_innermost(|frame| frame.calls(function, reads));
+}
+
+/// The number of the innermost fill; 0 if there is none.
+pub fn serial() -> u64 {
+    FRAMES.with_borrow(|frames| frames.last().map_or(0, |frame| frame.serial))
+}
+
 /// The innermost fill's function and the rows collected so far, which start over.
 pub fn take_rows() -> Option<(Rc<CachedFunction>, Rows)> {
     FRAMES.with_borrow_mut(|frames| {
@@ -268,11 +328,12 @@ pub fn with_suspect<R: Default>(look: impl FnOnce(&mut Suspect) -> R) -> R {
     })
 }
 
-/// Whether the innermost fill was refused for one of these reasons.
-pub fn refused_for(reasons: &[Reason]) -> bool {
+/// Whether the innermost fill was refused, so that what it computed says nothing about what others have.
+pub fn is_refused() -> bool {
     FRAMES.with_borrow(|frames| {
-        let refused = frames.last().and_then(|frame| frame.refused);
-        refused.is_some_and(|reason| reasons.contains(&reason))
+        frames
+            .last()
+            .is_some_and(|frame| frame.refused.is_some() || frame.has_caught() || frame.acts())
     })
 }
 
@@ -294,7 +355,9 @@ pub fn rests_on_age() {
 /// A query of the innermost fill begins: the relations it reads and the snapshot it reads under.
 pub fn query_begins(query: usize, snapshot: pg_sys::Snapshot, relations: &[pg_sys::Oid]) {
     with_innermost(|frame| {
-        frame.queries.push(query);
+        // SAFETY: a variable of the backend.
+        let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+        frame.queries.push((query, level));
         for relation in relations {
             add(&mut frame.relations, *relation);
         }
@@ -308,10 +371,15 @@ pub fn query_begins(query: usize, snapshot: pg_sys::Snapshot, relations: &[pg_sy
 /// A query runs: it must be one that began inside the fill, or nobody knows what it reads.
 pub fn query_runs(query: usize) {
     with_innermost(|frame| {
-        if !frame.queries.contains(&query) {
+        if !frame.queries.iter().any(|(begun, _)| *begun == query) {
             frame.refused = frame.refused.or(Some(Reason::ForeignCursor));
         }
     });
+}
+
+/// A query ends.
+pub fn query_ends(query: usize) {
+    with_innermost(|frame| frame.queries.retain(|(begun, _)| *begun != query));
 }
 
 /// A fill inside the innermost one depended on these slots: not only what it read, its tags and its function too.
@@ -351,6 +419,12 @@ pub fn unwind(level: i32) {
     while let Some(frame) = pop_if(|frame| frame.nest_level >= level) {
         drop(frame);
     }
+    // The queries of the subtransaction are gone, without an end.
+    FRAMES.with_borrow_mut(|frames| {
+        for frame in frames {
+            frame.queries.retain(|(_, begun)| *begun < level);
+        }
+    });
     if !verifying() {
         clock::restore();
     }

@@ -45,7 +45,7 @@ mod watched;
 
 use crate::backend::Backend;
 use crate::compat;
-use crate::dependencies::{definitions, temporary};
+use crate::dependencies::{caught, definitions, temporary};
 use crate::fault::{self, Point};
 use crate::gate;
 use crate::language::body::{Consistency, Scope};
@@ -126,7 +126,7 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 result
             }
             Decision::Fill => {
-                let result = base::call(fcinfo, Some(frames::collect_rows()));
+                let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
                 guarded(|| publish::finish(fcinfo, result));
                 result
             }

@@ -83,10 +83,18 @@ pub enum Reason {
     NoRow,
     /// The base function cannot be cached as it is now, as it could when the cached function was created.
     BaseNotCacheable,
+    /// The function called one that is VOLATILE.
+    VolatileFunction,
+    /// The function called one of which nobody knows what it reads: in C, or in another language than SQL and PL/pgSQL.
+    UnlistedFunction,
+    /// The function caught an error that its data did not make: of time, memory, locks, files, the session.
+    CaughtError,
+    /// The function left a cursor open.
+    OpenCursor,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 38;
+pub const REASONS: usize = 42;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -129,6 +137,10 @@ impl Reason {
         Reason::SecurityContext,
         Reason::NoRow,
         Reason::BaseNotCacheable,
+        Reason::VolatileFunction,
+        Reason::UnlistedFunction,
+        Reason::CaughtError,
+        Reason::OpenCursor,
     ];
 
     /// Stable code of the reason.
@@ -172,7 +184,22 @@ impl Reason {
             Reason::SecurityContext => "security_context",
             Reason::NoRow => "no_row",
             Reason::BaseNotCacheable => "base_not_cacheable",
+            Reason::VolatileFunction => "volatile_function",
+            Reason::UnlistedFunction => "unlisted_function",
+            Reason::CaughtError => "caught_error",
+            Reason::OpenCursor => "open_cursor",
         }
+    }
+
+    /// Whether a function is to blame.
+    pub fn blames_function(self) -> bool {
+        matches!(
+            self,
+            Reason::VolatileFunction
+                | Reason::UnlistedFunction
+                | Reason::ReadsSession
+                | Reason::ReadsOutside
+        )
     }
 
     /// Whether the call did not look for an entry at all, or could not use one: a bypass. The others are misses that were not stored.
@@ -200,7 +227,7 @@ impl Reason {
 pub struct Refusal {
     /// The reason.
     pub reason: Reason,
-    /// The relation that is to blame, or invalid.
+    /// The relation that is to blame, or the function if [`Reason::blames_function`]; or invalid.
     pub relation: pg_sys::Oid,
 }
 

@@ -63,6 +63,20 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
 /// Whether what the function read besides tables is covered by the key. The owner's word on the scope stands against it.
 fn refused_for_reads(frame: &Frame) -> Option<Reason> {
     let (function, reads) = (&frame.function, frame.reads);
+    if reads.has(Reads::CHANGES_SETTINGS) {
+        return Some(Reason::Writes);
+    }
+    if reads.has(Reads::ACTS)
+        || reads.has(Reads::VOLATILE) && function.consistency == Consistency::Strict
+    {
+        return Some(Reason::VolatileFunction);
+    }
+    if frame.leaves_cursor() {
+        return Some(Reason::OpenCursor);
+    }
+    if function.consistency == Consistency::Strict && reads.has(Reads::UNLISTED) {
+        return Some(Reason::UnlistedFunction);
+    }
     if held::any_open() {
         return Some(Reason::ForeignCursor);
     }
@@ -91,7 +105,13 @@ unsafe fn store(
 ) -> Result<(), Refusal> {
     let function = frame.function.clone();
     if let Some(reason) = frame.refused.or_else(|| refused_for_reads(&frame)) {
-        return Err(reason.into());
+        return Err(Refusal {
+            reason,
+            relation: match reason.blames_function() {
+                true => frame.blamed,
+                false => pg_sys::InvalidOid,
+            },
+        });
     }
     // SAFETY: the fill's call; the snapshot under which it ran is the active one again.
     unsafe {

@@ -131,7 +131,6 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_CallStmt
             | T_ConstraintsSetStmt
             | T_TruncateStmt
-            | T_ReindexStmt
             | T_ClusterStmt
             | T_CommentStmt
             | T_AlterDefaultPrivilegesStmt
@@ -152,6 +151,9 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_DropSubscriptionStmt
             | T_CreateTableSpaceStmt
             | T_DropTableSpaceStmt => Change::Nothing,
+            // It gives the index another oid.
+            T_ReindexStmt if is_concurrent(&*statement.cast()) => Change::Definitions,
+            T_ReindexStmt => Change::Nothing,
             T_ExplainStmt => executed_by_explain(&*statement.cast())
                 .map_or(Change::Nothing, |inner| change(inner)),
             T_DiscardStmt => Change::Temporary,
@@ -230,6 +232,17 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             }
             _ => Change::Definitions,
         }
+    }
+}
+
+/// Whether REINDEX is to be done CONCURRENTLY, whatever value is given.
+unsafe fn is_concurrent(reindex: &pg_sys::ReindexStmt) -> bool {
+    // SAFETY: options are a list of DefElem.
+    unsafe {
+        cells(reindex.params).iter().any(|cell| {
+            let name = CStr::from_ptr((*cell.ptr_value.cast::<pg_sys::DefElem>()).defname);
+            name.to_bytes() == b"concurrently"
+        })
     }
 }
 

@@ -5,7 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{definitions, plans, rows, session, utility};
+use super::session::Reads;
+use super::{definitions, planning, plans, rows, session, system_columns, utility};
 use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -18,6 +19,7 @@ use std::cell::Cell;
 
 static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_RUN: pg_sys::ExecutorRun_hook_type = None;
+static mut PREVIOUS_END: pg_sys::ExecutorEnd_hook_type = None;
 
 /// Runs of queries in progress that the server makes for the owner of a table, whom FORCE ROW LEVEL SECURITY does not bind: those that
 /// check a foreign key or act on it. What they fire runs inside of them. One that an ERROR cut short counts until the transaction ends.
@@ -32,6 +34,8 @@ pub fn install() {
         pg_sys::ExecutorStart_hook = Some(executor_start);
         PREVIOUS_RUN = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
+        PREVIOUS_END = pg_sys::ExecutorEnd_hook;
+        pg_sys::ExecutorEnd_hook = Some(executor_end);
     }
 }
 
@@ -50,6 +54,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
             if UNFORCED.get() > 0 && server::InNoForceRLSOperation() {
                 definitions::distrust_plans();
             }
+            if planning::runs() && !(*(*query).plannedstmt).relationOids.is_null() {
+                planning::reads();
+            }
         });
         if frames::filling() || compat::is_parallel_worker() {
             guarded(|| record(query, eflags));
@@ -62,6 +69,13 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
         session::query_starts();
         start(query, eflags);
         session::query_started();
+        if frames::filling() && !compat::is_parallel_worker() {
+            guarded(|| {
+                if system_columns::are_read(query) {
+                    frames::calls(pg_sys::InvalidOid, Reads::OUTSIDE);
+                }
+            });
+        }
         if (*query).operation != pg_sys::CmdType::CMD_SELECT {
             guarded(|| rows::leave_out(query));
         }
@@ -109,6 +123,23 @@ unsafe extern "C-unwind" fn executor_run(
         }
         if unforced {
             UNFORCED.set(UNFORCED.get().saturating_sub(1));
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the server's query; no value with a destructor is alive in this frame.
+    unsafe {
+        if frames::filling() {
+            guarded(|| frames::query_ends(query.addr()));
+        }
+        #[allow(
+            ffi_unwind_calls,
+            reason = "another library's hook raises ERRORs, as the server does"
+        )]
+        match PREVIOUS_END {
+            Some(previous) => previous(query),
+            None => server::standard_ExecutorEnd(query),
         }
     }
 }

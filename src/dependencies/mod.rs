@@ -2,7 +2,8 @@
 //!
 //! * `executor`: hooks that record every relation that is read during a fill
 //! * `relations`: whether a relation is tracked, and under which relations its writes are marked
-//! * `session`: what it reads besides tables
+//! * `session`: what it reads besides tables, and what it does: `functions` says which function does what, `planning` looks after what the
+//!   planner calls, `caught` after errors, `system_columns` after where rows lie
 //! * `definitions`: whether they stayed the same since the transaction began
 //! * `plans`: whether a SQL function's plan was made for somebody else
 //! * `declared`: keyed dependencies and tags that the body names
@@ -19,18 +20,22 @@
 
 pub mod attribution;
 pub mod automatic;
+pub mod caught;
 mod commands;
 pub mod declared;
 pub mod definitions;
 pub mod executor;
 pub mod found;
+pub mod functions;
 pub mod grants;
 pub mod held;
+pub mod planning;
 pub mod plans;
 pub mod relations;
 pub mod rights;
 mod rows;
 pub mod session;
+mod system_columns;
 pub mod temporary;
 pub mod touched;
 pub mod tracker;

@@ -47,6 +47,8 @@ impl Maker {
 }
 
 static MAKERS: Backend<RefCell<NumberMap<usize, Maker>>> = Backend::new(RefCell::new(number_map()));
+/// Plans that hold what a function read when they were made ([`super::planning`]), and the number of the fill in which that was.
+static RESULTS: Backend<RefCell<NumberMap<usize, u64>>> = Backend::new(RefCell::new(number_map()));
 /// A plan could not be taken off the list: no plan on it can be trusted any more.
 static LOST: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
@@ -65,7 +67,7 @@ pub unsafe fn query_begins(query: *mut pg_sys::QueryDesc) {
                 (*destination).mydest,
                 pg_sys::CommandDest::DestSQLFunction | pg_sys::CommandDest::DestNone
             )
-            && !made_for_us((*query).plannedstmt)
+            && (!made_for_us((*query).plannedstmt) || holds_results((*query).plannedstmt))
         {
             frames::refuse(Reason::OthersPlan);
         }
@@ -86,6 +88,29 @@ unsafe fn made_for_us(plan: *mut pg_sys::PlannedStmt) -> bool {
     if let Some(ours) = known {
         return ours;
     }
+    watch(plan);
+    MAKERS.with_borrow_mut(|makers| makers.insert(plan.addr(), now));
+    true
+}
+
+/// Whether a plan holds what a function has read, and another fill than the present one saw that.
+fn holds_results(plan: *mut pg_sys::PlannedStmt) -> bool {
+    RESULTS.with_borrow(|results| {
+        !results.is_empty()
+            && results
+                .get(&plan.addr())
+                .is_some_and(|fill| *fill != frames::serial())
+    })
+}
+
+/// A plan was made that holds what a function has read.
+pub fn rests_on_results(plan: *mut pg_sys::PlannedStmt) {
+    watch(plan);
+    RESULTS.with_borrow_mut(|results| results.insert(plan.addr(), frames::serial()));
+}
+
+/// Takes a plan off the lists when its memory goes.
+fn watch(plan: *mut pg_sys::PlannedStmt) {
     // SAFETY: a plan is a node, which is a piece of memory of its own in a context; the callback lies in the same context, which
     // calls it before it frees anything.
     unsafe {
@@ -97,19 +122,20 @@ unsafe fn made_for_us(plan: *mut pg_sys::PlannedStmt) -> bool {
         (*callback).arg = plan.cast();
         pg_sys::MemoryContextRegisterResetCallback(context, callback);
     }
-    MAKERS.with_borrow_mut(|makers| makers.insert(plan.addr(), now));
-    true
 }
 
 /// The memory that a plan lies in goes. Nothing is allocated here, and nothing can fail.
 unsafe extern "C-unwind" fn plan_goes(plan: *mut c_void) {
     // SAFETY: no value with a destructor is alive in this frame.
     unsafe {
-        fenced("plan", || match MAKERS.try_borrow_mut() {
-            Ok(mut makers) => {
-                makers.remove(&plan.addr());
+        fenced("plan", || {
+            match (MAKERS.try_borrow_mut(), RESULTS.try_borrow_mut()) {
+                (Ok(mut makers), Ok(mut results)) => {
+                    makers.remove(&plan.addr());
+                    results.remove(&plan.addr());
+                }
+                _ => LOST.set(true),
             }
-            Err(_) => LOST.set(true),
         });
     }
 }

@@ -1,30 +1,34 @@
-//! What a fill reads besides tables: settings of the session, facts of its own, things outside of every transaction.
+//! What a fill reads besides tables: settings of the session, facts of its own, things outside of every transaction; and what it does.
 //!
-//! The server tells of each function that an expression calls when the expression is made ready (`OAT_FUNCTION_EXECUTE`). Some
-//! built-in functions answer from what no snapshot covers; those are told apart here:
+//! The server tells of each function that an expression calls when the expression is made ready (`OAT_FUNCTION_EXECUTE`). What each may
+//! read is known ([`functions`]):
 //!
 //! * [`Reads::SETTINGS`] `current_setting()`, `SHOW`: any setting at all. The settings with a dot and those that change formats are
 //!   part of every key; a function that was seen asking gets the rest into its keys too ([`crate::call::scope`]).
-//! * [`Reads::SESSION`] `pg_backend_pid()`, `lastval()` and the like: nobody else's answer. The result is not stored.
-//! * [`Reads::OUTSIDE`] files, large objects, sizes, rights on what all databases share: nobody marks when they change. Not stored
-//!   either, unless age is enough.
+//! * [`Reads::SESSION`] `pg_backend_pid()`, `lastval()`, the stack of PL/pgSQL's callers and the like: nobody else's answer. The result is
+//!   not stored.
+//! * [`Reads::OUTSIDE`] files, large objects, sizes, statistics, rights on what all databases share: nobody marks when they change. Not
+//!   stored either, unless age is enough.
+//! * [`Reads::VOLATILE`], [`Reads::UNLISTED`]: nobody knows when the answer changes; as before.
+//! * [`Reads::ACTS`], [`Reads::CHANGES_SETTINGS`]: a hit would not do what the function does. Never stored.
 //!
-//! A fill that calls `set_config()` is not stored: a hit would not change the setting.
+//! An expression of PL/pgSQL is made ready once in a transaction and called many times, inside of fills and outside. So if one that calls
+//! such a function was made ready outside of the start of a query, the next fill of the transaction begins with plans thrown away: PL/pgSQL
+//! makes its expressions ready anew then ([`is_kept`]).
 //!
-//! An expression of PL/pgSQL is made ready once in a transaction and called many times, inside of fills and outside. So what is made
-//! ready outside of the start of a query counts for the rest of the transaction; what belongs to a query, for the fill that runs it.
-//!
-//! Not seen: what functions in C or in other languages read without asking in SQL, and `CURRENT_TIMESTAMP` and its kin. A result
-//! that depends on the clock is right by age only.
+//! Not seen: functions of types, of operator classes and of casts that the server calls without an expression, and `CURRENT_TIMESTAMP` and
+//! its kin. A result that depends on the clock is right by age only.
 
 #![allow(unsafe_code)]
 
+use super::functions::{self, Known};
+use super::planning;
 use crate::backend::Backend;
 use crate::call::frames;
-use crate::call::outcome::Reason;
 use crate::compat;
 use crate::gate;
 use crate::server::guarded;
+use crate::store::area::area;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -42,11 +46,34 @@ impl Reads {
     /// Something outside of every transaction.
     pub const OUTSIDE: Reads = Reads(4);
     /// Nothing; a setting is changed.
-    const CHANGES_SETTINGS: Reads = Reads(8);
+    pub const CHANGES_SETTINGS: Reads = Reads(8);
+    /// Whatever a function may read that is declared VOLATILE.
+    pub const VOLATILE: Reads = Reads(16);
+    /// Whatever a function may read that nobody knows.
+    pub const UNLISTED: Reads = Reads(32);
+    /// Something is done that a hit would not do.
+    pub const ACTS: Reads = Reads(64);
+    /// What somebody can vouch for: that it changes no result, and is not missed.
+    const VOUCHED: Reads = Reads(4 | 16 | 32 | 64);
 
     /// Both sets.
-    pub fn and(self, other: Reads) -> Reads {
+    pub const fn and(self, other: Reads) -> Reads {
         Reads(self.0 | other.0)
+    }
+
+    /// What is left of a function that somebody vouches for.
+    pub fn vouched(self) -> Reads {
+        Reads(self.0 & !Reads::VOUCHED.0)
+    }
+
+    /// As a number.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Of a number.
+    pub const fn of_bits(bits: u8) -> Self {
+        Reads(bits)
     }
 
     /// Whether `other` is part of it.
@@ -59,8 +86,8 @@ static mut PREVIOUS: pg_sys::object_access_hook_type = None;
 
 /// Queries that are being started, one inside the other.
 static STARTING: Backend<Cell<u32>> = Backend::new(Cell::new(0));
-/// Local number of a transaction, and what expressions read that it keeps.
-static KEPT: Backend<Cell<(u32, Reads)>> = Backend::new(Cell::new((0, Reads::NONE)));
+/// Local number of the transaction that has made such an expression ready and keeps it.
+static KEPT_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 
 /// Installs the hook. Once, in the postmaster.
 pub fn install() {
@@ -87,38 +114,61 @@ unsafe extern "C-unwind" fn object_accessed(
         if let Some(previous) = PREVIOUS {
             previous(access, class, object, part, argument);
         }
-        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
-            let reads = reads_of(object.to_u32());
-            if reads != Reads::NONE {
-                guarded(|| {
-                    if gate::is_open() {
-                        note(reads);
-                    }
-                });
-            }
+        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && is_of_concern(object) {
+            guarded(|| {
+                if gate::is_open() {
+                    called(object);
+                }
+            });
         }
     }
 }
 
-/// Notes what a function reads.
-fn note(reads: Reads) {
+/// Most functions are built in and on the list; most queries are nobody's fill.
+#[inline(always)]
+fn is_of_concern(function: pg_sys::Oid) -> bool {
+    match function.to_u32() {
+        fixed if fixed < functions::FIRST_UNFIXED => functions::built_in(fixed) != Reads::NONE,
+        _ => frames::filling() || STARTING.get() == 0 || planning::runs(),
+    }
+}
+
+/// A function is called, now or whenever the expression is used that is made ready.
+fn called(function: pg_sys::Oid) {
+    let known = match function.to_u32() {
+        fixed if fixed < functions::FIRST_UNFIXED => Known {
+            reads: functions::built_in(fixed),
+            is_code: false,
+            is_immutable: false,
+            is_cached: false,
+        },
+        _ => functions::of(function),
+    };
+    // Before anything is noted: who is called directly is so no more once code runs.
+    let is_kept = STARTING.get() == 0 && !planning::calls_directly();
+    planning::calls(known);
+    let reads = match known.reads {
+        Reads::NONE => return,
+        reads if functions::is_trusted(function) => reads.vouched(),
+        reads => reads,
+    };
     if frames::filling() {
-        if reads == Reads::CHANGES_SETTINGS {
-            return frames::refuse(Reason::Writes);
-        }
-        frames::reads(reads);
+        frames::calls(function, reads);
     }
-    if STARTING.get() == 0 {
-        KEPT.set((compat::local_transaction(), kept().and(reads)));
+    if is_kept {
+        KEPT_IN.set(compat::local_transaction());
+        // The leader knows what its part of the query calls, not what the functions in that do.
+        if compat::is_parallel_worker()
+            && let Some(area) = area()
+        {
+            area.note_parallel_read();
+        }
     }
 }
 
-/// What expressions read that this transaction made ready and may call again.
-pub fn kept() -> Reads {
-    match KEPT.get() {
-        (transaction, reads) if transaction == compat::local_transaction() => reads,
-        _ => Reads::NONE,
-    }
+/// Whether the present transaction keeps expressions ready that call what is told apart here. The caller makes it forget them.
+pub fn is_kept() -> bool {
+    KEPT_IN.replace(0) == compat::local_transaction()
 }
 
 /// A query is being started: expressions that are made ready now are its own.
@@ -136,91 +186,4 @@ pub fn query_started() {
 /// An ERROR may have cut the start of a query short.
 pub fn rolled_back() {
     STARTING.set(0);
-}
-
-/// `lo_get(oid)` and `pg_database_size(oid)`; the server's names for them end like those of types, and pgrx takes them for such.
-const LO_GET: u32 = pg_sys::F_LO_GET_OID.to_u32();
-const DATABASE_SIZE: u32 = pg_sys::F_PG_DATABASE_SIZE_OID.to_u32();
-
-/// What a function reads. The first oid that is not fixed in the server's source is 10,000.
-#[inline(always)]
-fn reads_of(function: u32) -> Reads {
-    if function >= 10_000 {
-        return Reads::NONE;
-    }
-    match function {
-        pg_sys::F_CURRENT_SETTING_TEXT | pg_sys::F_CURRENT_SETTING_TEXT_BOOL => Reads::SETTINGS,
-        pg_sys::F_SET_CONFIG => Reads::CHANGES_SETTINGS,
-        pg_sys::F_CURRENT_QUERY
-        | pg_sys::F_CURRVAL
-        | pg_sys::F_INET_CLIENT_ADDR
-        | pg_sys::F_INET_CLIENT_PORT
-        | pg_sys::F_INET_SERVER_ADDR
-        | pg_sys::F_INET_SERVER_PORT
-        | pg_sys::F_LASTVAL
-        | pg_sys::F_PG_BACKEND_PID
-        | pg_sys::F_PG_CLIENT_ENCODING
-        | pg_sys::F_PG_CURRENT_SNAPSHOT
-        | pg_sys::F_PG_CURRENT_XACT_ID
-        | pg_sys::F_PG_CURRENT_XACT_ID_IF_ASSIGNED
-        | pg_sys::F_PG_CURSOR
-        | pg_sys::F_PG_EXPORT_SNAPSHOT
-        | pg_sys::F_PG_GET_BACKEND_MEMORY_CONTEXTS
-        | pg_sys::F_PG_LISTENING_CHANNELS
-        | pg_sys::F_PG_LOCK_STATUS
-        | pg_sys::F_PG_MY_TEMP_SCHEMA
-        | pg_sys::F_PG_PREPARED_STATEMENT
-        | pg_sys::F_PG_SHOW_ALL_SETTINGS
-        | pg_sys::F_PG_STAT_GET_ACTIVITY
-        | pg_sys::F_PG_TRIGGER_DEPTH
-        | pg_sys::F_TXID_CURRENT
-        | pg_sys::F_TXID_CURRENT_IF_ASSIGNED
-        | pg_sys::F_TXID_CURRENT_SNAPSHOT => Reads::SESSION,
-        pg_sys::F_LOREAD
-        | LO_GET
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_NAME_OID_TEXT
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_NAME_TEXT_TEXT
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_OID_TEXT
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_TEXT
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_OID_TEXT_TEXT
-        | pg_sys::F_HAS_DATABASE_PRIVILEGE_TEXT_TEXT
-        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_NAME_TEXT_TEXT
-        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_OID_TEXT_TEXT
-        | pg_sys::F_HAS_PARAMETER_PRIVILEGE_TEXT_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_NAME_OID_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_NAME_TEXT_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_OID_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_OID_TEXT_TEXT
-        | pg_sys::F_HAS_TABLESPACE_PRIVILEGE_TEXT_TEXT
-        | pg_sys::F_LO_GET_OID_INT8_INT4
-        | pg_sys::F_LO_OPEN
-        | pg_sys::F_PG_BLOCKING_PIDS
-        | pg_sys::F_PG_CONF_LOAD_TIME
-        | pg_sys::F_PG_CURRENT_WAL_FLUSH_LSN
-        | pg_sys::F_PG_CURRENT_WAL_INSERT_LSN
-        | pg_sys::F_PG_CURRENT_WAL_LSN
-        | pg_sys::F_PG_DATABASE_SIZE_NAME
-        | pg_sys::F_PG_DESCRIBE_OBJECT
-        | pg_sys::F_PG_IDENTIFY_OBJECT
-        | pg_sys::F_PG_IDENTIFY_OBJECT_AS_ADDRESS
-        | DATABASE_SIZE
-        | pg_sys::F_PG_INDEXES_SIZE
-        | pg_sys::F_PG_LS_DIR_TEXT
-        | pg_sys::F_PG_LS_DIR_TEXT_BOOL_BOOL
-        | pg_sys::F_PG_READ_BINARY_FILE_TEXT
-        | pg_sys::F_PG_READ_BINARY_FILE_TEXT_INT8_INT8
-        | pg_sys::F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL
-        | pg_sys::F_PG_READ_FILE_TEXT
-        | pg_sys::F_PG_READ_FILE_TEXT_INT8_INT8
-        | pg_sys::F_PG_READ_FILE_TEXT_INT8_INT8_BOOL
-        | pg_sys::F_PG_RELATION_SIZE_REGCLASS
-        | pg_sys::F_PG_RELATION_SIZE_REGCLASS_TEXT
-        | pg_sys::F_PG_SEQUENCE_LAST_VALUE
-        | pg_sys::F_PG_STAT_FILE_TEXT
-        | pg_sys::F_PG_STAT_FILE_TEXT_BOOL
-        | pg_sys::F_PG_TABLE_SIZE
-        | pg_sys::F_PG_TOTAL_RELATION_SIZE => Reads::OUTSIDE,
-        _ => Reads::NONE,
-    }
 }

@@ -190,8 +190,11 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Begun {
     // SAFETY: the parse tree of the command.
     unsafe { held::before(statement) };
     // SAFETY: every node has a tag.
-    if frames::filling() && unsafe { (*statement).type_ } == pg_sys::NodeTag::T_VariableShowStmt {
-        frames::reads(Reads::SETTINGS);
+    match unsafe { (*statement).type_ } {
+        pg_sys::NodeTag::T_VariableShowStmt => frames::reads(Reads::SETTINGS),
+        // A plan rests on statistics.
+        pg_sys::NodeTag::T_ExplainStmt => frames::reads(Reads::OUTSIDE),
+        _ => (),
     }
     let mut begun = Begun::of(change);
     if change != Change::Nothing {

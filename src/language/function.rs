@@ -155,6 +155,11 @@ pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
+/// What call sites keep of functions, plans above all, is made anew.
+pub fn forget_call_sites() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Whether this session has called a cached function.
 #[inline(always)]
 pub fn any_called() -> bool {

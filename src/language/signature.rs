@@ -245,6 +245,19 @@ pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
             "Give the column a composite type.",
         );
     }
+    if base
+        .columns
+        .iter()
+        .flatten()
+        .chain([&base.result])
+        .any(|type_id| compat::contains_type(*type_id, pg_sys::REFCURSOROID))
+    {
+        return not_cacheable(
+            format!("function {base_name} returns cursors"),
+            "A stored result would name a cursor that is not there.",
+            "Let the function return the rows.",
+        );
+    }
     if base.volatility == pg_sys::PROVOLATILE_VOLATILE && body.consistency == Consistency::Strict {
         return not_cacheable(
             format!("function {base_name} is volatile"),

@@ -24,8 +24,9 @@ mod report;
 mod suspect;
 
 use crate::call::frames::{self, Frame, Rows};
-use crate::call::outcome::{Outcome, Reason, Verdict};
+use crate::call::outcome::{Outcome, Verdict};
 use crate::call::{base, value};
+use crate::dependencies::caught;
 use crate::language::body::Consistency;
 use crate::language::function::CachedFunction;
 use crate::server::guarded;
@@ -60,7 +61,7 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's; only plain data lives in this frame. The frame on the stack of fills ends here or, after an ERROR, with the
     // transaction.
     unsafe {
-        let result = base::call(fcinfo, Some(frames::collect_rows()));
+        let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
         if guarded(|| is_same(fcinfo, result)) {
             return result;
         }
@@ -87,7 +88,7 @@ unsafe fn gives_the_same(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) -> bool 
     // SAFETY: the caller's; what the run leaves in the call is replaced by what the first left there.
     unsafe {
         let run = attempt(|| {
-            let result = base::call(fcinfo, Some(frames::collect_rows()));
+            let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
             equals_first(fcinfo, result)
         });
         match run {
@@ -222,8 +223,9 @@ unsafe fn is_same(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) -> bo
         suspect.first = Some(first);
         same
     });
-    // A function that reads what the caller's snapshot does not show cannot be compared.
-    let comparable = !frames::refused_for(&[Reason::NewerSnapshot, Reason::Writes]);
+    // What would not be stored now, since it did or read what the caller's snapshot does not show, or caught an error that is nobody's
+    // fault, cannot be compared.
+    let comparable = !frames::is_refused();
     if !same && comparable {
         return false;
     }

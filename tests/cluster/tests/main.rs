@@ -11,6 +11,7 @@ mod documents;
 mod dump;
 mod encodings;
 mod explain;
+mod functions;
 mod gate;
 mod health;
 mod identity;
