@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
-use crate::server;
+use crate::server::{self, guarded};
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
@@ -22,18 +22,20 @@ pub unsafe fn are_read(query: *mut pg_sys::QueryDesc) -> bool {
 
 unsafe extern "C" fn read_by(state: *mut pg_sys::PlanState, _: *mut c_void) -> bool {
     use pg_sys::NodeTag::*;
-    // SAFETY: a node of a plan that runs, and its plan; the tag of that tells the struct.
+    // SAFETY: a node of a plan that runs, and its plan; the tag of that tells the struct. No value with a destructor is alive in this frame.
     unsafe {
-        let plan = (*state).plan;
-        let read = match (*plan).type_ {
-            T_SampleScan | T_TidScan | T_TidRangeScan => true,
-            T_SeqScan | T_IndexScan | T_IndexOnlyScan | T_BitmapHeapScan => {
-                let relation = (*plan.cast::<pg_sys::Scan>()).scanrelid;
-                compat::reads_system_columns((*plan).targetlist.cast(), relation)
-                    || compat::reads_system_columns((*plan).qual.cast(), relation)
+        let read = guarded(|| {
+            let plan = (*state).plan;
+            match (*plan).type_ {
+                T_SampleScan | T_TidScan | T_TidRangeScan => true,
+                T_SeqScan | T_IndexScan | T_IndexOnlyScan | T_BitmapHeapScan => {
+                    let relation = (*plan.cast::<pg_sys::Scan>()).scanrelid;
+                    compat::reads_system_columns((*plan).targetlist.cast(), relation)
+                        || compat::reads_system_columns((*plan).qual.cast(), relation)
+                }
+                _ => false,
             }
-            _ => false,
-        };
+        });
         read || server::planstate_tree_walker(state, read_by, std::ptr::null_mut())
     }
 }
