@@ -32,13 +32,14 @@ pub const ACCOUNTS: &str = "
 pub const TRUSTED: &str = "nextval(regclass), random(), clock_timestamp(), pg_advisory_xact_lock(bigint), \
     pg_advisory_xact_lock_shared(bigint), pg_try_advisory_xact_lock_shared(bigint)";
 
-/// A cluster with nothing of its own going on in the background: tables are tracked, entries written and removed when a test says so, and no
-/// function rests because the machine was slow when it was measured.
+/// A cluster with nothing of its own going on in the background: tables are tracked, entries written and removed when a test says so, no
+/// function rests because the machine was slow when it was measured, and nobody has a transaction open but the test.
 pub fn quiet(name: &str) -> Builder {
     Cluster::builder(name)
         .setting("pg_query_cache.auto_track", "off")
         .setting("pg_query_cache.cleanup_interval", "0")
         .setting("pg_query_cache.flush_interval", "0")
+        .setting("autovacuum", "off")
         .setting("pg_query_cache.assumed_hit", "500")
         .setting("pg_query_cache.assumed_run", "1000000")
         .setting("pg_query_cache.trusted_functions", TRUSTED)
