@@ -6,12 +6,13 @@ use crate::attempt::attempt;
 use crate::command;
 use crate::compat;
 use crate::dependencies::relations::{self, Tracking, Tree};
+use crate::dependencies::session::Reads;
 use crate::dependencies::tree_locks::Patience;
-use crate::dependencies::{automatic, declared, found, rights, tracking};
+use crate::dependencies::{automatic, declared, found, functions, rights, tracking};
 use crate::encoding::{self, Text};
-use crate::error::{self, Error, OrRaise};
+use crate::error::{self, Besides, Error, OrRaise};
 use crate::language::binding;
-use crate::language::body::{self, Body};
+use crate::language::body::{self, Body, Consistency};
 use crate::language::overloads;
 use crate::language::signature::{self, Signature};
 use crate::settings;
@@ -165,7 +166,32 @@ pub fn cache_function_v0_2(
     }
     track_declared(&parsed, created);
     track_found(function, created);
+    tell_of_language(&base, &parsed);
     created
+}
+
+/// A function of which nobody knows what it reads is cached, and its results are not stored: who caches it hears of it.
+fn tell_of_language(base: &Signature, body: &Body) {
+    let is_unlisted = body.consistency == Consistency::Strict
+        && functions::reads_of(base.oid).has(Reads::UNLISTED)
+        && !functions::is_trusted(base.oid)
+        && !body
+            .trust
+            .iter()
+            .any(|one| functions::plain(one) == functions::plain_name(base.oid));
+    if is_unlisted {
+        error::tell(
+            PgLogLevel::NOTICE,
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            &format!(
+                "results of function {} are not stored",
+                compat::regprocedure(base.oid)
+            ),
+            Besides::Hint(
+                "Nobody knows what a function in its language reads. Name it in \"trust\" in the body, or in pg_query_cache.trusted_functions, if its result depends on its arguments and on tables alone.",
+            ),
+        );
+    }
 }
 
 /// Whoever writes `$2` in a tag means an argument. (In a body one that there is not stays as it is, as it always has.)

@@ -280,7 +280,7 @@ impl Reason {
                 "Declare functions of your own STABLE if they only read, or give \"consistency\": \"ttl\" if age alone decides; what they do is never stored."
             }
             Reason::UnlistedFunction => {
-                "If its result depends on its arguments and on tables alone, name it in pg_query_cache.trusted_functions; or give \"consistency\": \"ttl\" if age alone decides."
+                "If its result depends on its arguments and on tables alone, name it in \"trust\" or in pg_query_cache.trusted_functions; or give \"consistency\": \"ttl\" if age alone decides."
             }
             Reason::CaughtError => {
                 "Nothing to do: a call in which there is no such error is stored."

@@ -7,6 +7,7 @@
 use super::value;
 use crate::behalf;
 use crate::dependencies::plans::Maker;
+use crate::dependencies::session;
 use crate::language::function;
 use crate::server::{self, guarded};
 use pgrx::pg_sys;
@@ -61,6 +62,7 @@ pub unsafe fn call(
             };
             check_execute(plan.base);
             behalf::about_to_run(function.oid);
+            session::runs(plan.base);
             plan
         });
         let finfo = if plan.set {

@@ -9,7 +9,7 @@ use super::outcome::Reason;
 use super::scope::Settings;
 use super::value;
 use crate::backend::Backend;
-use crate::dependencies::session::Reads;
+use crate::dependencies::session::{self, Reads};
 use crate::dependencies::{caught, functions};
 use crate::language::function::CachedFunction;
 use crate::store::area::area;
@@ -87,6 +87,11 @@ impl Frame {
     }
 
     fn calls(&mut self, function: pg_sys::Oid, reads: Reads) {
+        let reads = match reads {
+            Reads::NONE => return,
+            reads if self.function.trusts(function) => reads.vouched(),
+            reads => reads,
+        };
         if reads != Reads::NONE && self.blamed == pg_sys::InvalidOid {
             self.blamed = function;
         }
@@ -214,6 +219,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         serial: SERIAL.get() + 1,
     };
     SERIAL.set(frame.serial);
+    session::fill_begins();
     let base = frame.function.base;
     let reads = functions::reads_of(base);
     if reads != Reads::NONE && functions::is_trusted(base) {

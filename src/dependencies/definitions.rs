@@ -12,14 +12,12 @@
 //! * before a fill the plans are thrown away that this backend keeps if any was made otherwise than it would be now ([`Planner`]): by
 //!   another role, which may have been allowed to run a function that the planner put into it; under other settings by which constants
 //!   are read; or by code that a foreign key fired, whom FORCE ROW LEVEL SECURITY does not bind ([`distrust_plans`]);
-//! * the same if the transaction keeps expressions of PL/pgSQL ready that call what a fill has to hear of ([`session`]);
 //! * the same at the first query of a transaction in a session that has called a cached function, so that the function itself, asked
 //!   there, says the same ([`query_begins`]);
 //! * a result is published only if no change has become visible since the first query of its transaction ([`unchanged`]).
 
 #![allow(unsafe_code)]
 
-use super::session;
 use crate::backend::Backend;
 use crate::call::scope;
 use crate::compat;
@@ -155,7 +153,7 @@ pub unsafe fn settle(area: Area, snapshot: pg_sys::Snapshot) -> Result<bool, Inv
         }
         pg_sys::AcceptInvalidationMessages();
         let refreshed = refresh(found);
-        if DOUBTED.replace(false) | session::is_kept() {
+        if DOUBTED.replace(false) {
             pg_sys::ResetPlanCache();
         }
         Ok(refreshed)

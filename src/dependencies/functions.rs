@@ -150,14 +150,22 @@ pub fn reads_of(function: pg_sys::Oid) -> Reads {
 /// Whether the server's administrator vouches for a function (`pg_query_cache.trusted_functions`).
 pub fn is_trusted(function: pg_sys::Oid) -> bool {
     settings::with_trusted_functions(|trusted| {
-        let name = plain(&compat::regprocedure_qualified(function));
+        let name = plain_name(function);
         names(trusted).any(|one| plain(one) == name)
     })
     .unwrap_or(false)
 }
 
+/// The name of a function that exists, as [`plain`] makes it; else one that none has.
+pub fn plain_name(function: pg_sys::Oid) -> String {
+    match compat::function_exists(function) {
+        true => plain(&compat::regprocedure_qualified(function)),
+        false => String::new(),
+    }
+}
+
 /// The name of a function without `pg_catalog`, and without blanks between arguments.
-fn plain(name: &str) -> String {
+pub fn plain(name: &str) -> String {
     name.strip_prefix("pg_catalog.")
         .unwrap_or(name)
         .replace(", ", ",")

@@ -13,8 +13,8 @@
 //! * [`Reads::ACTS`], [`Reads::CHANGES_SETTINGS`]: a hit would not do what the function does. Never stored.
 //!
 //! An expression of PL/pgSQL is made ready once in a transaction and called many times, inside of fills and outside. So if one that calls
-//! such a function was made ready outside of the start of a query, the next fill of the transaction begins with plans thrown away: PL/pgSQL
-//! makes its expressions ready anew then ([`is_kept`]).
+//! such a function was made ready outside of the start of a query, and a fill runs a function that has run before in the transaction, plans
+//! are thrown away: PL/pgSQL makes its expressions ready anew then ([`runs`]).
 //!
 //! Not seen: functions of types, of operator classes and of casts that the server calls without an expression, and `CURRENT_TIMESTAMP` and
 //! its kin. A result that depends on the clock is right by age only.
@@ -30,7 +30,7 @@ use crate::gate;
 use crate::server::guarded;
 use crate::store::area::area;
 use pgrx::pg_sys;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// What was read, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +88,25 @@ static mut PREVIOUS: pg_sys::object_access_hook_type = None;
 static STARTING: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 /// Local number of the transaction that has made such an expression ready and keeps it.
 static KEPT_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// The same of what it had made ready before the innermost fill began.
+static KEPT_BEFORE: Backend<Cell<u32>> = Backend::new(Cell::new(0));
+/// The functions that have run in a transaction, or may have.
+static RAN: Backend<RefCell<Ran>> = Backend::new(RefCell::new(Ran {
+    transaction: 0,
+    count: 0,
+    functions: [0; MANY],
+}));
+
+/// So many functions are told apart; if there are more, each may have run.
+const MANY: usize = 32;
+
+struct Ran {
+    /// Its local number.
+    transaction: u32,
+    /// How many there are, or more than there is room for.
+    count: usize,
+    functions: [u32; MANY],
+}
 
 /// Installs the hook. Once, in the postmaster.
 pub fn install() {
@@ -114,12 +133,17 @@ unsafe extern "C-unwind" fn object_accessed(
         if let Some(previous) = PREVIOUS {
             previous(access, class, object, part, argument);
         }
-        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && is_of_concern(object) {
-            guarded(|| {
-                if gate::is_open() {
-                    called(object);
-                }
-            });
+        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+            if is_of_concern(object) {
+                guarded(|| {
+                    if gate::is_open() {
+                        called(object);
+                    }
+                });
+            } else if object.to_u32() >= functions::FIRST_UNFIXED {
+                // No fence: numbers are compared, and one is stored.
+                has_run(object);
+            }
         }
     }
 }
@@ -130,6 +154,50 @@ fn is_of_concern(function: pg_sys::Oid) -> bool {
     match function.to_u32() {
         fixed if fixed < functions::FIRST_UNFIXED => functions::built_in(fixed) != Reads::NONE,
         _ => frames::filling() || STARTING.get() == 0 || planning::runs(),
+    }
+}
+
+/// Whether a function has run before in this transaction, or may have; from now on it has.
+#[inline]
+fn has_run(function: pg_sys::Oid) -> bool {
+    let (function, transaction) = (function.to_u32(), compat::local_transaction());
+    let Ok(mut ran) = RAN.try_borrow_mut() else {
+        return true;
+    };
+    if ran.transaction != transaction {
+        (ran.transaction, ran.count) = (transaction, 0);
+    }
+    let count = ran.count;
+    let known = ran.functions.get(..count);
+    if known.is_none_or(|known| known.contains(&function)) {
+        return true;
+    }
+    if let Some(free) = ran.functions.get_mut(count) {
+        *free = function;
+    }
+    ran.count += 1;
+    count >= MANY
+}
+
+/// A fill begins.
+pub fn fill_begins() {
+    let transaction = compat::local_transaction();
+    if KEPT_IN.replace(0) == transaction {
+        KEPT_BEFORE.set(transaction);
+    }
+}
+
+/// A function runs by itself, in a fill or not: the base function of a cached one. If a fill runs it, and PL/pgSQL may keep expressions of
+/// it, they are made ready anew.
+pub fn runs(function: pg_sys::Oid) {
+    if function.to_u32() >= functions::FIRST_UNFIXED
+        && has_run(function)
+        && frames::filling()
+        && KEPT_BEFORE.get() == compat::local_transaction()
+    {
+        KEPT_BEFORE.set(0);
+        // SAFETY: sets marks; allowed wherever messages may be processed.
+        unsafe { pg_sys::ResetPlanCache() };
     }
 }
 
@@ -144,6 +212,7 @@ fn called(function: pg_sys::Oid) {
         },
         _ => functions::of(function),
     };
+    runs(function);
     // Before anything is noted: who is called directly is so no more once code runs.
     let is_kept = STARTING.get() == 0 && !planning::calls_directly();
     planning::calls(known);
@@ -164,11 +233,6 @@ fn called(function: pg_sys::Oid) {
             area.note_parallel_read();
         }
     }
-}
-
-/// Whether the present transaction keeps expressions ready that call what is told apart here. The caller makes it forget them.
-pub fn is_kept() -> bool {
-    KEPT_IN.replace(0) == compat::local_transaction()
 }
 
 /// A query is being started: expressions that are made ready now are its own.

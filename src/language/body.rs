@@ -77,9 +77,13 @@ pub struct Body {
     /// For how long after its time to live an entry is still served while it is computed anew. Only if age decides.
     #[serde(default)]
     pub stale_while_revalidate: Option<String>,
+    /// Functions for which the owner vouches: that a hit misses nothing by not calling them, and that what they return depends on their
+    /// arguments and on tables alone. Each with its schema and the types of its arguments, as `regprocedure` shows it.
+    #[serde(default)]
+    pub trust: Vec<String>,
 }
 
-const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate";
+const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate, trust";
 
 /// What a body is.
 pub fn keys_hint() -> String {
@@ -162,6 +166,22 @@ impl Body {
                 "Give each tag a short name.".into(),
             ));
         }
+        if let Some(function) = body.trust.iter().find(|one| !is_qualified(one)) {
+            return Err(Error::InvalidBody(
+                format!(
+                    "\"{}\" in \"trust\" is not a function with its schema",
+                    function.chars().take(64).collect::<String>()
+                ),
+                "Name each with its schema and the types of its arguments, for example \"public.f(integer)\"."
+                    .into(),
+            ));
+        }
+        if body.trust.len() > MAX_TRUSTED {
+            return Err(Error::InvalidBody(
+                format!("there are {} functions in \"trust\"", body.trust.len()),
+                format!("At most {MAX_TRUSTED} are allowed."),
+            ));
+        }
         if body.tags.len() > MAX_TAGS {
             return Err(Error::InvalidBody(
                 format!("there are {} tags", body.tags.len()),
@@ -241,8 +261,15 @@ fn wording(problem: &serde_json::Error) -> String {
 pub const MAX_TAG_BYTES: usize = 255;
 /// Most bytes of a body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Most functions that an owner vouches for.
+pub const MAX_TRUSTED: usize = 64;
 /// Most tags of a function.
 pub const MAX_TAGS: usize = 16;
+
+/// Whether a text looks like a function with its schema and its arguments.
+fn is_qualified(function: &str) -> bool {
+    super::signature::is_qualified(function) && function.ends_with(')')
+}
 
 /// The index, from 0, of the argument that `$n` names.
 pub fn argument_number(text: &str) -> Option<usize> {

@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
-use crate::dependencies::declared;
+use crate::dependencies::{declared, functions};
 use crate::error::{Error, OrRaise};
 use crate::moments::LONGEST;
 use crate::numbers::{NumberMap, number_map};
@@ -86,6 +86,8 @@ pub struct CachedFunction {
     pub tags: Vec<String>,
     /// See [`Body::depends_on`]. If the body says nothing, what the base function says of itself.
     pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    /// See [`Body::trust`], in plain words.
+    trust: Vec<String>,
     /// The base function says it: only of what was read anyway, with the rights of its owner.
     pub said_by_base: bool,
     /// Its row in shared memory, with what has been learned of it.
@@ -128,6 +130,11 @@ impl CachedFunction {
     /// It has a trait from now on, in all sessions. Returns whether that is new; `None` if it has no row.
     pub fn learn(&self, one: Trait) -> Option<bool> {
         area()?.functions().learn(compat::database(), self.oid, one)
+    }
+
+    /// Whether its owner vouches for a function.
+    pub fn trusts(&self, function: pg_sys::Oid) -> bool {
+        !self.trust.is_empty() && self.trust.contains(&functions::plain_name(function))
     }
 
     /// Whether the base function would still be found under its name.
@@ -258,6 +265,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         consistency: body.consistency,
         priority: body.priority as u8,
         tags: body.tags,
+        trust: body.trust.iter().map(|one| functions::plain(one)).collect(),
         depends_on,
         said_by_base,
         row: standing::of(oid),

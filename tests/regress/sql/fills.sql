@@ -135,6 +135,18 @@ SELECT outcomes();
 -- What the caller calls is nothing to the function.
 CREATE FUNCTION plain(n integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN RETURN n; END$$;
 SELECT cache_function('plain(int)');
+-- What they have in common is.
+CREATE FUNCTION helper() RETURNS bigint LANGUAGE plpgsql STABLE AS $$DECLARE n bigint; BEGIN n := nextval('numbers'); RETURN n; END$$;
+CREATE FUNCTION helped(n integer) RETURNS boolean LANGUAGE plpgsql STABLE AS $$BEGIN RETURN helper() > n; END$$;
+SELECT cache_function('helped(int)');
+DO $$
+DECLARE number bigint;
+BEGIN
+    number := helper();
+    PERFORM helped_cached(1), plain_cached(21);
+    PERFORM helped_cached(2), plain_cached(22);
+END$$;
+SELECT outcomes();
 DO $$
 DECLARE number bigint; moment timestamptz;
 BEGIN
@@ -208,6 +220,20 @@ SELECT make('pairs', $$hstore('a', 'b') -> 'a'$$), make('page', $$length(stable_
        make('upper_case', $$my_upper('a')$$), make('key_of', $$cache_key('a', 'b')$$), make('value_of', $$cache_get('nothing')$$);
 SELECT pairs_cached(), page_cached(), path_cached(), upper_case_cached(), key_of_cached(), value_of_cached();
 SELECT name, said(name) FROM unnest('{pairs,page,path,upper_case,key_of,value_of}'::text[]) AS name;
+-- So is one that is cached itself. Its owner can vouch for it, and for what a function calls.
+CREATE FUNCTION c_page(text, bigint) RETURNS bytea LANGUAGE c STABLE STRICT AS '$libdir/pageinspect', 'get_raw_page_1_9';
+SELECT cache_function('c_page(text, bigint)');
+CREATE FUNCTION trusting() RETURNS integer LANGUAGE cached STABLE AS '{"function": "trusted()", "trust": ["stable_page(text, bigint)"]}';
+CREATE FUNCTION trusted() RETURNS integer LANGUAGE sql STABLE AS $$SELECT length(stable_page('items', 0)) + (nextval('numbers') * 0)::integer$$;
+CREATE FUNCTION trusting_cached() RETURNS integer LANGUAGE cached STABLE
+    AS '{"function": "trusted()", "trust": ["fills_test.stable_page(text, bigint)", "pg_catalog.nextval(regclass)"]}';
+SELECT trusting_cached();
+SELECT said('trusting');
+-- Never what only the session has.
+CREATE FUNCTION pids() RETURNS boolean LANGUAGE sql STABLE AS $$SELECT pg_backend_pid() > 0$$;
+CREATE FUNCTION pids_cached() RETURNS boolean LANGUAGE cached STABLE AS '{"function": "pids()", "trust": ["pg_catalog.pg_backend_pid()"]}';
+SELECT pids_cached();
+SELECT said('pids');
 -- One that is wrongly IMMUTABLE: the planner keeps its result. The tables that it reads are dependencies all the same.
 CREATE FUNCTION first_name() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN (SELECT name FROM items WHERE id = 1); END$$;
 CREATE FUNCTION greets(n integer) RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN 'hello ' || first_name() || n; END$$;
