@@ -68,11 +68,6 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether a cursor that it has opened is open still.
-    pub fn leaves_cursor(&self) -> bool {
-        !self.queries.is_empty()
-    }
-
     /// Whether an error was caught after which nothing may be stored.
     fn has_caught(&self) -> bool {
         caught::errors() != self.errors
@@ -233,6 +228,12 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
 
 /// Ends the innermost fill. What it read, the fill around it has read too.
 pub fn end() -> Option<Frame> {
+    with_innermost(|frame| {
+        // A cursor that it has opened is open still.
+        if !frame.queries.is_empty() {
+            frame.refused = frame.refused.or(Some(Reason::OpenCursor));
+        }
+    });
     pop_if(|_| true)
 }
 

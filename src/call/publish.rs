@@ -71,9 +71,6 @@ fn refused_for_reads(frame: &Frame) -> Option<Reason> {
     {
         return Some(Reason::VolatileFunction);
     }
-    if frame.leaves_cursor() {
-        return Some(Reason::OpenCursor);
-    }
     if function.consistency == Consistency::Strict && reads.has(Reads::UNLISTED) {
         return Some(Reason::UnlistedFunction);
     }

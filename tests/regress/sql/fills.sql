@@ -193,8 +193,12 @@ BEGIN RETURN (SELECT sum(1 / (id - 5)) FROM items); EXCEPTION WHEN division_by_z
 SELECT cache_function('opens_named()'), cache_function('closes()'), cache_function('fails_inside()');
 BEGIN; SELECT opens_named_cached(); FETCH 1 FROM left_open; COMMIT;
 BEGIN; SELECT opens_named_cached(); FETCH 1 FROM left_open; COMMIT;
+CREATE FUNCTION opens_further_in() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN opens_named_cached(); END$$;
+SELECT cache_function('opens_further_in()');
+BEGIN; SELECT opens_further_in_cached(); FETCH 1 FROM left_open; COMMIT;
+BEGIN; SELECT opens_further_in_cached(); FETCH 1 FROM left_open; COMMIT;
 SELECT closes_cached(), fails_inside_cached();
-SELECT said('opens_named'), said('closes'), said('fails_inside');
+SELECT said('opens_named'), said('opens_further_in'), said('closes'), said('fails_inside');
 
 -- The stack of the first caller.
 CREATE FUNCTION stack() RETURNS text LANGUAGE plpgsql STABLE AS $$DECLARE s text; BEGIN GET DIAGNOSTICS s = PG_CONTEXT; RETURN s; END$$;
@@ -246,9 +250,8 @@ SELECT greets_cached(1), greets_sql_cached(1), greets_through_cached(1);
 SELECT greets_cached(n), greets_sql_cached(n), greets_through_cached(n) FROM generate_series(2, 3) AS n;
 SELECT outcomes();
 UPDATE items SET name = 'another' WHERE id = 1;
-\c
-SET search_path = fills_test, public;
 SELECT greets_cached(n), greets_sql_cached(n), greets_through_cached(n) FROM generate_series(1, 3) AS n;
+SELECT outcomes();
 SET client_min_messages = error;
 DROP PUBLICATION everything;
 DROP SCHEMA fills_test CASCADE;

@@ -126,6 +126,9 @@ SELECT cache_function('has_named()');
 SELECT has_named_cached() = has_named() AS same, has_named_cached() = has_named() AS same;
 CREATE INDEX b ON invalidation_first.t (id);
 SELECT has_named_cached() = has_named() AS same, has_named_cached() = 'invalidation_first.b'::regclass AS the_index;
+-- It gets another oid.
+REINDEX INDEX CONCURRENTLY b;
+SELECT has_named_cached() = has_named() AS same;
 SELECT count(*) > 0 AS any_hits FROM cache_function_stats WHERE function::text LIKE '%has_named%' AND hits > 0;
 DROP SCHEMA invalidation_first CASCADE;
 SET search_path = invalidation_test, public;
