@@ -143,7 +143,7 @@ fn like(pattern: &str) -> String {
 fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
     let area = preloaded(c"invalidate_cache_table()");
     let database = crate::compat::database();
-    let slots: Vec<u32> = crate::dependencies::relations::roots(relation)
+    let slots: Vec<u32> = crate::dependencies::relations::reached(relation)
         .into_iter()
         .flat_map(|root| {
             [Tag::Relation(root), Tag::WholeRelation(root)]

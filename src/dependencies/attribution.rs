@@ -158,7 +158,7 @@ pub unsafe fn of_slots(
     // What was written names itself, also if nothing tracks it any more.
     for writer in attributions.iter().flat_map(|a| &a.writers) {
         if writer.relation().is_some() {
-            for root in relations::roots(writer.record.act.relation) {
+            for root in relations::reached(writer.record.act.relation) {
                 names.add_relation(root);
             }
         }
@@ -366,7 +366,7 @@ impl Name {
             _ if elsewhere => true,
             Kind::Key | Kind::Relation | Kind::WholeRelation => {
                 compat::relation_name(relation).is_some()
-                    && !relations::roots(relation).contains(&self.relation)
+                    && !relations::reached(relation).contains(&self.relation)
             }
             Kind::Function | Kind::Tag => relation != pg_sys::InvalidOid,
         }

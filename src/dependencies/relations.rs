@@ -1,8 +1,11 @@
 //! Whether writes to a relation are tracked, and under which relations they are marked.
 //!
-//! A write is marked under the top of the relation's partition or inheritance tree, and whoever reads a member of the tree depends
-//! on its top: so a write through any member reaches every reader of any other. A tree is tracked only if all of its members are,
-//! because a statement on a member fires that member's triggers only.
+//! Whoever reads a member of a partition or inheritance tree depends on its tops, of which a table with several parents has several. A
+//! statement on a relation changes rows of that relation and of those below it, and is marked under the tops of all of these: what a
+//! reader and a writer have in common lies below both, so all tops of the reader's relation are among the writer's.
+//!
+//! A statement on a member fires that member's triggers only. So a tree is tracked only if all of its members are, and with them all
+//! trees that share a member with it: a statement on a top of theirs changes rows of this one.
 //!
 //! What was found is kept until a relation's definition changes.
 
@@ -14,6 +17,7 @@ use crate::numbers::{NumberMap, number_map};
 use crate::server;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 /// What is known of a relation that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Triggers {
 static KNOWN: Backend<RefCell<NumberMap<u32, Tracking>>> = Backend::new(RefCell::new(number_map()));
 static ROOTS: Backend<RefCell<NumberMap<u32, Vec<pg_sys::Oid>>>> =
     Backend::new(RefCell::new(number_map()));
+static REACHED: Backend<RefCell<NumberMap<u32, Vec<pg_sys::Oid>>>> =
+    Backend::new(RefCell::new(number_map()));
 static CHANGES: Backend<Cell<u64>> = Backend::new(Cell::new(0));
 
 /// Forgets what was found whenever a relation's definition changes. Once, when the library is loaded.
@@ -78,6 +84,7 @@ fn remembered<T: Clone>(
         SEEN.set(CHANGES.get());
         KNOWN.with_borrow_mut(NumberMap::clear);
         ROOTS.with_borrow_mut(NumberMap::clear);
+        REACHED.with_borrow_mut(NumberMap::clear);
     }
     if let Some(known) = cache.with_borrow(|known| known.get(&relation.to_u32()).cloned()) {
         return known;
@@ -100,7 +107,34 @@ pub fn roots(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     remembered(&ROOTS, relation, || find_roots(relation).0)
 }
 
-/// The trees that a relation belongs to, as the catalog has them now.
+/// Tops of the trees of everything that a statement on `relation` can change: its own, and those of what lies below it.
+pub fn reached(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    remembered(&REACHED, relation, || {
+        let mut roots = Vec::new();
+        for member in members(relation) {
+            if member == relation || has_parents_of_its_own(member) {
+                add_new(&mut roots, find_roots(member).0);
+            }
+        }
+        roots
+    })
+}
+
+/// Whether a member of a tree can have other parents than that tree has: a partition has one.
+fn has_parents_of_its_own(member: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup that allows for absence.
+    !unsafe { pg_sys::get_rel_relispartition(member) }
+}
+
+fn add_new(known: &mut Vec<pg_sys::Oid>, found: Vec<pg_sys::Oid>) {
+    for relation in found {
+        if !known.contains(&relation) {
+            known.push(relation);
+        }
+    }
+}
+
+/// The trees that a relation belongs to, and those that share a member with one of these, as the catalog has them now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// Tops of the trees.
@@ -113,10 +147,19 @@ impl Tree {
     /// The trees of `relation`.
     pub fn of(relation: pg_sys::Oid) -> Self {
         let (mut roots, _) = find_roots(relation);
+        let mut all: HashSet<u32> = HashSet::new();
+        let mut next = 0;
+        while next < roots.len() {
+            for member in members(roots[next]) {
+                if all.insert(member.to_u32()) && has_parents_of_its_own(member) {
+                    add_new(&mut roots, find_roots(member).0);
+                }
+            }
+            next += 1;
+        }
         roots.sort_unstable_by_key(|root| root.to_u32());
-        let mut members: Vec<_> = roots.iter().flat_map(|root| members(*root)).collect();
+        let mut members: Vec<_> = all.into_iter().map(pg_sys::Oid::from).collect();
         members.sort_unstable_by_key(|member| member.to_u32());
-        members.dedup();
         Tree { roots, members }
     }
 
@@ -125,7 +168,7 @@ impl Tree {
         let mut members = members(relation);
         members.sort_unstable_by_key(|member| member.to_u32());
         Tree {
-            roots: find_roots(relation).0,
+            roots: reached(relation),
             members,
         }
     }
@@ -159,7 +202,7 @@ fn find_tracking(relation: pg_sys::Oid) -> Tracking {
         return Tracking::Untracked;
     }
     let mut key_columns: Option<Vec<String>> = None;
-    for member in roots.iter().flat_map(|root| members(*root)) {
+    for member in Tree::of(relation).members {
         if !can_be_tracked(member) {
             return Tracking::Never;
         }

@@ -108,7 +108,7 @@ struct Plan {
     incomplete: bool,
 }
 
-/// The top of a tree that the relation belongs to, and the slots that stand for it.
+/// The top of a tree in which the statement can change rows, and the slots that stand for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Root {
     relation: pg_sys::Oid,
@@ -208,7 +208,7 @@ impl Plan {
         unsafe {
             let relation = (*data.tg_relation).rd_id;
             let slot = |tag| slot_of(pg_sys::MyDatabaseId, tag, area.layout.slots);
-            let roots = relations::roots(relation)
+            let roots = relations::reached(relation)
                 .into_iter()
                 .map(|root| Root {
                     relation: root,

@@ -382,7 +382,7 @@ pub fn dropped_without_command() {
 pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
     let database = crate::compat::database();
     let slot = |tag| slot_of(database, tag, area.layout.slots);
-    let slots: Vec<u32> = relations::roots(relation)
+    let slots: Vec<u32> = relations::reached(relation)
         .into_iter()
         .flat_map(|root| [slot(Tag::Relation(root)), slot(Tag::WholeRelation(root))])
         .collect();
