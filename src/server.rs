@@ -81,6 +81,7 @@ fn swallow(place: &'static str, problem: Box<dyn std::any::Any + Send>) {
 mod declared {
     use super::*;
     unsafe extern "C" {
+        pub static am_walsender: bool;
         pub fn check_stack_depth();
         pub fn palloc(size: usize) -> *mut c_void;
         pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;

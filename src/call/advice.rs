@@ -190,6 +190,9 @@ impl Reason {
             Reason::OpenCursor => {
                 "the function left a cursor open, which would not be there at a hit"
             }
+            Reason::ImportedSnapshot => {
+                "the transaction has imported its snapshot (SET TRANSACTION SNAPSHOT), or the process is a walsender: such a snapshot may be one of a logical replication slot, which sees transactions in another order than everybody else"
+            }
             Reason::ReadsSession => {
                 "the function read what only this session has: pg_backend_pid(), lastval(), pg_settings, the stack of its callers and the like"
             }
@@ -286,6 +289,9 @@ impl Reason {
                 "Nothing to do: a call in which there is no such error is stored."
             }
             Reason::OpenCursor => "Let the function close its cursors.",
+            Reason::ImportedSnapshot => {
+                "Nothing to do: the function itself answers until the transaction ends."
+            }
             Reason::ReadsSession => {
                 "Hand it to the function as an argument, or give \"scope\": \"shared\" or \"claims\" if the result does not depend on it."
             }

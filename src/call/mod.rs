@@ -61,7 +61,7 @@ use crate::store::traits::{Learned, Trait};
 use crate::table::row::Row;
 use crate::table::warm;
 use crate::validity::tags::{Tag, slot_of};
-use crate::validity::{Dependency, Invalid, saved};
+use crate::validity::{Dependency, Invalid, imported, saved};
 use crate::verification::{self, Suspect};
 use crate::{configuration, settings, transaction};
 use advice::Finding;
@@ -427,6 +427,9 @@ pub unsafe fn usable() -> Result<(Area, pg_sys::Snapshot), Reason> {
         }
         if (*snapshot).takenDuringRecovery {
             return Err(Reason::Recovery);
+        }
+        if imported::present() {
+            return Err(Reason::ImportedSnapshot);
         }
         // The planner may call before there is a query.
         definitions::query_begins(snapshot);

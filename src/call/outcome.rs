@@ -91,10 +91,12 @@ pub enum Reason {
     CaughtError,
     /// The function left a cursor open.
     OpenCursor,
+    /// The transaction's snapshot was imported, or the process is a walsender: it need not be a cut through the order of ends.
+    ImportedSnapshot,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 42;
+pub const REASONS: usize = 43;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -141,6 +143,7 @@ impl Reason {
         Reason::UnlistedFunction,
         Reason::CaughtError,
         Reason::OpenCursor,
+        Reason::ImportedSnapshot,
     ];
 
     /// Stable code of the reason.
@@ -188,6 +191,7 @@ impl Reason {
             Reason::UnlistedFunction => "unlisted_function",
             Reason::CaughtError => "caught_error",
             Reason::OpenCursor => "open_cursor",
+            Reason::ImportedSnapshot => "imported_snapshot",
         }
     }
 
@@ -218,6 +222,7 @@ impl Reason {
                     | Reason::SecurityContext
                     | Reason::NoRow
                     | Reason::BaseNotCacheable
+                    | Reason::ImportedSnapshot
             )
     }
 }

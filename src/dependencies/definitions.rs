@@ -27,7 +27,7 @@ use crate::server;
 use crate::store::area::{Area, area};
 use crate::validity::places::definitions_slot;
 use crate::validity::tags::CLUSTER_SLOT;
-use crate::validity::{Dependency, Invalid};
+use crate::validity::{Dependency, Invalid, imported};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -110,6 +110,7 @@ unsafe fn seen(area: Area, snapshot: pg_sys::Snapshot) -> Option<Generations> {
             && (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_MVCC
             && !pg_sys::IsInParallelMode()
             && !compat::is_parallel_worker()
+            && !imported::present()
             && !server::RecoveryInProgress();
         if !usable {
             return None;

@@ -23,7 +23,7 @@ use crate::gate::{self, Owed};
 use crate::language::binding;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
-use crate::validity::own;
+use crate::validity::{imported, own};
 use crate::validity::places::{self, definitions_slot, definitions_slot_of};
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
@@ -73,6 +73,7 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the server's arguments, passed on as they are; no value with a destructor is alive in this frame.
     unsafe {
         let statement = (*pstmt).utilityStmt;
+        imported::before(statement);
         let (begun, owed) = guarded(|| {
             if (*statement).type_ == pg_sys::NodeTag::T_DropdbStmt {
                 places::dropping(&*statement.cast());

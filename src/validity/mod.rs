@@ -4,10 +4,12 @@
 //! * `slots`: the slots in shared memory, read without a lock; `reserved`: those of definitions, which every result depends on;
 //!   `places`: which of them belongs to which database
 //! * `view`: what a snapshot sees, in 64-bit transaction ids
+//! * `imported`: snapshots that need not be cuts through the order of ends, for which there is no validity
 //! * `own`: what the transaction of this backend has written
 //! * `saved`: the slots across a clean restart
 //! * `writers`: who wrote last under each slot, for people who ask
 
+pub mod imported;
 pub mod own;
 pub mod places;
 pub mod reserved;

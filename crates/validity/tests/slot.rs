@@ -392,3 +392,32 @@ fn whoever_is_accepted_sees_exactly_the_settled_writers() {
     }
     assert!(accepted > 1000, "{accepted}");
 }
+
+/// The rules want snapshots that are cuts through the order of ends. One that is not (of a logical replication slot: it has seen the
+/// transaction 1, whose commit record is written, and not 2, which ended before 1 did) is judged to the same generation as one that has seen
+/// both. So the caller must not ask with such a snapshot.
+#[test]
+fn a_snapshot_that_is_no_cut_is_a_counterexample() {
+    let mut slot = Slot::<4, 4>::EMPTY;
+    slot.register(1, Effect::Rows);
+    slot.register(2, Effect::Rows);
+    let everybody = Snapshot {
+        running: &[1],
+        ..before(3)
+    };
+    slot.settle(&everybody);
+    assert_eq!(slot.judge(&everybody), Ok(1));
+    let no_cut = Snapshot {
+        running: &[2],
+        ..before(3)
+    };
+    slot.settle(&no_cut);
+    let later = before(3);
+    assert!(!slot.settle(&later));
+    assert_eq!(
+        (slot.judge(&no_cut), slot.judge(&later)),
+        (Ok(2), Ok(2)),
+        "one generation, and two sets of writers"
+    );
+    assert!(!no_cut.finished(2) && later.finished(2));
+}

@@ -15,6 +15,7 @@ mod functions;
 mod gate;
 mod health;
 mod identity;
+mod imported;
 mod looking;
 mod marketplace;
 mod memory;
