@@ -2,6 +2,10 @@
 //!
 //! The server tells nobody when a setting changes, so the variables themselves are read: numbers as they are, texts byte by byte. Only
 //! when one differs a digest is made anew.
+//!
+//! A function that asks for a setting gets what is *shown*, which for some is not what the variable holds: `tcp_keepalives_idle` is 0 over
+//! a socket and the system's default over TCP, `role` can be that of before SET SESSION AUTHORIZATION. So where all settings are part of the
+//! key it is what is shown that counts.
 
 #![allow(unsafe_code)]
 
@@ -22,12 +26,71 @@ pub struct Watched {
     settings: Vec<Watch>,
     /// The variable of each.
     variables: Vec<Variable>,
+    /// What is shown in another way than the variable says, and can change while that does not: how it is shown, and the last time.
+    shown: Vec<(Show, CString)>,
     digest: Digest,
 }
 
 struct Watch {
     setting: *mut pg_sys::config_generic,
     concern: Concern,
+    /// How it is shown, if that is not what the variable holds and counts.
+    show: Option<Show>,
+}
+
+/// The server's function that shows a setting.
+type Show = unsafe extern "C-unwind" fn() -> *const c_char;
+
+/// Settings whose variable, and what does not change as long as the session lasts, say what is shown.
+const SHOWN_BY_VARIABLE: &[&str] = &[
+    "TimeZone",
+    "archive_command",
+    "data_directory_mode",
+    "log_file_mode",
+    "log_timezone",
+    "seed",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
+    "unix_socket_permissions",
+];
+
+/// How a setting is shown, if not by its variable.
+///
+/// # Safety
+/// It is in the server's table.
+unsafe fn show_of(setting: *mut pg_sys::config_generic) -> Option<Show> {
+    // SAFETY: the type of the setting tells the struct.
+    unsafe {
+        match (*setting).vartype {
+            pg_sys::config_type::PGC_BOOL => (*setting.cast::<pg_sys::config_bool>()).show_hook,
+            pg_sys::config_type::PGC_INT => (*setting.cast::<pg_sys::config_int>()).show_hook,
+            pg_sys::config_type::PGC_REAL => (*setting.cast::<pg_sys::config_real>()).show_hook,
+            pg_sys::config_type::PGC_STRING => (*setting.cast::<pg_sys::config_string>()).show_hook,
+            _ => (*setting.cast::<pg_sys::config_enum>()).show_hook,
+        }
+    }
+}
+
+/// What is shown now.
+///
+/// # Safety
+/// The setting is still in the server's table.
+unsafe fn shown(show: Show) -> &'static CStr {
+    #[allow(
+        ffi_unwind_calls,
+        reason = "a function of the server's or of a library that shows a setting"
+    )]
+    // SAFETY: the caller's; a C string, or NULL, which lives until the next call.
+    unsafe {
+        let text = show();
+        if text.is_null() {
+            c""
+        } else {
+            CStr::from_ptr(text)
+        }
+    }
 }
 
 /// When a setting is part of a key, which its name decides.
@@ -102,6 +165,7 @@ impl Watched {
             libraries: 0,
             settings: Vec::new(),
             variables: Vec::new(),
+            shown: Vec::new(),
             digest: [0; 16],
         }
     }
@@ -117,7 +181,10 @@ impl Watched {
         }
         // SAFETY: the settings are those of this version of the table, so they are alive.
         unsafe {
-            if !self.variables.iter().all(|variable| variable.is_same()) {
+            let is_same =
+                self.variables.iter().all(|variable| variable.is_same()) && { self.shown.iter() }
+                    .all(|(show, known)| shown(*show) == known.as_c_str());
+            if !is_same {
                 self.read(which);
             }
         }
@@ -137,7 +204,15 @@ impl Watched {
         unsafe {
             for setting in names::all() {
                 if let Some(concern) = concern(which, setting, libraries) {
-                    self.settings.push(Watch { setting, concern });
+                    let show = match which {
+                        Settings::All => show_of(setting),
+                        _ => None,
+                    };
+                    self.settings.push(Watch {
+                        setting,
+                        concern,
+                        show,
+                    });
                     self.variables.push(Variable::of(setting));
                 }
             }
@@ -154,6 +229,7 @@ impl Watched {
     #[cold]
     unsafe fn read(&mut self, which: Settings) {
         let mut digest = Hasher::new();
+        self.shown.clear();
         if let Some(libraries) = which.libraries() {
             // What a session with fewer names has left out of its keys is not found by one with more.
             let mut known: Vec<u64> = libraries.hashes().collect();
@@ -176,6 +252,14 @@ impl Watched {
                 bytes((*watch.setting).name)
             };
             digest.field(&name.to_ascii_lowercase());
+            if let Some(show) = watch.show {
+                // SAFETY: the caller's.
+                let (text, name) = unsafe { (shown(show), CStr::from_ptr((*watch.setting).name)) };
+                digest.field(text.to_bytes());
+                if !{ SHOWN_BY_VARIABLE.iter() }.any(|known| known.as_bytes() == name.to_bytes()) {
+                    self.shown.push((show, text.to_owned()));
+                }
+            }
             match variable {
                 // Reset, it shows as the empty text.
                 Variable::Text(_, value) => {

@@ -213,3 +213,42 @@ fn settings_come_by_many_ways() -> Result<()> {
     }
     Ok(())
 }
+
+/// What the session's connection makes of a setting, which its variable does not say.
+#[test]
+fn what_is_shown_counts() -> Result<()> {
+    let cluster = pg_query_cache_cluster_tests::with_extension(
+        pg_query_cache_cluster_tests::quiet("identity-shown")
+            .setting("listen_addresses", "127.0.0.1"),
+    )?;
+    let database = pg_query_cache_cluster_tests::DATABASE;
+    let mut socket = cluster.connect(database)?;
+    socket.batch_execute(
+        "CREATE FUNCTION shown() RETURNS text LANGUAGE sql STABLE AS
+             $$SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),
+                                current_setting('tcp_keepalives_count'))$$;
+         SELECT cache_function('shown()')",
+    )?;
+    let mut tcp = Client::connect(
+        &format!(
+            "host=127.0.0.1 port={} user=postgres dbname={database} application_name=harness",
+            cluster.port()
+        ),
+        pg_query_cache_harness::postgres::NoTls,
+    )?;
+    let mut seen = Vec::new();
+    for client in [&mut socket, &mut tcp] {
+        for _ in 0..3 {
+            let row = client.query_one("SELECT shown(), shown_cached()", &[])?;
+            let (own, cached): (String, String) = (row.get(0), row.get(1));
+            ensure!(own == cached, "{cached} instead of {own}");
+            seen.push(own);
+        }
+    }
+    ensure!(
+        seen[0] != seen[5],
+        "the two connections are alike: {}",
+        seen[0]
+    );
+    Ok(())
+}
