@@ -120,8 +120,65 @@ pub fn column_type(relation: pg_sys::Oid, column: &str) -> Option<(pg_sys::Oid, 
     Some((type_id, collation))
 }
 
-/// Whether equal values of the two types have equal hashes: they are in the same hash operator family.
+/// The function that hashes values of a type, if it does so for good. What an open transaction has marked must be what a call depends on
+/// that hashes later: a function in SQL or PL/pgSQL can be replaced meanwhile, and so can the function of a type that another is made of.
+pub fn hash_function(type_id: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: the type cache's entries live as long as the backend; syscache lookups.
+    unsafe {
+        let flags = pg_sys::TYPECACHE_HASH_EXTENDED_PROC as i32;
+        let function = (*pg_sys::lookup_type_cache(type_id, flags)).hash_extended_proc;
+        let is_compiled = || {
+            let function = Signature::of(function)?;
+            let language = function.language.to_u32();
+            (language == INTERNAL || language == C).then_some(())
+        };
+        if function == pg_sys::InvalidOid
+            || function.to_u32() >= pg_sys::FirstNormalObjectId && is_compiled().is_none()
+        {
+            return None;
+        }
+        let type_id = pg_sys::getBaseType(type_id);
+        let element = pg_sys::get_element_type(type_id);
+        let part = if element != pg_sys::InvalidOid {
+            element
+        } else {
+            match pg_sys::get_typtype(type_id) as u8 {
+                pg_sys::TYPTYPE_RANGE => pg_sys::get_range_subtype(type_id),
+                pg_sys::TYPTYPE_MULTIRANGE => {
+                    pg_sys::get_range_subtype(pg_sys::get_multirange_range(type_id))
+                }
+                pg_sys::TYPTYPE_COMPOSITE | pg_sys::TYPTYPE_PSEUDO => return None,
+                _ => return Some(function),
+            }
+        };
+        let part = pg_sys::getBaseType(part);
+        let for_good = part.to_u32() < pg_sys::FirstUnpinnedObjectId && !compat::is_pseudo(part)
+            || pg_sys::get_typtype(part) as u8 == pg_sys::TYPTYPE_ENUM;
+        for_good.then_some(function)
+    }
+}
+
+/// `LANGUAGE internal` and `LANGUAGE c` in `pg_language`.
+const INTERNAL: u32 = 12;
+const C: u32 = 13;
+
+/// Whether values that are equal under a collation are the same bytes; also if there is no collation.
+fn is_deterministic(collation: pg_sys::Oid) -> bool {
+    // SAFETY: a lookup of a collation that exists.
+    collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) }
+}
+
+/// Whether equal values of the two types have equal hashes: they are in the same hash operator family. Whether their functions ask for the
+/// collation is not said by that: under one that calls different texts equal, the two have to be one function.
+fn same_hash_under(collation: pg_sys::Oid, a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
+    same_hash(a, b) && (is_deterministic(collation) || hash_function(a) == hash_function(b))
+}
+
+/// The same under a collation by which equal texts are the same bytes.
 fn same_hash(a: pg_sys::Oid, b: pg_sys::Oid) -> bool {
+    if hash_function(a).is_none() || hash_function(b).is_none() {
+        return false;
+    }
     // SAFETY: the type cache's entries live as long as the backend.
     unsafe {
         let flags = (pg_sys::TYPECACHE_HASH_OPFAMILY | pg_sys::TYPECACHE_HASH_EXTENDED_PROC) as i32;
@@ -145,16 +202,21 @@ pub unsafe fn hash(
     collation: pg_sys::Oid,
     value: pg_sys::Datum,
 ) -> Option<u64> {
+    let function = hash_function(type_id)?;
     // SAFETY: the caller's; the closure has nothing to drop.
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| hash_unguarded(type_id, collation, value)) }
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| hash_unguarded(type_id, function, collation, value))
+    }
 }
 
-/// The same for those who hash by the thousand. An ERROR passes by: no value with a destructor may be alive in the caller's frames.
+/// The same for those who hash by the thousand, by the function that [`hash_function`] has found for the type; `None` if that is another by
+/// now. An ERROR passes by: no value with a destructor may be alive in the caller's frames.
 ///
 /// # Safety
 /// As [`hash`].
 pub unsafe fn hash_unguarded(
     type_id: pg_sys::Oid,
+    function: pg_sys::Oid,
     collation: pg_sys::Oid,
     value: pg_sys::Datum,
 ) -> Option<u64> {
@@ -162,7 +224,7 @@ pub unsafe fn hash_unguarded(
     unsafe {
         let cache =
             server::lookup_type_cache(type_id, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
-        if (*cache).hash_extended_proc == pg_sys::InvalidOid {
+        if (*cache).hash_extended_proc != function {
             return None;
         }
         let finfo = &raw mut (*cache).hash_extended_proc_finfo;
@@ -197,7 +259,15 @@ pub unsafe fn keys<'a>(
             // SAFETY: the caller's fcinfo has the arguments of the base function.
             unsafe {
                 let value = &*(*fcinfo).args.as_ptr().add(number);
-                if value.isnull || declared.polymorphic || !same_hash(column_type, declared.type_id)
+                // The collation of the call, where it is not the column's, may be the one by which the function compares.
+                let given = (*fcinfo).fncollation;
+                let compares_alike = collation == pg_sys::InvalidOid
+                    || given == collation
+                    || is_deterministic(given);
+                if value.isnull
+                    || declared.polymorphic
+                    || !compares_alike
+                    || !same_hash_under(collation, column_type, declared.type_id)
                 {
                     return None;
                 }

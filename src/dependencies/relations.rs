@@ -320,7 +320,13 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
         | pg_sys::TRIGGER_TYPE_DELETE) as i16;
     const ALL: i16 = WRITES | pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
     let mut found = Triggers::default();
-    let (mut keyed_events, mut keys): (i16, Option<Vec<String>>) = (0, None);
+    // Of INSERT, UPDATE and DELETE: the columns that triggers mark with all rows that the event has.
+    let mut keyed: [(i16, Vec<String>); 3] = [
+        pg_sys::TRIGGER_TYPE_INSERT,
+        pg_sys::TRIGGER_TYPE_UPDATE,
+        pg_sys::TRIGGER_TYPE_DELETE,
+    ]
+    .map(|event| (event as i16, Vec::new()));
     for trigger in tracker_triggers(relation) {
         // One with a condition or for some columns only does not mark everything.
         if trigger.partial {
@@ -336,20 +342,18 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
         } else if kind & BEFORE != 0 {
             found.statement |= always && kind & ALL == ALL;
         } else if always {
-            keyed_events |= kind & WRITES;
-            let columns = trigger.arguments;
-            keys = Some(match keys.take() {
-                None => columns,
-                Some(known) => known
-                    .into_iter()
-                    .filter(|column| columns.contains(column))
-                    .collect(),
-            });
+            for (event, columns) in &mut keyed {
+                if kind & *event != 0 && trigger.has_rows_of(*event) {
+                    columns.extend(trigger.arguments.iter().cloned());
+                }
+            }
         }
     }
-    if keyed_events == WRITES {
-        found.key_columns = keys.unwrap_or_default();
-    }
+    let [(_, inserted), (_, updated), (_, deleted)] = keyed;
+    found.key_columns = inserted
+        .into_iter()
+        .filter(|column| updated.contains(column) && deleted.contains(column))
+        .collect();
     found
 }
 
@@ -367,6 +371,18 @@ pub struct TrackerTrigger {
     partial: bool,
     /// Its arguments.
     arguments: Vec<String>,
+    /// It has a transition table of the old rows, of the new ones.
+    old_table: bool,
+    new_table: bool,
+}
+
+impl TrackerTrigger {
+    /// Whether a trigger for whole statements gets all rows that the event touches.
+    fn has_rows_of(&self, event: i16) -> bool {
+        let insert = event == pg_sys::TRIGGER_TYPE_INSERT as i16;
+        let delete = event == pg_sys::TRIGGER_TYPE_DELETE as i16;
+        (insert || self.old_table) && (delete || self.new_table)
+    }
 }
 
 /// All triggers of a relation that mark writes.
@@ -388,6 +404,7 @@ pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
                     return;
                 }
                 let condition = pg_sys::Anum_pg_trigger_tgqual as i32;
+                let has = |column: u32| !pg_sys::heap_attisnull(tuple, column as i32, description);
                 triggers.push(TrackerTrigger {
                     oid: row.oid,
                     name: compat::text(row.tgname.data.as_ptr()),
@@ -396,6 +413,8 @@ pub fn tracker_triggers(relation: pg_sys::Oid) -> Vec<TrackerTrigger> {
                     partial: row.tgattr.dim1 != 0
                         || !pg_sys::heap_attisnull(tuple, condition, description),
                     arguments: arguments(tuple, description, row.tgnargs as usize),
+                    old_table: has(pg_sys::Anum_pg_trigger_tgoldtable),
+                    new_table: has(pg_sys::Anum_pg_trigger_tgnewtable),
                 });
             },
         );

@@ -124,6 +124,8 @@ struct KeyColumn {
     type_id: pg_sys::Oid,
     by_value: bool,
     collation: pg_sys::Oid,
+    /// What hashes its values; invalid if nothing does for good.
+    hash: pg_sys::Oid,
 }
 
 /// Values that were marked a moment ago, each with the number of its column: many rows of one statement tend to have few values.
@@ -240,6 +242,7 @@ impl Plan {
                     type_id: a.atttypid,
                     by_value: a.attbyval,
                     collation: a.attcollation,
+                    hash: declared::hash_function(a.atttypid).unwrap_or(pg_sys::InvalidOid),
                 })
             };
             let keys: Vec<_> = names.iter().flatten().filter_map(find).collect();
@@ -418,8 +421,13 @@ impl Marker {
         if is_null || column.by_value && marked.replace(value.value() as u64, column.number) {
             return;
         }
+        if column.hash == pg_sys::InvalidOid {
+            return self.everything();
+        }
         // SAFETY: the caller's.
-        let hash = unsafe { declared::hash_unguarded(column.type_id, column.collation, value) };
+        let hash = unsafe {
+            declared::hash_unguarded(column.type_id, column.hash, column.collation, value)
+        };
         let Some(value) = hash.filter(|_| own::count() <= MANY) else {
             return self.everything();
         };

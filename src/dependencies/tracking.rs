@@ -248,17 +248,11 @@ fn check(relation: pg_sys::Oid, tree: &Tree, key_columns: &[String]) -> Result<(
         let Some((column_type, _)) = declared::column_type(relation, column) else {
             return Err(Error::NoSuchColumn(column.clone(), name));
         };
-        // SAFETY: asks the type cache only; a hash function is looked up, not called.
-        let hashable = unsafe {
-            let cache =
-                pg_sys::lookup_type_cache(column_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC as i32);
-            (*cache).hash_extended_proc != pg_sys::InvalidOid
-        };
-        if !hashable {
+        if declared::hash_function(column_type).is_none() {
             return Err(Error::InvalidParameter(
                 format!("column \"{column}\" cannot be a key column"),
                 format!(
-                    "Type {} has no hash function.",
+                    "Type {} has no hash function that nobody can replace.",
                     compat::type_name(column_type)
                 ),
             ));
