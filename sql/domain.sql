@@ -9,25 +9,25 @@
 -- (pg_query_cache.depends_on, docs/adr/0016). The sample contacts does.
 
 CREATE FUNCTION get_expert_sessions_with_stats_cached(expert_id uuid DEFAULT NULL, cache_duration interval DEFAULT '5 minutes')
-RETURNS jsonb LANGUAGE cached STABLE PARALLEL RESTRICTED
+RETURNS jsonb LANGUAGE cached STABLE PARALLEL UNSAFE
 AS '{"function": "get_expert_sessions_with_stats(uuid)", "class": "sessions", "binding": "late"}';
 COMMENT ON FUNCTION get_expert_sessions_with_stats_cached(uuid, interval) IS
     'get_expert_sessions_with_stats(expert_id), cached; cache_duration is the greatest age the caller accepts';
 
 CREATE FUNCTION get_product_performance_cached(product_id uuid DEFAULT NULL, cache_duration interval DEFAULT '15 minutes')
-RETURNS jsonb LANGUAGE cached STABLE PARALLEL RESTRICTED
+RETURNS jsonb LANGUAGE cached STABLE PARALLEL UNSAFE
 AS '{"function": "get_product_performance(uuid)", "class": "analytics", "binding": "late"}';
 COMMENT ON FUNCTION get_product_performance_cached(uuid, interval) IS
     'get_product_performance(product_id), cached; cache_duration is the greatest age the caller accepts';
 
 CREATE FUNCTION get_enterprise_contacts_summary_cached(enterprise_id bigint, cache_duration interval DEFAULT '2 hours')
-RETURNS jsonb LANGUAGE cached STABLE PARALLEL RESTRICTED
+RETURNS jsonb LANGUAGE cached STABLE PARALLEL UNSAFE
 AS '{"function": "get_enterprise_contacts_summary(bigint)", "class": "enterprise", "tags": ["enterprises", "enterprise:$1"], "binding": "late"}';
 COMMENT ON FUNCTION get_enterprise_contacts_summary_cached(bigint, interval) IS
     'get_enterprise_contacts_summary(enterprise_id), cached; cache_duration is the greatest age the caller accepts';
 
 CREATE FUNCTION get_department_contacts_summary_cached(enterprise_id bigint, department_id bigint, cache_duration interval DEFAULT '1 hour')
-RETURNS jsonb LANGUAGE cached STABLE PARALLEL RESTRICTED
+RETURNS jsonb LANGUAGE cached STABLE PARALLEL UNSAFE
 AS '{"function": "get_department_contacts_summary(bigint,bigint)", "class": "department", "tags": ["departments", "enterprise:$1:departments"], "binding": "late"}';
 COMMENT ON FUNCTION get_department_contacts_summary_cached(bigint, bigint, interval) IS
     'get_department_contacts_summary(enterprise_id, department_id), cached; cache_duration is the greatest age the caller accepts';

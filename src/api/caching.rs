@@ -13,6 +13,7 @@ use crate::encoding::{self, Text};
 use crate::error::{self, Besides, Error, OrRaise};
 use crate::language::binding;
 use crate::language::body::{self, Body, Consistency};
+use crate::language::likeness;
 use crate::language::overloads;
 use crate::language::signature::{self, Signature};
 use crate::settings;
@@ -447,9 +448,10 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
         arguments.push_str(" interval DEFAULT NULL");
     }
     format!(
-        "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE PARALLEL RESTRICTED AS {}",
+        "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE {} AS {}",
         compat::quote_identifier(schema),
         compat::quote_identifier(name),
+        likeness::clauses(base),
         compat::quote_literal(body)
     )
 }

@@ -20,14 +20,14 @@ use crate::call::frames;
 use crate::call::outcome::Reason;
 use crate::configuration;
 use crate::gate::{self, Owed};
-use crate::language::binding;
+use crate::language::{binding, likeness};
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
-use crate::validity::{imported, own};
 use crate::validity::places::{self, definitions_slot, definitions_slot_of};
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
 use crate::validity::writers::{Act, Operation};
+use crate::validity::{imported, own};
 use pg_query_cache_validity::Effect;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -116,8 +116,11 @@ unsafe extern "C-unwind" fn process_utility(
         if begun.change != Change::Nothing {
             guarded(|| {
                 after(begun, statement);
-                if binding::renames(statement) && pg_sys::IsTransactionState() {
-                    binding::follow();
+                if pg_sys::IsTransactionState() {
+                    likeness::ends(statement);
+                    if binding::renames(statement) {
+                        binding::follow();
+                    }
                 }
             });
         }
@@ -210,6 +213,7 @@ unsafe fn before(statement: *mut pg_sys::Node) -> Begun {
             if change == Change::Definitions {
                 grants::begins(statement);
             }
+            likeness::begins(statement);
             begun.moment = moment();
             begun.owes = owe(change, statement);
         }

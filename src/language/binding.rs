@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 use super::body::{Binding, Body};
+use super::likeness;
 use super::signature::{self, Signature};
 use crate::attempt::attempt;
 use crate::compat;
@@ -91,7 +92,7 @@ pub fn bind(own: &Signature, base: pg_sys::Oid) {
 }
 
 /// Whether the caller owns a function and this transaction has written its row.
-fn is_being_written(function: pg_sys::Oid) -> bool {
+pub(super) fn is_being_written(function: pg_sys::Oid) -> bool {
     // SAFETY: a syscache lookup; the tuple is pinned while it is read.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE as _, pg_sys::Datum::from(function));
@@ -149,10 +150,15 @@ pub fn misnamed(own: &Signature, body: &Body, base: pg_sys::Oid) -> Option<Strin
         .filter(|source| Body::parse(source).is_ok_and(|body| body.function == name))
 }
 
-/// Writes the body of a function into its row. `false` if somebody else is changing that: nobody waits for him, as he may have no right
-/// on what is being renamed.
+/// Writes the body of a function into its row.
 fn write_source(function: pg_sys::Oid, source: String) -> bool {
-    const COLUMN: usize = pg_sys::Anum_pg_proc_prosrc as usize - 1;
+    let source = Text(source).into_datum().unwrap_or(pg_sys::Datum::from(0));
+    write(function, &[(pg_sys::Anum_pg_proc_prosrc, source)])
+}
+
+/// Writes columns of a function's row. `false` if somebody else is changing that: nobody waits for him, as he may have no right on the
+/// function that is being changed.
+pub(super) fn write(function: pg_sys::Oid, changes: &[(u32, pg_sys::Datum)]) -> bool {
     // SAFETY: inside a transaction that writes; a copy of the row, changed as ALTER FUNCTION changes one.
     unsafe {
         let catalog =
@@ -173,9 +179,11 @@ fn write_source(function: pg_sys::Oid, source: String) -> bool {
                 vec![false; columns],
                 vec![false; columns],
             );
-            values[COLUMN] = Text(source).into_datum().unwrap_or(none);
-            nulls[COLUMN] = false;
-            replace[COLUMN] = true;
+            for (column, value) in changes {
+                let column = *column as usize - 1;
+                values[column] = *value;
+                replace[column] = true;
+            }
             let new = pg_sys::heap_modify_tuple(
                 old,
                 (*catalog).rd_att,
@@ -271,14 +279,16 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
     );
 }
 
-/// Writes the present name of its base function into the body of a cached function; `false` if it is there, or if somebody else is
-/// changing the function.
+/// Writes the present name of its base function into the body of a cached function, and declares it as that is declared; `false` if there
+/// is nothing to do, or if somebody else is changing the function.
 #[pg_extern(sql = false)]
 fn cache_function_follow(function: pg_sys::Oid) -> bool {
-    match better(function) {
+    let named = match better(function) {
         Some((_, source)) => write_source(function, source),
         None => false,
-    }
+    };
+    let declared = Signature::of(function).is_some_and(|own| likeness::mend(&own));
+    named || declared
 }
 
 /// Binds what earlier versions have created, as they have recorded it. For the update script.
@@ -292,6 +302,7 @@ fn bind_functions_of_earlier_versions() {
         let Some(own) = Signature::of(function) else {
             continue;
         };
+        likeness::settle(&own);
         let is_early = Body::parse(&own.source).is_ok_and(|body| body.binding == Binding::Early);
         if is_early
             && marked(function).is_none()

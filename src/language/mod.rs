@@ -2,6 +2,7 @@
 //!
 //! * `body`: the JSON
 //! * `binding`: which function is the base function, by oid
+//! * `likeness`: that it stays declared as that is
 //! * `function`: a cached function as the catalog has it, ready to be called
 //! * `standing`: its row in shared memory, without which it does not use the cache
 //! * `signature`: the two functions as the catalog has them, and whether they fit; `overloads`: whether calls of others would be ambiguous
@@ -14,6 +15,7 @@ pub mod body;
 pub mod expression;
 pub mod function;
 mod handler;
+pub mod likeness;
 pub mod overloads;
 pub mod replay;
 mod shown;

@@ -281,11 +281,7 @@ pub fn check(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Err
 pub fn check_present(own: &Signature, base: &Signature, body: &Body) -> Result<(), Error> {
     check_base(base, body)?;
     if own.strict && (!base.strict || own.arguments.len() > base.arguments.len()) {
-        return Err(Error::InvalidDeclaration(
-            "cached function must not be declared STRICT".into(),
-            "Leave it out: the base function decides what a NULL means, and NULL as cache_duration means the time to live of the function."
-                .into(),
-        ));
+        return Err(must_not_be_strict());
     }
     if base.variadic != own.variadic {
         return mismatch(format!(
@@ -294,6 +290,15 @@ pub fn check_present(own: &Signature, base: &Signature, body: &Body) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// That the server itself would answer NULL.
+pub fn must_not_be_strict() -> Error {
+    Error::InvalidDeclaration(
+        "cached function must not be declared STRICT".into(),
+        "Leave it out: the base function decides what a NULL means, and NULL as cache_duration means the time to live of the function."
+            .into(),
+    )
 }
 
 fn check_itself(own: &Signature, base: &Signature) -> Result<(), Error> {
@@ -346,7 +351,7 @@ pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<boo
     if own.parallel == pg_sys::PROPARALLEL_SAFE {
         return Err(Error::InvalidDeclaration(
             "cached function must not be declared PARALLEL SAFE".into(),
-            "Declare it PARALLEL RESTRICTED: parallel workers cannot record what a function reads."
+            "Declare it as the base function is, but PARALLEL RESTRICTED at most: parallel workers cannot record what a function reads."
                 .into(),
         ));
     }

@@ -4,6 +4,7 @@
 
 use super::binding;
 use super::body::{Binding, Body};
+use super::likeness;
 use super::signature::{self, Signature};
 use crate::error::OrRaise;
 use pgrx::pg_sys;
@@ -38,10 +39,12 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
         {
             binding::bind(&own, base.oid);
         }
+        settle(function);
         return;
     }
     body.check_class().or_raise();
     if body.binding == Binding::Late && signature::find(&body.function).is_none() {
+        settle(function);
         return;
     }
     let bound = match body.binding {
@@ -57,5 +60,15 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     crate::dependencies::declared::check(&body, &own).or_raise();
     if body.binding == Binding::Early {
         binding::bind(&own, base.oid);
+    }
+    settle(function);
+}
+
+/// What cannot be declared otherwise than the base function is, is not; anybody who may call a function may call its validator.
+fn settle(function: pg_sys::Oid) {
+    if binding::is_being_written(function)
+        && let Some(own) = Signature::of(function)
+    {
+        likeness::settle(&own);
     }
 }

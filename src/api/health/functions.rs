@@ -10,9 +10,9 @@ use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration::{self, names};
 use crate::dependencies::relations::{self, Tracking};
-use crate::language::binding;
 use crate::language::body::{Binding, Body};
 use crate::language::signature::{self, Signature};
+use crate::language::{binding, likeness};
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::layout::BLOCK;
@@ -101,15 +101,16 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
 }
 
 /// What can be wrong between a cached function and its base function.
-const MISFITS: [&str; 3] = [
+const MISFITS: [&str; 4] = [
     "no base function",
     "base function cannot be cached",
     "body names another function",
+    "declared otherwise than its base function",
 ];
 
 /// Findings of each of the [`MISFITS`], of all cached functions, called or not. Those that are bound late are judged at each call.
-fn misfits() -> [Vec<Finding>; 3] {
-    let mut found = [const { Vec::new() }; 3];
+fn misfits() -> [Vec<Finding>; 4] {
+    let mut found = [const { Vec::new() }; 4];
     for function in compat::cached_functions() {
         let Some(own) = Signature::of(function) else {
             continue;
@@ -146,6 +147,19 @@ fn misfits() -> [Vec<Finding>; 3] {
             found[2].push(critical(2, format!("calls {}", compat::regprocedure_qualified(base.oid))).advise(
                 "The base function was renamed where nobody noticed. Calls are right, but a dump would say the old name, which may be another \
                  function's by now. Write the new one into the body:",
+                internal_call("cache_function_follow", &own_name),
+            ));
+        }
+        let unlike = likeness::shows(&own);
+        if !unlike.is_nothing() {
+            let finding = Finding::new(
+                format!("{}: {own_name}", MISFITS[3]),
+                Status::Warning,
+                unlike.words(),
+                "none",
+            );
+            found[3].push(finding.advise(
+                "A call of it means something else than the same call of the base function. If that is not meant, declare it as that is:",
                 internal_call("cache_function_follow", &own_name),
             ));
         }
