@@ -164,7 +164,6 @@ unsafe extern "C-unwind" fn subtransaction_event(
         fenced("end of a savepoint", || {
             let level = pg_sys::GetCurrentTransactionNestLevel();
             match event {
-                pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => caught::subtransaction_begins(),
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     own::subtransaction_ended(level, true);
                     quarantine::subtransaction_ended(level, true);

@@ -18,7 +18,7 @@ use std::ffi::c_void;
 
 /// Errors so far that a fill must not survive.
 static ERRORS: Backend<Cell<u32>> = Backend::new(Cell::new(0));
-/// Whether an error was seen since the last subtransaction began.
+/// Whether the innermost fill has heard of an error.
 static SEEN: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
 /// How many errors there were that a fill must not survive.
@@ -44,7 +44,9 @@ pub unsafe fn watched<R>(run: impl FnOnce() -> R) -> R {
             arg: std::ptr::null_mut(),
         };
         pg_sys::error_context_stack = &mut callback;
+        let seen = SEEN.replace(false);
         let result = run();
+        SEEN.set(seen | SEEN.get());
         pg_sys::error_context_stack = callback.previous;
         result
     }
@@ -62,12 +64,8 @@ unsafe extern "C-unwind" fn raised(_: *mut c_void) {
     }
 }
 
-/// A subtransaction begins.
-pub fn subtransaction_begins() {
-    SEEN.set(false);
-}
-
-/// A subtransaction was rolled back. One whose error nobody has heard of was not for a known reason.
+/// A subtransaction was rolled back: for an error that was heard of, or for one that was raised again (`RAISE` without a word), which is
+/// not told twice. If none was heard, not for a known reason.
 pub fn subtransaction_rolled_back() {
     if frames::filling() && !SEEN.get() {
         one_more();

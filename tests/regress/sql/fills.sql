@@ -37,9 +37,17 @@ BEGIN RAISE EXCEPTION 'mine'; EXCEPTION WHEN OTHERS THEN RETURN SQLERRM; END$$;
 CREATE FUNCTION read_as_number(t text) RETURNS integer LANGUAGE plpgsql STABLE AS $$
 BEGIN RETURN t::integer; EXCEPTION WHEN invalid_text_representation THEN RETURN NULL; END$$;
 CREATE FUNCTION noticed() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RAISE DEBUG 'seen'; RAISE LOG 'seen'; RETURN 'said'; END$$;
+CREATE FUNCTION raised_again() RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    BEGIN PERFORM 1 / 0; EXCEPTION WHEN no_data_found THEN NULL; END;
+EXCEPTION WHEN OTHERS THEN
+    BEGIN RAISE; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END;
+END$$;
+SELECT cache_function('raised_again()');
 SELECT cache_function('divided(int)'), cache_function('named(int)'), cache_function('raised()'),
        cache_function('read_as_number(text)'), cache_function('noticed()');
 SELECT divided_cached(0), named_cached(11), raised_cached(), read_as_number_cached('x'), noticed_cached();
+SELECT raised_again_cached(), said('raised_again');
 SELECT said('divided'), said('named'), said('raised'), said('read_as_number'), said('noticed');
 INSERT INTO items VALUES (11, 'item 11');
 SELECT named_cached(11), divided_cached(1);
@@ -92,6 +100,39 @@ SELECT takes_number_cached(), notifies_cached(), locks_key_cached(), by_chance_c
        size_of_value_cached() IS NOT NULL AS size_of_value, compressed_cached(), started_cached() IS NOT NULL AS started,
        zones_cached() IS NOT NULL AS zones, prepared_cached(), slots_cached(), published_cached(), control_cached(), activity_cached(), ended_cached(), own_counts_cached();
 SELECT name, said(name) FROM unnest('{takes_number,notifies,locks_key,by_chance,makes_id,looks_at_clock,age_of,file_of,node_of,size_of_value,compressed,started,zones,prepared,slots,published,control,activity,ended,own_counts}'::text[]) AS name;
+-- Whichever way the function is called.
+CREATE DOMAIN numbered_id AS integer CHECK (VALUE > 0 AND nextval('fills_test.numbers') > 0);
+CREATE FUNCTION by_variable() RETURNS integer LANGUAGE plpgsql STABLE AS $$DECLARE v numbered_id; BEGIN v := 1; RETURN v; END$$;
+CREATE FUNCTION by_text() RETURNS boolean LANGUAGE plpgsql STABLE AS $$DECLARE b boolean; BEGIN EXECUTE 'SELECT random() < 2' INTO b; RETURN b; END$$;
+CREATE FUNCTION added(integer, integer) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$BEGIN RETURN $1 + $2; END$$;
+CREATE OPERATOR ### (leftarg = integer, rightarg = integer, function = added);
+CREATE AGGREGATE summed(integer) (sfunc = added, stype = integer, initcond = 0);
+CREATE AGGREGATE summed_well(integer) (sfunc = int4pl, stype = integer, initcond = 0);
+CREATE VIEW by_random AS SELECT id FROM items WHERE random() < 2;
+CREATE FUNCTION inlined() RETURNS double precision LANGUAGE sql AS 'SELECT random()';
+SELECT cache_function('by_variable()'), cache_function('by_text()'), make('by_domain', '(SELECT max(id) FROM items)::numbered_id'), make('by_operator', '1 ### 2'),
+       make('by_aggregate', '(SELECT summed(id) FROM items)'), make('by_good_aggregate', '(SELECT summed_well(id) FROM items)'),
+       make('by_view', '(SELECT count(*) FROM by_random)'), make('by_inlined', 'inlined() < 2');
+SELECT by_variable_cached(), by_text_cached(), by_domain_cached(), by_operator_cached(), by_aggregate_cached(), by_good_aggregate_cached(),
+       by_view_cached(), by_inlined_cached();
+SELECT name, said(name) FROM unnest('{by_variable,by_text,by_domain,by_operator,by_aggregate,by_good_aggregate,by_view,by_inlined}'::text[]) AS name;
+-- What functions usually do is on the list.
+CREATE FUNCTION usual() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    all_ids CURSOR FOR SELECT id FROM items ORDER BY id;
+    ids integer[] := '{}'; r record; answer jsonb;
+BEGIN
+    FOR r IN all_ids LOOP ids := ids || r.id; END LOOP;
+    ASSERT cardinality(ids) > 0;
+    SELECT jsonb_agg(to_jsonb(i) || jsonb_build_object('text', format('%s-%I', id, name), 'shown', to_char(1.5, '9.9'), 'day', now()::date - current_date,
+               'before', lag, 'words', to_tsvector('english', name), 'digest', md5(name)) ORDER BY id) INTO answer
+    FROM (SELECT *, lag(id, 1, 0) OVER (ORDER BY id) AS lag FROM items) AS i, LATERAL generate_series(1, 2) AS g
+    WHERE id = ANY (ids) AND name ~ '^item' AND (id, name) > (0, '') AND id BETWEEN 1 AND 2 AND current_user IS NOT NULL AND current_schema() IS NOT NULL;
+    RETURN answer;
+END$$;
+SELECT cache_function('usual()');
+SELECT jsonb_array_length(usual_cached());
+SELECT said('usual');
 -- Where age decides, they may read, and not act.
 SELECT make('aged_chance', 'random()', 'ttl'), make('aged_size', $$pg_column_size(repeat('x', 10000))$$, 'ttl'), make('aged_number', $$nextval('numbers')$$, 'ttl');
 SELECT aged_chance_cached() = aged_chance_cached() AS same, aged_size_cached() IS NOT NULL AS size, aged_number_cached() <> aged_number_cached() AS goes_on;
