@@ -16,6 +16,7 @@ use crate::server;
 use crate::store::area::area;
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::ffi::c_char;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The table as it was when it was read.
@@ -44,6 +45,19 @@ pub fn all() -> impl Iterator<Item = *mut pg_sys::config_generic> {
     unsafe {
         let (table, size) = (server::get_guc_variables(), server::GetNumConfigOptions());
         (0..size as usize).map(move |index| *table.add(index))
+    }
+}
+
+/// The variable of one of the server's own settings that is a text. It stays where it is.
+#[cold]
+pub fn text_variable(name: &[u8]) -> Option<*const *const c_char> {
+    // SAFETY: in the server's table; the type of a setting tells the struct.
+    unsafe {
+        let setting = all().find(|setting| {
+            (**setting).vartype == pg_sys::config_type::PGC_STRING
+                && bytes((**setting).name) == name
+        })?;
+        Some((*setting.cast::<pg_sys::config_string>()).variable.cast())
     }
 }
 

@@ -179,13 +179,54 @@ pub fn format() -> Digest {
     })
 }
 
-/// The settings by which constants are read when a query is parsed, and by which it is parsed.
+/// The settings by which constants are read when a query is parsed, and by which it is parsed: numbers, the time zone, and how often the
+/// texts among them have changed.
 #[inline(always)]
-pub fn reading() -> ([i32; 13], usize) {
+pub fn reading() -> ([i32; 13], usize, u64) {
     let mut read = [0; 13];
     read.copy_from_slice(&numbers()[..13]);
+    let words = WORDS.with_borrow_mut(Words::changes);
     // SAFETY: a variable of the backend.
-    (read, unsafe { pg_sys::session_timezone.addr() })
+    (read, unsafe { pg_sys::session_timezone.addr() }, words)
+}
+
+/// Texts by which constants are read: amounts of money, abbreviations of time zones.
+struct Words {
+    known: [Option<CString>; 2],
+    /// The server's variable of `timezone_abbreviations`, once it was looked for.
+    abbreviations: Option<*const *const c_char>,
+    changes: u64,
+}
+
+static WORDS: Backend<RefCell<Words>> = Backend::new(RefCell::new(Words {
+    known: [None, None],
+    abbreviations: None,
+    changes: 0,
+}));
+
+impl Words {
+    #[inline(always)]
+    fn changes(&mut self) -> u64 {
+        if self.abbreviations.is_none() {
+            self.abbreviations = names::text_variable(b"timezone_abbreviations");
+        }
+        // SAFETY: variables of the backend, C strings or NULL.
+        unsafe {
+            let abbreviations = self.abbreviations.map_or(std::ptr::null(), |text| *text);
+            let now = [server::locale_monetary, abbreviations];
+            if !self
+                .known
+                .iter()
+                .zip(now)
+                .all(|(known, text)| is(known, text))
+            {
+                self.known =
+                    now.map(|text| (!text.is_null()).then(|| CStr::from_ptr(text).to_owned()));
+                self.changes += 1;
+            }
+        }
+        self.changes
+    }
 }
 
 /// Whether the role is all there is to know of what the present code may read: nobody's code, or that of a SECURITY DEFINER function. In

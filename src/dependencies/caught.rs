@@ -111,7 +111,7 @@ fn is_of_data(of: i32) -> bool {
         class(b"44"),
         class(b"P0"),
     ];
-    /// Cursors and prepared statements are the session's.
-    const EXCEPT: [i32; 2] = [code(b"42P03"), code(b"42P05")];
+    /// Cursors and prepared statements are the session's; whether a quote may follow a backslash the encoding of the client decides.
+    const EXCEPT: [i32; 3] = [code(b"42P03"), code(b"42P05"), code(b"22P06")];
     is_message(of) || CLASSES.contains(&class_of(of)) && !EXCEPT.contains(&of)
 }

@@ -45,7 +45,7 @@ static FRESH: Backend<Cell<Option<Generations>>> = Backend::new(Cell::new(None))
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Planner {
     role: pg_sys::Oid,
-    reading: ([i32; 13], usize),
+    reading: ([i32; 13], usize, u64),
 }
 
 impl Planner {

@@ -148,29 +148,45 @@ fn a_plan_with_what_another_role_may_run() -> Result<()> {
 #[test]
 fn a_constant_that_was_read_under_other_settings() -> Result<()> {
     let cluster = ground("constants")?;
-    build(
-        &cluster,
-        "CREATE FUNCTION dated() RETURNS text LANGUAGE plpgsql STABLE AS
-             $$BEGIN RETURN (SELECT extract(epoch FROM timestamptz '2024-07-01 12:00')::text || max(body) FROM notes); END$$;
-         CREATE FUNCTION one() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
-         SELECT cache_function('dated()', scope => 'shared'), cache_function('one()')",
-    )?;
-    let mut mallory = enter(&cluster, "ann")?;
-    mallory
-        .batch_execute("SET TimeZone = 'UTC'; SELECT one_cached(); SET TimeZone = 'Asia/Tokyo'")?;
-    ask(&mut mallory, "dated()")?;
-    mallory.batch_execute("SET TimeZone = 'UTC'")?;
-    ask(&mut mallory, "dated_cached()")?;
-    let mut answers = Vec::new();
-    for zone in ["UTC", "Asia/Tokyo", "UTC"] {
-        let mut bob = enter(&cluster, "bob")?;
-        bob.batch_execute(&format!("SET TimeZone = '{zone}'"))?;
-        answers.push(kept(&mut bob, "dated()").with_context(|| zone.to_owned())?);
+    let constants = [
+        ("zoned", "TimeZone", "UTC", "Asia/Tokyo", "12:00"),
+        (
+            "abbreviated",
+            "timezone_abbreviations",
+            "Default",
+            "Australia",
+            "12:00 EST",
+        ),
+    ];
+    for (name, setting, one, other, time) in constants {
+        build(
+            &cluster,
+            &format!(
+                "CREATE FUNCTION {name}() RETURNS text LANGUAGE plpgsql STABLE AS
+                     $$BEGIN RETURN (SELECT extract(epoch FROM timestamptz '2024-07-01 {time}')::text || max(body) FROM notes); END$$;
+                 SELECT cache_function('{name}()', scope => 'shared')"
+            ),
+        )?;
+        let function = format!("{name}()");
+        // By the function itself, and by the cached one.
+        for first in [format!("{name}()"), format!("{name}_cached()")] {
+            let mut mallory = enter(&cluster, "ann")?;
+            mallory.batch_execute(&format!("SET {setting} = '{other}'"))?;
+            ask(&mut mallory, &first)?;
+            mallory.batch_execute(&format!("SET {setting} = '{one}'"))?;
+            ask(&mut mallory, &format!("{name}_cached()"))?;
+        }
+        let mut answers = Vec::new();
+        for value in [one, other, one] {
+            let mut bob = enter(&cluster, "bob")?;
+            bob.batch_execute(&format!("SET {setting} = '{value}'"))?;
+            answers.push(kept(&mut bob, &function).with_context(|| value.to_owned())?);
+        }
+        ensure!(
+            answers[0] == answers[2] && answers[0] != answers[1],
+            "{setting}: {answers:?}"
+        );
     }
-    ensure!(
-        answers[0] == answers[2] && answers[0] != answers[1],
-        "{answers:?}"
-    );
     Ok(())
 }
 
