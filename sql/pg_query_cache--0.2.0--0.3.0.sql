@@ -9,7 +9,9 @@ COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call, until th
 COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
 -- A job can have several turns.
 ALTER TABLE cache_warm_jobs ADD COLUMN used_us bigint NOT NULL DEFAULT 0;
+ALTER TABLE cache_warm_jobs ADD COLUMN cut_short integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN cache_warm_jobs.used_us IS 'microseconds that its turns have taken so far; pg_query_cache.warm_job_timeout is for all of them together';
+COMMENT ON COLUMN cache_warm_jobs.cut_short IS 'how often the next call was begun and cancelled because others waited; see pg_query_cache.warm_call_turn';
 COMMENT ON COLUMN cache_warm_jobs.done IS 'calls made in the turns that are over; while the job runs see cache_progress';
 COMMENT ON COLUMN cache_warm_jobs.started_at IS 'when its last turn was started';
 

@@ -36,6 +36,7 @@ CREATE TABLE cache_warm_jobs (
     settings     jsonb,
     rests_on     bytea,
     used_us      bigint                   NOT NULL DEFAULT 0,
+    cut_short    integer                  NOT NULL DEFAULT 0,
     CONSTRAINT cache_warm_jobs_pkey PRIMARY KEY (id),
     CONSTRAINT cache_warm_jobs_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text,
                                                    'done'::pg_catalog.text, 'failed'::pg_catalog.text]))
@@ -68,6 +69,7 @@ COMMENT ON COLUMN cache_warm_jobs.calls IS 'the arguments of each call, until th
 COMMENT ON COLUMN cache_warm_jobs.settings IS 'settings that the session was given, until the job is over';
 COMMENT ON COLUMN cache_warm_jobs.rests_on IS 'digest of functions, roles and their settings when the job was queued; it is not run if they have changed';
 COMMENT ON COLUMN cache_warm_jobs.used_us IS 'microseconds that its turns have taken so far; pg_query_cache.warm_job_timeout is for all of them together';
+COMMENT ON COLUMN cache_warm_jobs.cut_short IS 'how often the next call was begun and cancelled because others waited; see pg_query_cache.warm_call_turn';
 
 CREATE FUNCTION warm_cache_in_background(function regprocedure, calls jsonb DEFAULT '{}') RETURNS bigint
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'warm_cache_in_background_wrapper';

@@ -4,6 +4,7 @@
 
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 
 /// Syscache of functions by oid.
@@ -18,6 +19,8 @@ pub const ROLE_CACHE: i32 = pg_sys::SysCacheIdentifier::AUTHOID as i32;
 
 /// Number of the timeout of a statement (`TimeoutId`), which pgrx does not bind.
 pub const STATEMENT_TIMEOUT: i32 = 3;
+/// The number that asks for a timeout of one's own.
+pub const USER_TIMEOUT: i32 = 12;
 
 /// Catalogs and columns that pgrx does not bind; the numbers are fixed in the server's catalog headers.
 pub mod catalog {
@@ -526,6 +529,26 @@ pub fn definer(function: pg_sys::Oid) -> Option<pg_sys::Oid> {
     }
 }
 
+/// Whether a transaction runs now in a session of another database: `false` may be a doubt (a prepared one is in no session), `true` never is.
+pub fn runs_elsewhere(xid: pg_sys::TransactionId) -> bool {
+    // SAFETY: looks into the server's list of processes; what is found there stays in its place as long as the server runs. The process
+    // has had the transaction from before its database is read until after that, so the one is of the other: an id is not used again.
+    unsafe {
+        let pid = pg_sys::BackendXidGetPid(xid);
+        if pid == 0 {
+            return false;
+        }
+        let process = pg_sys::BackendPidGetProc(pid);
+        if process.is_null() {
+            return false;
+        }
+        let database = (&raw const (*process).databaseId).read_volatile();
+        database != pg_sys::InvalidOid
+            && database != pg_sys::MyDatabaseId
+            && pg_sys::BackendXidGetPid(xid) == pid
+    }
+}
+
 /// Whether a database may be copied by who may create databases.
 pub fn is_template(database: pg_sys::Oid) -> bool {
     // SAFETY: a syscache lookup; the tuple is pinned while it is read.
@@ -724,9 +747,9 @@ pub fn cached_functions() -> Vec<pg_sys::Oid> {
 
 /// Objects of the catalog `of` that depend on an object.
 pub fn dependents(class: pg_sys::Oid, object: pg_sys::Oid, of: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), BTreeSet::new());
     each_dependent(class, object, |dependent, object| {
-        if dependent == of && !found.contains(&object) {
+        if dependent == of && known.insert(object.to_u32()) {
             found.push(object);
         }
     });

@@ -87,7 +87,9 @@ mod declared {
         pub fn palloc_extended(size: usize, flags: c_int) -> *mut c_void;
         pub fn pfree(pointer: *mut c_void);
         pub fn enable_timeout_after(timeout: c_int, delay_ms: c_int);
+        pub fn enable_timeout_every(timeout: c_int, first: i64, delay_ms: c_int);
         pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
+        pub fn RegisterTimeout(timeout: c_int, handler: unsafe extern "C-unwind" fn()) -> c_int;
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
         pub fn fetch_search_path_array(oids: *mut pg_sys::Oid, length: c_int) -> c_int;
         pub fn GetNumConfigOptions() -> c_int;

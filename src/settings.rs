@@ -25,6 +25,8 @@ static FLUSH_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
 static WARM_JOB_TIMEOUT_S: GucSetting<i32> = GucSetting::<i32>::new(600);
 static WARM_JOB_TURN_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static WARM_CALL_TURN_MS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static WARM_JOBS_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static WARM_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(100);
 static REFRESH_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static TRACKING_LOCK_TIMEOUT_MS: GucSetting<i32> = GucSetting::<i32>::new(200);
@@ -98,6 +100,13 @@ pub fn warm_job_turn() -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms as u64))
 }
 
+/// After how long a call of a job gives way to another role's job that waits; `None` = never. The default is that of the turn: nobody who
+/// waits cares what of a job keeps him waiting.
+pub fn warm_call_turn() -> Option<Duration> {
+    let ms = WARM_CALL_TURN_MS.get();
+    (ms > 0).then(|| Duration::from_millis(ms as u64))
+}
+
 /// How many jobs run at the same time in the cluster.
 pub fn warm_processes() -> usize {
     (workers() / 2).max(1)
@@ -106,6 +115,12 @@ pub fn warm_processes() -> usize {
 /// How many jobs of a role can be waiting in a database; 0 = any number.
 pub fn warm_jobs_per_role() -> i64 {
     i64::from(WARM_JOBS_PER_ROLE.get())
+}
+
+/// How much the arguments and settings of jobs that a role has in a database, waiting or running, may take, in bytes; 0 = any size. The
+/// default is a hundred thousand calls or more.
+pub fn warm_jobs_bytes() -> i64 {
+    i64::from(WARM_JOBS_SIZE_KB.get()) * 1024
 }
 
 /// How long the computation of one result that is refreshed may take, in microseconds; 0 = any time.
@@ -267,12 +282,32 @@ pub fn define(preloading: bool) {
     int(
         c"pg_query_cache.warm_job_turn",
         c"Sets after how long a job of warm_cache_in_background() gives way to one that waits.",
-        c"It goes on behind the others. A call is not interrupted. 0 means never.",
+        c"It goes on behind the others. 0 means never.",
         &WARM_JOB_TURN_MS,
         0,
         i32::MAX,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    int(
+        c"pg_query_cache.warm_call_turn",
+        c"Sets after how long a call of a job gives way to another role's job that waits.",
+        c"It is made again later, with twice and four and eight times as long, and then given up. 0 means never.",
+        &WARM_CALL_TURN_MS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    int(
+        c"pg_query_cache.warm_jobs_size",
+        c"Sets how much the arguments and settings of a role's jobs may take in a database.",
+        c"Of jobs that wait or run. 0 means any size.",
+        &WARM_JOBS_SIZE_KB,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
     );
     int(
         c"pg_query_cache.warm_jobs_per_role",

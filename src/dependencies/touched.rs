@@ -158,6 +158,14 @@ pub fn begin() -> Since {
     }
 }
 
+/// What a command that has run has created and changed, before it is ended; `None` if that was too much to keep.
+pub fn changed(since: Since) -> Option<Vec<Object>> {
+    EVENTS.with_borrow(|events| {
+        let kept = events.len() < MOST_EVENTS && events.len() >= since.events;
+        kept.then(|| events[since.events..].to_vec())
+    })
+}
+
 /// The command has run.
 pub fn end(since: Since) -> Touched {
     RECORDING.set(RECORDING.get().saturating_sub(1));
@@ -226,7 +234,8 @@ fn push(known: &mut Vec<Object>, object: Object) {
     }
 }
 
-fn lies_in_temporary_schema(object: Object) -> bool {
+/// Whether an object, or what it is a part of, lies in a temporary schema.
+pub fn lies_in_temporary_schema(object: Object) -> bool {
     let schema = match home(object) {
         Some(Home::Schema(schema)) => schema,
         // SAFETY: a syscache lookup.

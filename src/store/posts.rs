@@ -207,6 +207,13 @@ impl Posts {
         present
     }
 
+    /// What those are for that run jobs, or were asked for. Allocates nothing.
+    pub fn jobs(self) -> impl Iterator<Item = Order> {
+        let is_taken = |post: &&Post| post.pid.load(Ordering::Acquire) != 0;
+        let orders = self.0.iter().filter(is_taken).filter_map(Post::order);
+        orders.filter(|order| order.duty == Duty::Warming)
+    }
+
     /// The number of the process that does the upkeep of a database; `None` if none does.
     pub fn worker_of(self, database: u32) -> Option<i32> {
         self.0[..MOST_WORKERS]

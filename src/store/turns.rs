@@ -99,16 +99,17 @@ fn runs(present: &[Present], role: u32) -> bool {
 
 /// Whether a job waits that could run if the one of `own` did not. There may be `most` at the same time.
 pub fn somebody_waits(area: Area, own: Order, most: usize) -> bool {
-    let present = area.posts().present();
-    let room = jobs(&present).count() < most;
-    found(area).any(|one| {
-        if one.role == own.role {
-            // Of a role one runs, wherever it is.
-            one.database != own.database
-        } else {
-            !room && !runs(&present, one.role)
-        }
-    })
+    // Of a role one runs, wherever it is.
+    found(area).any(|one| one.role == own.role && one.database != own.database)
+        || another_role_waits(area, own, most)
+}
+
+/// The same of jobs of other roles. For a signal handler too: nothing is allocated.
+pub fn another_role_waits(area: Area, own: Order, most: usize) -> bool {
+    let running = || area.posts().jobs();
+    running().count() >= most
+        && found(area)
+            .any(|one| one.role != own.role && !running().any(|present| present.role == one.role))
 }
 
 /// Offers room for so many jobs to those that could run and have waited longer than the one of `database`. Returns their databases, whose

@@ -13,9 +13,10 @@ use super::arguments::{elements, json_type};
 use crate::behalf::{self, Pledge};
 use crate::call::carried;
 use crate::compat;
+use crate::dependencies::touched;
 use crate::encoding;
 use crate::error::{Error, OrRaise};
-use crate::language::signature;
+use crate::language::{binding, signature};
 use crate::moments;
 use crate::server;
 use crate::settings;
@@ -60,6 +61,8 @@ pub struct Account {
     pub error: Option<String>,
     /// The microseconds that its turns have taken.
     pub used_us: i64,
+    /// How often the next call was begun and did not come to its end, because others waited.
+    pub cut_short: u32,
 }
 
 /// Runs `body` as the owner of the table, with the table's name.
@@ -103,6 +106,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     if !compat::is_this_version() {
         Error::Outdated("warm_cache_in_background()").raise();
     }
+    refuse_temporary(function);
     let calls = calls(json).or_raise();
     // SAFETY: variables of the backend; catalog lookups; aclcheck_error raises.
     let (role, session_role) = unsafe {
@@ -147,6 +151,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     let name = compat::regprocedure_qualified(function);
     let total = calls.len() as i64;
     let calls = format!("[{}]", calls.join(", "));
+    let bytes = (calls.len() + settings.len()) as i64;
     let id = as_owner(|table| {
         let waiting = |of: &str| {
             let waiting = done(encoding::number(
@@ -158,19 +163,30 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
             waiting.unwrap_or(0)
         };
         let own = settings::warm_jobs_per_role();
-        let refuse = |what: String| {
+        let refuse = |what: String, advice: &'static str| {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
                 what,
-                "A job can have any number of calls: give it an array."
+                advice
             );
         };
+        const ADVICE: &str = "A job can have any number of calls: give it an array.";
         if own > 0 && waiting("AND session_role OPERATOR(pg_catalog.=) $1") >= own {
-            refuse(format!("{own} jobs of this role are waiting already"));
+            refuse(
+                format!("{own} jobs of this role are waiting already"),
+                ADVICE,
+            );
         }
         if waiting("AND $1 IS NOT NULL") >= MOST_QUEUED {
-            refuse(format!("{MOST_QUEUED} jobs are waiting already"));
+            refuse(format!("{MOST_QUEUED} jobs are waiting already"), ADVICE);
+        }
+        let most = settings::warm_jobs_bytes();
+        if most > 0 && bytes.saturating_add(taken_by(table, session_role)) > most {
+            refuse(
+                format!("jobs of this role would take more than {} kB", most / 1024),
+                "The arguments and settings of jobs that wait or run count. Queue fewer calls at a time, or raise pg_query_cache.warm_jobs_size.",
+            );
         }
         done(encoding::number(
             &format!(
@@ -193,6 +209,42 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     id.flatten().unwrap_or(0)
 }
 
+/// What the arguments and settings of a role's jobs take that are not over, in bytes.
+fn taken_by(table: &str, session_role: pg_sys::Oid) -> i64 {
+    let taken = encoding::number(
+        &format!(
+            "SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_column_size(calls) OPERATOR(pg_catalog.+)              COALESCE(pg_catalog.pg_column_size(settings), 0)), 0)::pg_catalog.int8 FROM {table}              WHERE state OPERATOR(pg_catalog.=) ANY (ARRAY['queued'::pg_catalog.text, 'running'::pg_catalog.text])              AND session_role OPERATOR(pg_catalog.=) $1"
+        ),
+        &[session_role.into()],
+    );
+    done(taken).unwrap_or(0)
+}
+
+/// Refuses a function of the session: that, what it caches, or a type of its arguments is temporary. No other process can use it.
+fn refuse_temporary(function: pg_sys::Oid) {
+    let objects = signature::Signature::of(function).map_or_else(Vec::new, |own| {
+        let types = own.arguments.iter();
+        let types = types.map(|type_id| (pg_sys::TypeRelationId, *type_id));
+        let base = binding::marked(function).map(|base| (pg_sys::ProcedureRelationId, base));
+        [(pg_sys::ProcedureRelationId, function)]
+            .into_iter()
+            .chain(base)
+            .chain(types)
+            .collect()
+    });
+    if objects.into_iter().any(touched::lies_in_temporary_schema) {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            encoding::shown(&format!(
+                "cannot warm temporary function {} in the background",
+                compat::regprocedure(function)
+            )),
+            "A background process cannot use the temporary objects of this session."
+        );
+    }
+}
+
 /// Takes a job that waits and was queued by a session of the role; `None` if somebody has taken it. For the process that runs it.
 pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
     as_owner(|table| {
@@ -203,7 +255,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
                 encoding::statement(&format!(
                     "UPDATE {table} SET state = 'running', pid = $2, started_at = pg_catalog.clock_timestamp() \
                      WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'queued'::pg_catalog.text AND session_role OPERATOR(pg_catalog.=) $3 \
-                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on, done, stored, failed, error, used_us"
+                     RETURNING function, name, calls::pg_catalog.text, role, settings::pg_catalog.text, rests_on, done, stored, failed, error, used_us, cut_short"
                 ))
                 .as_c_str(),
                 None,
@@ -231,6 +283,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
                 },
                 error: encoding::column(&row, 10)?,
                 used_us: row.get(11)?.unwrap_or(0),
+                cut_short: row.get::<i32>(12)?.unwrap_or(0).max(0) as u32,
             };
             Ok(Some(Job {
                 function,
@@ -289,7 +342,7 @@ fn note(id: i64, account: &Account, state: &str, and: &str) {
     as_owner(|table| {
         done(encoding::run(
             &format!(
-                "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, used_us = $7, {and} \
+                "UPDATE {table} SET state = $2, done = $3, stored = $4, failed = $5, error = $6, used_us = $7, cut_short = $8, {and} \
                  WHERE id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'::pg_catalog.text"
             ),
             &[
@@ -305,6 +358,7 @@ fn note(id: i64, account: &Account, state: &str, and: &str) {
                     .map(|error| encoding::Text(error.chars().take(MOST_SAID).collect()))
                     .into(),
                 account.used_us.into(),
+                (account.cut_short as i32).into(),
             ],
         ))
     });

@@ -4,13 +4,15 @@
 //! role's later calls with these settings find. Whether it did is asked of the call itself, in the words of `cache_explain`.
 //!
 //! * `arguments`: a call written as SQL, its arguments out of JSON
-//! * `jobs`: the table of calls that a background process makes later; `runner`: that process
+//! * `jobs`: the table of calls that a background process makes later; `runner`: that process; `patience`: how long a call of it may
+//!   keep others waiting
 //! * `refresher`: the process that computes results anew before they are too old
 
 #![allow(unsafe_code)]
 
 pub mod arguments;
 pub mod jobs;
+mod patience;
 pub mod refresher;
 pub mod runner;
 

@@ -2,14 +2,16 @@
 //! its settings; so that it fills the entries that such sessions find.
 //!
 //! Each call is a transaction of its own, in which it is looked anew whether what the job's right rests on is as it was. The process ends
-//! with its job, with the job's time, and with its turn if somebody waits: then the job is put back, and goes on later where it stopped. All
-//! turns together have the job's time. Whatever ends it before (SIGTERM, a crash, a role that may not
+//! with its job, with the job's time, and with its turn if somebody waits: then the job is put back, and goes on later where it stopped.
+//! A call that takes too long for who waits is cancelled and made again in the next turn (`patience`). All turns together have the job's
+//! time. Whatever ends it before (SIGTERM, a crash, a role that may not
 //! log in any more), the worker of the database notes that the job was interrupted.
 
 #![allow(unsafe_code)]
 
 use super::arguments::Target;
 use super::jobs::{self, Account, Job};
+use super::patience;
 use crate::call::carried;
 use crate::compat;
 use crate::error::OrRaise;
@@ -124,7 +126,7 @@ enum End {
     OfTurn,
 }
 
-/// Makes the calls of a job that are left, one of them at least. What came of them is in the account; or why none can be made.
+/// Makes the calls of a job that are left, one of them at least unless it takes too long for who waits. What came of them is in the account; or why none can be made.
 fn run(
     job: &Job,
     running: &Running,
@@ -161,18 +163,28 @@ fn run(
         }
         let mut warmed = None;
         let mut stands = true;
-        let made = transaction("warming", Writes::Function(until), || {
-            stands = job.pledge.stands(&job.settings);
-            if stands {
-                let call = target.call(arguments).or_raise();
-                job.pledge.keep(&job.settings, || {
-                    warmed = Some(super::warm(job.function, &call))
-                });
-            }
+        let (mut made, told_to_end) = patience::during(account.cut_short, || {
+            transaction("warming", Writes::Function(until), || {
+                stands = job.pledge.stands(&job.settings);
+                if stands {
+                    let call = target.call(arguments).or_raise();
+                    job.pledge.keep(&job.settings, || {
+                        warmed = Some(super::warm(job.function, &call))
+                    });
+                }
+            })
         });
         if !stands {
             return Err(jobs::changed());
         }
+        if told_to_end && made.is_err() {
+            if patience::tries_again(account.cut_short) {
+                account.cut_short += 1;
+                return Ok(End::OfTurn);
+            }
+            made = Err(patience::given_up());
+        }
+        account.cut_short = 0;
         account.tally.done += 1;
         let wrong = match (made, warmed) {
             (Ok(()), Some(warmed)) if warmed.stored() => {

@@ -695,6 +695,7 @@ fn turns(name: &str) -> Result<Cluster> {
     let cluster = with_extension(
         quiet(name)
             .setting("pg_query_cache.warm_job_turn", "1ms")
+            .setting("pg_query_cache.warm_call_turn", "0")
             .setting("pg_query_cache.workers", "3")
             .setting("max_worker_processes", "16"),
     )?;
@@ -851,5 +852,123 @@ fn between_two_turns() -> Result<()> {
         ensure!(told == expected, "{change}: {told}");
         admin.batch_execute(back)?;
     }
+    Ok(())
+}
+
+/// A call that takes long does not keep others waiting: it is cancelled and made again later with more time, and in the end given up.
+#[test]
+fn long_calls_give_way() -> Result<()> {
+    let cluster = with_extension(
+        quiet("warm-calls")
+            .setting("pg_query_cache.warm_call_turn", "400ms")
+            .setting("pg_query_cache.workers", "3")
+            .setting("max_worker_processes", "16"),
+    )?;
+    let mut gate = cluster.connect(DATABASE)?;
+    gate.batch_execute(GROUND)?;
+    gate.batch_execute(STEP)?;
+    gate.batch_execute(
+        "CREATE FUNCTION sleeps(x integer) RETURNS integer LANGUAGE plpgsql STABLE AS
+             $$BEGIN LOOP BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END$$;
+         SELECT cache_function('sleeps(integer)')",
+    )?;
+    worker(&cluster)?;
+    let (mut ann, mut bob) = (
+        cluster.connect_as(DATABASE, "ann")?,
+        cluster.connect_as(DATABASE, "bob")?,
+    );
+
+    // One that waits for what does not come.
+    gate.batch_execute("SELECT pg_advisory_lock(x) FROM unnest('{1,3,13}'::integer[]) AS x")?;
+    let long = queue(&mut ann, "step", "[[-9], [1], [2]]")?;
+    is_at(&cluster, DATABASE, long, 1)?;
+    let short = queue(&mut bob, "step", "[[11]]")?;
+    let told = outcome(&cluster, short)?;
+    ensure!(told == "done 1 1 1 0", "{told}");
+    // Nobody waits any more, so it has all the time.
+    is_at(&cluster, DATABASE, long, 1)?;
+    gate.batch_execute("SELECT pg_advisory_unlock(1)")?;
+    let told = outcome(&cluster, long)?;
+    ensure!(told == "done 3 3 2 1 division by zero: [-9]", "{told}");
+
+    // Of two that are longer than a turn none keeps the other from its end.
+    let one = queue(&mut ann, "slow", "[[1], [2]]")?;
+    let other = queue(&mut bob, "slow", "[[3], [4]]")?;
+    for job in [one, other] {
+        let told = outcome(&cluster, job)?;
+        ensure!(told == "done 2 2 2 0", "{told}");
+    }
+
+    // One that is given up does not take the rest of its job along.
+    let one = queue(&mut ann, "step", "[[3], [4]]")?;
+    is_at(&cluster, DATABASE, one, 0)?;
+    let other = queue(&mut bob, "step", "[[13], [14]]")?;
+    let told = outcome(&cluster, one)?;
+    ensure!(
+        told == "done 2 2 1 1 canceling the call due to pg_query_cache.warm_call_turn: [3]",
+        "{told}"
+    );
+    gate.batch_execute("SELECT pg_advisory_unlock(13)")?;
+    let told = outcome(&cluster, other)?;
+    ensure!(told == "done 2 2 2 0", "{told}");
+
+    // One that does not want to end.
+    let one = queue(&mut ann, "sleeps", "[[1], [2]]")?;
+    is_at(&cluster, DATABASE, one, 0)?;
+    let other = queue(&mut bob, "step", "[[15]]")?;
+    let told = outcome(&cluster, other)?;
+    ensure!(told == "done 1 1 1 0", "{told}");
+    let told = outcome(&cluster, one)?;
+    ensure!(told.starts_with("failed 2 0 0 0 interrupted"), "{told}");
+    Ok(())
+}
+
+/// What waits for a role has a size, whoever else has how much; and nothing waits that no background process can do.
+#[test]
+fn what_can_be_queued() -> Result<()> {
+    let cluster =
+        with_extension(quiet("warm-size").setting("pg_query_cache.warm_jobs_size", "64kB"))?;
+    cluster.connect(DATABASE)?.batch_execute(GROUND)?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    let mut bob = cluster.connect_as(DATABASE, "bob")?;
+    let calls = |bytes: usize| {
+        let digits: Vec<String> = (0..bytes / 10)
+            .map(|x| format!("[{:07}]", 1_000_000 + x))
+            .collect();
+        format!("[{}]", digits.join(","))
+    };
+    for client in [&mut ann, &mut bob] {
+        client.batch_execute("BEGIN")?;
+        queue(client, "gated", &calls(50_000))?;
+        client.batch_execute("SAVEPOINT s")?;
+        let refused = format!("{:#}", queue(client, "gated", &calls(50_000)).unwrap_err());
+        ensure!(
+            refused.contains("jobs of this role would take more than 64 kB"),
+            "{refused}"
+        );
+        client.batch_execute("ROLLBACK TO s")?;
+        queue(client, "gated", "[[1]]")?;
+        client.batch_execute("SELECT set_config('app.large', repeat('x', 64 * 1024), false)")?;
+        let refused = format!("{:#}", queue(client, "gated", "[[1]]").unwrap_err());
+        ensure!(refused.contains("would take more than 64 kB"), "{refused}");
+        client.batch_execute("ROLLBACK")?;
+    }
+    ann.batch_execute(
+        "CREATE FUNCTION pg_temp.mine(x integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT x';
+         CREATE FUNCTION pg_temp.mine_cached(x integer, cache_duration interval DEFAULT NULL) RETURNS integer
+             LANGUAGE cached STABLE AS '{\"function\": \"pg_temp.mine(integer)\"}'",
+    )?;
+    let refused = format!(
+        "{:#}",
+        number(
+            &mut ann,
+            "SELECT warm_cache_in_background('pg_temp.mine_cached(integer, interval)', '{\"x\": 1}')"
+        )
+        .unwrap_err()
+    );
+    ensure!(
+        refused.contains("cannot warm temporary function"),
+        "{refused}"
+    );
     Ok(())
 }
