@@ -94,13 +94,17 @@ fn whole(area: Area, figures: &Figures, page: &mut Page) {
         "What they may take.",
         settings::table_bytes(),
     );
-    let (rows, taken, _) = area.functions().usage(compat::database());
+    let usage = area.functions().usage(compat::database());
     page.gauge(
         "function_rows",
-        "Functions that have a row in shared memory, of the whole server.",
-        taken,
+        "Rows in shared memory that are taken, by functions and one by each database.",
+        usage.taken,
     );
-    page.gauge("function_rows_limit", "Rows that there are for them.", rows);
+    page.gauge(
+        "function_rows_limit",
+        "Rows that there are for them.",
+        usage.rows,
+    );
     for (name, help, value) in [
         ("hits_total", "Calls answered from the cache.", total.hits),
         (

@@ -67,6 +67,10 @@ pub struct DatabaseState {
     pub held: AtomicU32,
     /// 1 if a job was queued that the worker has not looked for yet.
     pub jobs: AtomicU32,
+    /// 1 if the body of a function is to be written that whoever renamed its base function could not write.
+    pub misnamed: AtomicU32,
+    /// When that was looked for.
+    pub named: Seen,
     /// A warming job that waits for a process.
     pub waiting: Waiting,
     /// When its worker was last started, microseconds since 2000-01-01.
@@ -292,6 +296,8 @@ pub struct Header {
     pub damaged: AtomicU64,
     /// Entries that could not be written to the table tier, and never will be.
     pub not_written: AtomicU64,
+    /// Calls that were not cached for want of a row, in databases that have none to count them either.
+    pub uncounted: AtomicU64,
     /// Rows of functions that got or lost their owner; see [`super::rows`].
     function_changes: AtomicU64,
     /// … of the times of writers.
@@ -624,12 +630,13 @@ impl Area {
             &state.warm,
             &state.held,
             &state.jobs,
+            &state.misnamed,
             &state.idle,
         ] {
             word.store(0, Ordering::Relaxed);
         }
         state.waiting.forget();
-        for seen in [&state.flushed, &state.trended, &state.cleaned] {
+        for seen in [&state.flushed, &state.trended, &state.cleaned, &state.named] {
             seen.forget();
         }
         state.activity.store(0, Ordering::Relaxed);

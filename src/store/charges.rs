@@ -7,7 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use super::rows::{Holder, Owner, Row, Rows};
+use super::payer;
+use super::rows::{Account, Holder, Owner, Row, Rows};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -37,6 +38,7 @@ pub struct ChargeRow {
     used_at: AtomicI64,
     /// Nobody's: writers are not told apart.
     role: AtomicU32,
+    payer: AtomicU32,
 }
 
 /// Bytes of a row.
@@ -63,6 +65,10 @@ impl Row for ChargeRow {
 
     fn role(&self) -> &AtomicU32 {
         &self.role
+    }
+
+    fn payer(&self) -> &AtomicU32 {
+        &self.payer
     }
 
     fn used_at(&self) -> &AtomicI64 {
@@ -109,8 +115,12 @@ impl Charges {
         if self.0.with(own, add).is_some() {
             return;
         }
-        self.0.find_or_free(rest, 0, now);
-        self.0.find_or_take(own, 0, now, false);
+        let account = Account {
+            role: 0,
+            payer: payer::known(),
+        };
+        self.0.find_or_take(rest, account, now, false);
+        self.0.find_or_take(own, account, now, false);
         if self.0.with(own, add).is_none() {
             self.0.with(rest, add);
         }

@@ -39,6 +39,7 @@ pub mod library_settings;
 pub mod locks;
 pub mod lookup;
 pub mod partition;
+pub mod payer;
 pub mod posts;
 pub mod progress;
 pub mod refreshes;

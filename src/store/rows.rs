@@ -4,14 +4,15 @@
 //! A row is looked for from a certain place on by everybody; a search ends at the first row that nobody has ever had since. A row that was
 //! given back stays in the way of searches until the one after it is free too.
 //!
-//! Whoever finds no row free takes one over. Databases share the rows equally, and the roles of a database share what it has: who has
-//! less than that takes from whoever has most, anybody else takes from itself what has been idle for [`IDLE_US`], or from anybody what has
-//! been idle for [`UNUSED_US`]. A row that is in use is taken only from who keeps more than the taker then has. So a row that is missing is missed by whoever uses them up. Of
-//! those that may be taken the one that was used longest ago goes. Where there are more databases than that each can have a row beside
-//! that of the rest, they take turns.
+//! Whoever finds no row free takes one over. Who pays for a database ([`super::payer`]) shares the rows equally with the others, its databases share what it has,
+//! and the roles of a database what that has: who has less than that takes from whoever has most, anybody else takes from itself what has
+//! been idle for [`IDLE_US`], or from anybody what has been idle for [`UNUSED_US`]. A row that is in use is taken only from who keeps
+//! more than the taker then has. So a row that is missing is missed by whoever uses them up. Of those that may be taken the one that was
+//! used longest ago goes. Where there are more databases than that each can have a row beside that of the rest, they take turns.
 //!
 //! Each database has one row more, that of all the others ([`Owner::rest_of`]): what a row has counted is added to it before the row
-//! goes, so the sums of a database stay right. It is never taken over.
+//! goes, so the sums of a database stay right. It is taken over only if it is the last one of its database, by another payer, from one
+//! that has more.
 //!
 //! Locks: the functions' lock, exclusively for a row that gets or loses its owner, shared for what is written into a row on behalf of its
 //! owner and must not reach another one. Everything is atomic, so whoever reads takes no lock; it looks at the owner after what it has
@@ -81,12 +82,23 @@ impl Holder {
     }
 }
 
+/// On whose account a row is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// The role that it counts for in its database, 0 for nobody.
+    pub role: u32,
+    /// The role that pays for the database; 0 if that pays for itself.
+    pub payer: u32,
+}
+
 /// A row.
 pub trait Row: 'static {
     /// Whose it is.
     fn holder(&self) -> &Holder;
     /// The role that it counts for.
     fn role(&self) -> &AtomicU32;
+    /// The role that pays for its database; 0 if that pays for itself.
+    fn payer(&self) -> &AtomicU32;
     /// When it was last used, microseconds since 2000-01-01.
     fn used_at(&self) -> &AtomicI64;
     /// Whether it must not be taken over.
@@ -116,7 +128,16 @@ struct Taken<R: 'static> {
     row: &'static R,
     owner: Owner,
     role: u32,
+    payer: u64,
     used_at: i64,
+}
+
+/// A payer as a number that is none of a role: a database that pays for itself is one too.
+fn payer(owner: Owner, role: u32) -> u64 {
+    match role {
+        0 => u64::from(owner.database()),
+        role => u64::from(role) | 1 << 32,
+    }
 }
 
 impl<R: Row> Rows<R> {
@@ -189,7 +210,7 @@ impl<R: Row> Rows<R> {
     }
 
     /// The row of an owner, or a free one. `None` if none is free.
-    pub fn find_or_free(&self, owner: Owner, role: u32, now: i64) -> Option<&'static R> {
+    pub fn find_or_free(&self, owner: Owner, account: Account, now: i64) -> Option<&'static R> {
         let changes = self.changes.load(Ordering::Acquire);
         let (found, mut free) = self.search(owner);
         if found.is_some() {
@@ -206,7 +227,8 @@ impl<R: Row> Rows<R> {
         let row = &self.rows[free?];
         self.changing(|| {
             row.used_at().store(now, Ordering::Relaxed);
-            row.role().store(role, Ordering::Relaxed);
+            row.role().store(account.role, Ordering::Relaxed);
+            row.payer().store(account.payer, Ordering::Relaxed);
             row.holder().0.store(owner.0, Ordering::Release);
         });
         Some(row)
@@ -216,15 +238,15 @@ impl<R: Row> Rows<R> {
     pub fn find_or_take(
         &self,
         owner: Owner,
-        role: u32,
+        account: Account,
         now: i64,
         in_need: bool,
     ) -> Option<&'static R> {
         for _ in 0..ATTEMPTS {
-            if let Some(row) = self.find_or_free(owner, role, now) {
+            if let Some(row) = self.find_or_free(owner, account, now) {
                 return Some(row);
             }
-            let victim = self.victim(owner, role, now, in_need)?;
+            let victim = self.victim(owner, account, now, in_need)?;
             self.give_back_if(victim.row, |row| {
                 row.holder().is(victim.owner)
                     && row.used_at().load(Ordering::Relaxed) == victim.used_at
@@ -235,57 +257,70 @@ impl<R: Row> Rows<R> {
     }
 
     /// The row that is best taken over.
-    fn victim(&self, owner: Owner, role: u32, now: i64, in_need: bool) -> Option<Taken<R>> {
+    fn victim(&self, owner: Owner, account: Account, now: i64, in_need: bool) -> Option<Taken<R>> {
         let taken: Vec<Taken<R>> = self
             .taken()
             .map(|(owner, row)| Taken {
                 row,
                 owner,
                 role: row.role().load(Ordering::Relaxed),
+                payer: payer(owner, row.payer().load(Ordering::Relaxed)),
                 used_at: row.used_at().load(Ordering::Relaxed),
             })
             .collect();
-        let may_go = |one: &&Taken<R>| one.owner.object() != 0 && !one.row.is_kept();
+        let own = payer(owner, account.payer);
+        let paid_by = count(taken.iter().map(|one| one.payer));
+        let of_database = count(taken.iter().map(|one| one.owner.database()));
+        let many = |counts: &BTreeMap<u64, usize>, key| counts.get(&key).copied().unwrap_or(0);
+        let rows_of = |database: u32| many(&of_database, database.into());
+        let may_go = |one: &&Taken<R>| {
+            let is_last = one.payer != own && rows_of(one.owner.database()) == 1;
+            (one.owner.object() != 0 || is_last) && !one.row.is_kept()
+        };
         // One that has nothing but the row of the rest has less than its share, however small that is.
-        let databases = whom_from(
-            owner.database(),
-            self.rows.len(),
-            2,
-            taken.iter().map(|one| one.owner.database()),
-        );
-        let from_itself = databases == [owner.database()];
-        // The roles of another database share nothing with this one.
-        let asks = if from_itself { role } else { u32::MAX };
-        let oldest = databases
-            .into_iter()
-            .filter_map(|database| {
-                let of_database = || {
-                    taken
-                        .iter()
-                        .filter(move |one| one.owner.database() == database)
-                };
+        let payers = whom_from(own, self.rows.len(), 2, paid_by.clone());
+        let pays_itself = payers == [own];
+        // The databases of another payer, and the roles of another database, share nothing with this one.
+        let asks = |is_so: bool, own: u32| if is_so { own.into() } else { u64::MAX };
+        let mut candidates = Vec::new();
+        for payer in payers {
+            let of_payer = || taken.iter().filter(|one| one.payer == payer);
+            let databases = whom_from(
+                asks(pays_itself, owner.database()),
+                of_payer().count(),
+                2,
+                count(of_payer().map(|one| one.owner.database())),
+            );
+            let from_itself = pays_itself && databases == [u64::from(owner.database())];
+            for database in databases {
+                let of_database =
+                    || of_payer().filter(|one| u64::from(one.owner.database()) == database);
                 let roles = whom_from(
-                    asks,
+                    asks(from_itself, account.role),
                     of_database().count(),
                     1,
-                    of_database().filter(may_go).map(|one| one.role),
+                    count(of_database().filter(may_go).map(|one| one.role)),
                 );
-                of_database()
-                    .filter(may_go)
-                    .filter(|one| roles.contains(&one.role))
-                    .min_by_key(|one| one.used_at)
-            })
-            .min_by_key(|one| one.used_at);
-        let rows_of = |database| {
-            taken
-                .iter()
-                .filter(|one| one.owner.database() == database)
-                .count()
-        };
+                candidates.extend(
+                    of_database()
+                        .filter(may_go)
+                        .filter(|one| roles.contains(&one.role.into()))
+                        .min_by_key(|one| one.used_at),
+                );
+            }
+        }
+        let oldest = candidates.into_iter().min_by_key(|one| one.used_at);
         let idle = |one: &Taken<R>, us| !(0..us).contains(&now.saturating_sub(one.used_at));
-        let has_enough = |oldest: &Taken<R>| match from_itself {
-            true => oldest.role != role,
-            false => rows_of(oldest.owner.database()) > rows_of(owner.database()) + 1,
+        // Where the two part: the payer, the database, the role.
+        let has_enough = |oldest: &Taken<R>| {
+            let database = oldest.owner.database();
+            if oldest.payer != own {
+                many(&paid_by, oldest.payer) > many(&paid_by, own) + 1
+            } else if database != owner.database() {
+                rows_of(database) > rows_of(owner.database()) + 1
+            } else {
+                oldest.role != account.role
+            }
         };
         // Who uses more than a share does so at the cost of nobody who uses his.
         let unused = || {
@@ -370,20 +405,21 @@ impl<R: Row> Rows<R> {
     }
 }
 
+/// How many there are of each.
+fn count(owners: impl Iterator<Item = impl Into<u64>>) -> BTreeMap<u64, usize> {
+    let mut counts = BTreeMap::new();
+    for owner in owners {
+        *counts.entry(owner.into()).or_default() += 1;
+    }
+    counts
+}
+
 /// From whom `asking` takes a row: from itself if it has its equal share of so many rows or more, else from those who have most. A share
 /// is of `least` rows or more.
-fn whom_from(
-    asking: u32,
-    rows: usize,
-    least: usize,
-    owners: impl Iterator<Item = u32>,
-) -> Vec<u32> {
-    let mut have: BTreeMap<u32, usize> = BTreeMap::from([(asking, 0)]);
-    for owner in owners {
-        *have.entry(owner).or_default() += 1;
-    }
+fn whom_from(asking: u64, rows: usize, least: usize, mut have: BTreeMap<u64, usize>) -> Vec<u64> {
+    let own = *have.entry(asking).or_default();
     let share = rows / have.len();
-    if have[&asking] >= share.max(least) {
+    if own >= share.max(least) {
         return vec![asking];
     }
     let most = have.values().copied().max().unwrap_or(0);

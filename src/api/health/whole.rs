@@ -160,7 +160,8 @@ fn memory(area: Area, figures: &Figures) -> [Finding; 5] {
     let evictions = header.evictions.load(Ordering::Relaxed);
     let evicted = per_cent(evictions, figures.total.fills);
     let no_room = header.no_room.load(Ordering::Relaxed);
-    let (rows, taken, own) = area.functions().usage(compat::database());
+    let usage = area.functions().usage(compat::database());
+    let uncounted = header.uncounted.load(Ordering::Relaxed);
     let (charge_rows, charge_rows_taken) = area.charges().usage();
     let without_row = figures.total.reasons[Reason::NoRow as usize];
     [
@@ -196,14 +197,18 @@ fn memory(area: Area, figures: &Figures) -> [Finding; 5] {
         ),
         Finding::new(
             "functions without a row",
-            Status::warning_if(without_row > 0),
-            format!("{without_row} calls not cached; of {rows} rows {taken} are taken, {own} by this database"),
+            Status::warning_if(without_row + uncounted > 0),
+            format!(
+                "{without_row} calls not cached, {uncounted} more in databases without any; of {} rows {} are taken by databases, {} by \
+                 functions, {} by those of this database",
+                usage.rows, usage.taken - usage.functions, usage.functions, usage.own
+            ),
             "0 calls",
         )
         .advise(
             format!(
-                "A function without a row in shared memory is answered by itself. Databases, and the roles of a database, share the rows \
-                 equally: drop cached functions that nobody needs (those in temporary schemas get none), or {MORE_MEMORY}."
+                "A function without a row in shared memory is answered by itself. The owners of databases, their databases, and the roles of a \
+                 database share the rows equally: drop cached functions that nobody needs (those in temporary schemas get none), or {MORE_MEMORY}."
             ),
             remedies::more_memory(),
         ),

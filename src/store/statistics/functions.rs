@@ -11,7 +11,8 @@
 
 use super::counts::{Counts, FIELDS};
 use crate::call::outcome::{Reason, Refusal};
-use crate::store::rows::{Holder, Owner, Row, Rows};
+use crate::store::payer;
+use crate::store::rows::{Account, Holder, Owner, Row, Rows};
 use crate::store::traits::{Learned, Trait, Traits};
 use crate::store::worth::WorthRow;
 use pg_query_cache_worth::Rest;
@@ -37,6 +38,8 @@ pub struct FunctionRow {
     /// Microseconds of the longest computation.
     longest_us: AtomicU64,
     used_at: AtomicI64,
+    /// Who pays for the database.
+    payer: AtomicU32,
     /// Whether caching it pays.
     worth: WorthRow,
 }
@@ -52,6 +55,10 @@ impl Row for FunctionRow {
 
     fn role(&self) -> &AtomicU32 {
         &self.role
+    }
+
+    fn payer(&self) -> &AtomicU32 {
+        &self.payer
     }
 
     fn used_at(&self) -> &AtomicI64 {
@@ -160,14 +167,20 @@ impl Functions {
         how: Getting,
     ) -> Option<&'static FunctionRow> {
         // What has no row of its own is counted here.
-        self.0
-            .find_or_free(Owner::rest_of(owner.database()), 0, now);
-        let role = role.to_u32();
-        match how {
-            Getting::Free => self.0.find_or_free(owner, role, now),
-            Getting::Idle => self.0.find_or_take(owner, role, now, false),
-            Getting::InNeed => self.0.find_or_take(owner, role, now, true),
+        let rest = Owner::rest_of(owner.database());
+        let payer = payer::look();
+        let of_rest = Account { role: 0, payer };
+        let account = Account {
+            role: role.to_u32(),
+            payer,
+        };
+        if how == Getting::Free {
+            self.0.find_or_free(rest, of_rest, now);
+            return self.0.find_or_free(owner, account, now);
         }
+        self.0.find_or_take(rest, of_rest, now, false);
+        self.0
+            .find_or_take(owner, account, now, how == Getting::InNeed)
     }
 
     fn owner(database: pg_sys::Oid, function: pg_sys::Oid) -> Owner {
@@ -178,8 +191,14 @@ impl Functions {
         self.0.find(Self::owner(database, function))
     }
 
-    /// Adds what was counted of a function, and judges it if it is to be judged (then with whether it may rest).
-    pub(super) fn add(&self, database: pg_sys::Oid, function: u32, counts: &Counts, now: i64) {
+    /// Adds what was counted of a function. Returns whether there is a row for that.
+    pub(super) fn add(
+        &self,
+        database: pg_sys::Oid,
+        function: u32,
+        counts: &Counts,
+        now: i64,
+    ) -> bool {
         let (own, rest) = (
             Owner::new(database.to_u32(), function),
             Owner::rest_of(database.to_u32()),
@@ -188,10 +207,15 @@ impl Functions {
             row.used_at.store(now, Ordering::Relaxed);
             row.add(counts);
         };
-        if self.0.with(own, add).is_none() {
-            self.0.find_or_free(rest, 0, now);
-            self.0.with(rest, add);
+        if self.0.with(own, add).is_some() {
+            return true;
         }
+        let account = Account {
+            role: 0,
+            payer: payer::known(),
+        };
+        self.0.find_or_free(rest, account, now);
+        self.0.with(rest, add).is_some()
     }
 
     /// Judges whether caching a function pays.
@@ -340,11 +364,17 @@ impl Functions {
             .collect()
     }
 
-    /// How many rows there are, how many functions of all databases have one, and how many of this database.
-    pub fn usage(&self, database: pg_sys::Oid) -> (usize, usize, usize) {
+    /// How many rows there are, how many databases have one for what has no row of its own, how many functions of all databases have one,
+    /// and how many of this database.
+    pub fn usage(&self, database: pg_sys::Oid) -> Usage {
         let functions = || self.0.taken().filter(|(owner, _)| owner.object() != 0);
         let own = functions().filter(|(owner, _)| owner.database() == database.to_u32());
-        (self.0.count(), functions().count(), own.count())
+        Usage {
+            rows: self.0.count(),
+            taken: self.0.taken().count(),
+            functions: functions().count(),
+            own: own.count(),
+        }
     }
 
     /// The extension is gone from a database: its functions have done nothing.
@@ -376,6 +406,19 @@ impl Functions {
                 .collect()
         })
     }
+}
+
+/// How the rows are used.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// All rows.
+    pub rows: usize,
+    /// Those that somebody has.
+    pub taken: usize,
+    /// Of these, those of functions; the others are each one of a database, for what has no row of its own.
+    pub functions: usize,
+    /// Of these, those of the database that is asked about.
+    pub own: usize,
 }
 
 /// Whose row a function may get if it has none.

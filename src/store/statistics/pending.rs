@@ -14,7 +14,7 @@
 use super::counts::Counts;
 use super::samples::Samples;
 use crate::backend::Backend;
-use crate::call::outcome::{Outcome, Verdict};
+use crate::call::outcome::{Outcome, Reason, Verdict};
 use crate::fault::{self, Point};
 use crate::numbers::{NumberMap, number_map};
 use crate::settings;
@@ -22,6 +22,7 @@ use crate::store::area::Area;
 use crate::store::charges::Charge;
 use crate::store::hits::add_hits;
 use crate::store::lookup::EntryId;
+use crate::store::payer;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -202,6 +203,7 @@ pub fn judge(area: Area, function: pg_sys::Oid, adaptive: bool) {
 
 /// Counts time that a tracking trigger took of a statement that writes to a relation.
 pub fn charge(relation: pg_sys::Oid, ns: u64) {
+    payer::note();
     PENDING.with_borrow_mut(|pending| {
         pending.calls += 1;
         pending
@@ -252,7 +254,10 @@ pub fn hand_over(area: Area) {
         area.charges().add(database, relation.into(), charge, now);
     }
     for (function, counts) in functions {
-        area.functions().add(database, function, &counts, now);
+        if !area.functions().add(database, function, &counts, now) {
+            let calls = counts.reasons[Reason::NoRow as usize];
+            area.header().uncounted.fetch_add(calls, Ordering::Relaxed);
+        }
     }
     if !judged.is_empty() {
         let now = now.saturating_add(settings::clock_offset_us());

@@ -20,7 +20,7 @@ fn small(name: &str) -> Result<Cluster> {
 fn rows(client: &mut Client) -> Result<(i64, i64)> {
     let row = client.query_one(
         "SELECT m[2]::bigint, m[1]::bigint FROM analyze_cache_health(),
-             regexp_match(value, 'of (\\d+) rows (\\d+) are taken, ') AS m
+             regexp_match(value, 'of (\\d+) rows \\d+ are taken by databases, (\\d+) by functions') AS m
          WHERE finding = 'functions without a row'",
         &[],
     )?;
@@ -61,6 +61,10 @@ fn each<const N: usize>(client: &mut Client, statements: [&str; N]) -> Result<()
         client.batch_execute(statement)?;
     }
     Ok(())
+}
+
+fn text(client: &mut Client, sql: &str) -> Result<String> {
+    Ok(client.query_one(sql, &[])?.get(0))
 }
 
 fn bypassed_without_row(client: &mut Client) -> Result<i64> {
@@ -392,6 +396,69 @@ fn rows_are_missed_by_who_uses_them_up() -> Result<()> {
         &mut admin,
         "SELECT status = 'warning' FROM analyze_cache_health() WHERE finding = 'functions without a row'"
     )?);
+    Ok(())
+}
+
+/// A role that has many databases gets no more rows than one that has one; and whoever looks is told that calls were not cached.
+#[test]
+fn many_databases_of_a_role_are_as_one() -> Result<()> {
+    let cluster = small("bounds-owners")?;
+    let mut admin = cluster.connect(DATABASE)?;
+    each(
+        &mut admin,
+        [
+            "CREATE ROLE rich LOGIN; CREATE ROLE poor LOGIN",
+            "CREATE DATABASE model OWNER rich",
+            "CREATE DATABASE house OWNER poor",
+        ],
+    )?;
+    for (database, prefix, count) in [("model", "f", 2), ("house", "h", 40)] {
+        let mut client = cluster.connect(database)?;
+        client.batch_execute("CREATE EXTENSION pg_query_cache")?;
+        create(&mut client, prefix, count)?;
+    }
+    let all = rows(&mut admin)?.1;
+    // More databases than rows for one function of each.
+    let databases: Vec<String> = (0..all / 2 + 4).map(|i| format!("d{i}")).collect();
+    for database in &databases {
+        admin.batch_execute(&format!(
+            "CREATE DATABASE {database} TEMPLATE model OWNER rich"
+        ))?;
+    }
+    let crowd = || -> Result<()> {
+        for database in &databases {
+            call(&mut cluster.connect(database)?, "f", 2)?;
+        }
+        Ok(())
+    };
+    crowd()?;
+    ensure!(rows(&mut admin)?.0 > 0);
+    let mut house = cluster.connect("house")?;
+    for _ in 0..3 {
+        call(&mut house, "h", 40)?;
+        crowd()?;
+    }
+    let told = text(
+        &mut house,
+        "SELECT format('%s %s %s', calls, hits, reasons ->> 'no_row') FROM cache_stats()",
+    )?;
+    ensure!(told == "120 80 ", "{told}");
+    // And whoever had none is told so.
+    let mut bypassed = 0;
+    for database in &databases {
+        let told = text(
+            &mut cluster.connect(database)?,
+            "SELECT format('%s %s', COALESCE(reasons ->> 'no_row', '0'), status) FROM cache_stats(), analyze_cache_health()
+             WHERE finding = 'functions without a row'",
+        )?;
+        let (calls, status) = told.split_once(' ').context("two words")?;
+        ensure!(
+            (status == "warning") == (calls != "0"),
+            "{database}: {told}"
+        );
+        bypassed += i64::from(calls != "0");
+    }
+    ensure!(bypassed > 0);
     Ok(())
 }
 
