@@ -10,6 +10,7 @@ use crate::dependencies::{
 };
 use crate::fault::{self, Point};
 use crate::gate;
+use crate::language::binding;
 use crate::server::{fenced, guarded};
 use crate::store::area::{Area, area};
 use crate::store::{progress, statistics};
@@ -109,6 +110,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             write_behind::committed(area);
             quarantine::committed(area);
             hold::transaction_ended(area, true);
+            binding::transaction_ended(area, true);
             remember::transaction_ended();
             statistics::hand_over_if_due(area);
         }
@@ -123,6 +125,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             grants::transaction_ended();
             write_behind::forget();
             quarantine::forget();
+            binding::transaction_ended(area, true);
             remember::transaction_ended();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
@@ -143,6 +146,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             write_behind::forget();
             quarantine::forget();
             hold::transaction_ended(area, false);
+            binding::transaction_ended(area, false);
             remember::transaction_ended();
             statistics::hand_over_if_due(area);
         }

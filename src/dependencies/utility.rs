@@ -23,7 +23,7 @@ use crate::gate::{self, Owed};
 use crate::language::{binding, likeness};
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
-use crate::validity::places::{self, definitions_slot, definitions_slot_of};
+use crate::validity::places::{self, definitions_slot, slot_to_mark};
 use crate::validity::slots::assign_xid;
 use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
 use crate::validity::writers::{Act, Operation};
@@ -115,11 +115,13 @@ unsafe extern "C-unwind" fn process_utility(
         gate::owes(owed);
         if begun.change != Change::Nothing {
             guarded(|| {
+                let renamed =
+                    binding::renames(statement).then(|| begun.since.and_then(touched::changed));
                 after(begun, statement);
                 if pg_sys::IsTransactionState() {
                     likeness::ends(statement);
-                    if binding::renames(statement) {
-                        binding::follow();
+                    if let Some(objects) = renamed {
+                        binding::follow(objects.as_deref());
                     }
                 }
             });
@@ -304,8 +306,8 @@ unsafe fn owe(change: Change, statement: *mut pg_sys::Node) -> Owes {
     }
     match change {
         Change::Database(database) => {
-            owes.elsewhere =
-                definitions_slot_of(area, database).filter(|slot| own::owe(area, *slot, act));
+            // Before it uses the cache too: it does not wait for transactions of other databases.
+            owes.elsewhere = slot_to_mark(area, database).filter(|slot| own::owe(area, *slot, act));
         }
         Change::Contents(view) => {
             let slot = |tag| slot_of(crate::compat::database(), tag, area.layout.slots);

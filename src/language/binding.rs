@@ -7,8 +7,9 @@
 //!
 //! A dump says what the body says, so the body has to name the base function whatever that is named by now: with its schema, in the words
 //! of the server. It is written that way when the function is created, and again when the base function, its schema or a type of its
-//! arguments gets another name ([`follow`]). Where nobody notices (the library is not preloaded), it says something else than what is
-//! called; `analyze_cache_health()` tells that.
+//! arguments gets another name ([`follow`]). What cannot be written then, since somebody else is changing the function, a worker writes
+//! later. Where nobody notices (the library is not preloaded) it does too, within an hour; until then the body says something else
+//! than what is called, and `analyze_cache_health()` tells that.
 //!
 //! Only who creates or replaces a function binds it: its owner, in the transaction that writes its row.
 //!
@@ -20,11 +21,18 @@ use super::body::{Binding, Body};
 use super::likeness;
 use super::signature::{self, Signature};
 use crate::attempt::attempt;
+use crate::backend::Backend;
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::{Besides, Error, message_of, tell};
+use crate::store::area::{Area, area};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+/// Catalog and oid of an object.
+type Object = (pg_sys::Oid, pg_sys::Oid);
 
 /// `refobjsubid` of the dependency on the base function. Functions have no parts, so the server has no other use of the column, and asks
 /// for dependencies of whole objects; what an argument's default calls is a dependency too, without this mark.
@@ -236,20 +244,60 @@ fn better(function: pg_sys::Oid) -> Option<(pg_sys::Oid, String)> {
     Some((base, misnamed(&own, &body, base)?))
 }
 
-/// After such a command: the bodies of all functions whose base function has another name by now say so. Whoever renames waits for
+/// After such a command: the bodies of all functions whose base function has another name by now say so. Only those are looked at that
+/// cache what the command has changed, if that is known. Whoever renames waits for
 /// nobody. An ERROR if a function of his own is being changed by somebody else: a dump of it would say a name that may be another
 /// function's by then. For functions of others the command stands, whatever comes of this.
-pub fn follow() {
+pub fn follow(changed: Option<&[Object]>) {
     // SAFETY: what the command has written becomes visible, and what others have.
     unsafe {
         pg_sys::CommandCounterIncrement();
         pg_sys::AcceptInvalidationMessages();
     }
-    for function in compat::cached_functions() {
+    let concerned = changed
+        .and_then(concerned)
+        .unwrap_or_else(compat::cached_functions);
+    for function in concerned {
         // SAFETY: a variable of the backend.
         let own = compat::owns_function(function, unsafe { pg_sys::GetUserId() });
         follow_one(function, own);
     }
+}
+
+/// The functions that depend on what the name of one of these is a part of the name of: on a function, or on one with an argument of a
+/// type. `None` if there is no telling: what a schema holds, and what the server was made with, on which nothing is said to depend.
+fn concerned(changed: &[Object]) -> Option<Vec<pg_sys::Oid>> {
+    let of = |class, object| compat::dependents(class, object, pg_sys::ProcedureRelationId);
+    let (mut types, mut bases) = (Vec::new(), Vec::new());
+    for (class, object) in changed {
+        if *class == pg_sys::NamespaceRelationId || object.to_u32() < pg_sys::FirstUnpinnedObjectId
+        {
+            return None;
+        }
+        match *class {
+            pg_sys::ProcedureRelationId => bases.push(*object),
+            pg_sys::TypeRelationId => types.push(*object),
+            // SAFETY: a syscache lookup that allows for its absence.
+            pg_sys::RelationRelationId => types.push(unsafe { pg_sys::get_rel_type_id(*object) }),
+            _ => (),
+        }
+    }
+    for type_id in types {
+        // SAFETY: as above. An array is named after its elements.
+        let array = unsafe { pg_sys::get_array_type(type_id) };
+        for type_id in [type_id, array] {
+            if type_id != pg_sys::InvalidOid {
+                bases.extend(of(pg_sys::TypeRelationId, type_id));
+            }
+        }
+    }
+    let mut concerned: Vec<pg_sys::Oid> = bases
+        .into_iter()
+        .flat_map(|base| of(pg_sys::ProcedureRelationId, base))
+        .collect();
+    concerned.sort_unstable_by_key(|function| function.to_u32());
+    concerned.dedup();
+    Some(concerned)
 }
 
 /// The body of one function, if that can be written; else a WARNING tells, or an ERROR if it must.
@@ -265,6 +313,10 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
         Ok(false) => "somebody else is changing it".to_owned(),
         Err(problem) => message_of(&problem),
     };
+    LEFT.set(true);
+    if let Some(area) = area() {
+        crate::transaction::prepare(area);
+    }
     tell(
         PgLogLevel::WARNING,
         PgSqlErrorCode::ERRCODE_WARNING,
@@ -274,19 +326,51 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
             compat::regprocedure(function),
         ),
         Besides::Hint(
-            "analyze_cache_health() says how to write it, so that a dump means the same function.",
+            "A background worker writes it once it can; until then analyze_cache_health() says how to, so that a dump means the same function.",
         ),
     );
+}
+
+/// The present transaction has left the name of a base function to the worker.
+static LEFT: Backend<Cell<bool>> = Backend::new(Cell::new(false));
+
+/// The transaction has ended. The worker looks for bodies that name another function than is called.
+pub fn transaction_ended(area: Area, committed: bool) {
+    if LEFT.take()
+        && committed
+        && let Some(state) = area.database_or_new(compat::database())
+    {
+        state.misnamed.store(1, Ordering::Release);
+        crate::worker::wake(area, compat::database());
+    }
+}
+
+/// The functions whose body names another function than they call.
+pub fn misnamed_functions() -> Vec<pg_sys::Oid> {
+    let mut functions = compat::cached_functions();
+    functions.retain(|function| is_misnamed(*function));
+    functions
+}
+
+/// Whether the body of a function names another function than it calls.
+pub fn is_misnamed(function: pg_sys::Oid) -> bool {
+    better(function).is_some()
+}
+
+/// Writes the present name of its base function into the body of a cached function; `false` if it is there, or if somebody else is
+/// changing the function. Nothing of what the body says is run or asked for, whoever calls this.
+pub fn write_name(function: pg_sys::Oid) -> bool {
+    match better(function) {
+        Some((_, source)) => write_source(function, source),
+        None => false,
+    }
 }
 
 /// Writes the present name of its base function into the body of a cached function, and declares it as that is declared; `false` if there
 /// is nothing to do, or if somebody else is changing the function.
 #[pg_extern(sql = false)]
 fn cache_function_follow(function: pg_sys::Oid) -> bool {
-    let named = match better(function) {
-        Some((_, source)) => write_source(function, source),
-        None => false,
-    };
+    let named = write_name(function);
     let declared = Signature::of(function).is_some_and(|own| likeness::mend(&own));
     named || declared
 }

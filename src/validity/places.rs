@@ -47,13 +47,17 @@ fn ask() -> u32 {
     let Some(area) = area().filter(|_| database != pg_sys::InvalidOid) else {
         return OTHER_DATABASES;
     };
+    let slot = slot_given_to(area, database);
+    OWN.set(slot);
+    slot
+}
+
+fn slot_given_to(area: Area, database: pg_sys::Oid) -> u32 {
     let places = area.definitions();
-    let place = places.find(database.to_u32()).unwrap_or_else(|| {
+    slot_at(places.find(database.to_u32()).unwrap_or_else(|| {
         let _guard = lock_requests();
         places.give(database.to_u32())
-    });
-    OWN.set(slot_at(place));
-    slot_at(place)
+    }))
 }
 
 fn slot_at(place: Place) -> u32 {
@@ -63,9 +67,10 @@ fn slot_at(place: Place) -> u32 {
     }
 }
 
-/// The slot of the definitions of any database; `None` if it has not asked for one, so that nothing was ever stored there.
-pub fn definitions_slot_of(area: Area, database: pg_sys::Oid) -> Option<u32> {
-    area.definitions().find(database.to_u32()).map(slot_at)
+/// The slot of the definitions of any database, for a transaction that changes something of it. Also of one that does not use the cache
+/// yet: when it does, it waits for its own transactions only (`crate::gate`). `None` without a database.
+pub fn slot_to_mark(area: Area, database: pg_sys::Oid) -> Option<u32> {
+    (database != pg_sys::InvalidOid).then(|| slot_given_to(area, database))
 }
 
 /// The database that this transaction drops.

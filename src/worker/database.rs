@@ -14,6 +14,7 @@ use super::jobs::Jobs;
 use super::{cleanup, hold, process, refreshing, surroundings, tracking};
 use crate::compat;
 use crate::configuration;
+use crate::language::binding;
 use crate::server;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
@@ -26,7 +27,7 @@ use crate::verification::quarantine;
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::prelude::*;
 use pgrx::{PgTryBuilder, pg_sys};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +35,10 @@ use std::time::{Duration, Instant};
 /// How long the worker sleeps if nobody wakes it and nothing is due.
 const NAP: Duration = Duration::from_secs(1);
 
+/// How often it is looked for bodies that name another function than is called although nobody has told of one, in seconds.
+const NAMES_S: i32 = 3600;
+/// A body that somebody is changing is looked at again after this time.
+const RETRY: Duration = Duration::from_secs(5);
 /// How long the last flush waits for other sessions to end.
 const OTHERS_END: Duration = Duration::from_millis(500);
 /// How long the last words may take; what is not written by then is computed again after the start.
@@ -75,6 +80,8 @@ pub extern "C-unwind" fn pg_query_cache_worker(argument: pg_sys::Datum) {
         post,
         has_place: place.is_some(),
         until: Cell::new(None),
+        unwritten: RefCell::default(),
+        tried: Cell::new(None),
     };
     state.asked_at.store(0, Ordering::Release);
     if worker.runs_without_extension() {
@@ -168,6 +175,9 @@ struct Worker {
     has_place: bool,
     /// When the last words have to be said.
     until: Cell<Option<Instant>>,
+    /// Functions whose bodies could not be written yet, and when that was tried last.
+    unwritten: RefCell<Vec<pg_sys::Oid>>,
+    tried: Cell<Option<Instant>>,
 }
 
 impl std::panic::UnwindSafe for Worker {}
@@ -280,6 +290,10 @@ impl Worker {
                 self.step("tracking", || tracking::serve(self.area, &request));
             }
             self.save_quarantine();
+            if state.misnamed.swap(0, Ordering::AcqRel) != 0 {
+                self.find_misnamed();
+            }
+            self.write_names();
             refreshing::run(self.area);
             if jobs.due(state) {
                 self.step("jobs", || jobs.run(self.area, state));
@@ -316,6 +330,34 @@ impl Worker {
         }
     }
 
+    /// Looks for functions whose bodies name another function than they call.
+    fn find_misnamed(&self) {
+        let mut found = Vec::new();
+        if self.step("names", || found = binding::misnamed_functions()) {
+            self.unwritten.replace(found);
+            self.tried.set(None);
+            self.state.named.set(0, now());
+        }
+    }
+
+    /// Writes their bodies, each in a transaction of its own, so that nobody who changes one has to wait for the others.
+    fn write_names(&self) {
+        let rests = self.tried.get().is_some_and(|at| at.elapsed() < RETRY);
+        if rests || self.unwritten.borrow().is_empty() {
+            return;
+        }
+        self.tried.set(Some(Instant::now()));
+        let mut left = self.unwritten.take();
+        left.retain(|function| {
+            let mut still = false;
+            let step =
+                || still = !binding::write_name(*function) && binding::is_misnamed(*function);
+            // What failed is found when it is looked for again.
+            self.leaving() || self.step("names", step) && still
+        });
+        self.unwritten.replace(left);
+    }
+
     /// Writes what memory has and the table tier has not.
     fn flush(&self, extent: Extent, stop: impl Fn() -> bool) {
         let activity = self.state.activity.load(Ordering::Acquire);
@@ -346,6 +388,9 @@ impl Worker {
             state.idle.store(idle.saturating_add(1), Ordering::Relaxed);
         }
         state.cleaned.set(activity, now());
+        if due(&state.named, NAMES_S) {
+            self.find_misnamed();
+        }
     }
 
     /// Adds what was counted since the last time to `cache_trends`.

@@ -2,7 +2,7 @@
 //! or as the owner of the cached one, by giving it the name.
 
 use anyhow::{Context, Result, ensure};
-use pg_query_cache_cluster_tests::{DATABASE, holds, quiet};
+use pg_query_cache_cluster_tests::{DATABASE, holds, number, quiet, wait_for};
 use pg_query_cache_harness::postgres::Client;
 use pg_query_cache_harness::{Cluster, Mode};
 
@@ -276,6 +276,93 @@ fn whoever_owns_the_base_waits_for_nobody() -> Result<()> {
     admin.batch_execute("ROLLBACK")?;
     ann.batch_execute("ALTER FUNCTION public.other(integer) RENAME TO third")?;
     restored(&cluster, "third")
+}
+
+/// What mallory kept busy meanwhile a worker writes as soon as it can.
+#[test]
+fn what_was_busy_is_written_later() -> Result<()> {
+    let cluster = ground("bases-later")?;
+    let mut mallory = cluster.connect_as(DATABASE, "mallory")?;
+    mallory.batch_execute(
+        "CREATE FUNCTION public.mine(a integer) RETURNS text LANGUAGE cached STABLE AS '{\"function\": \"app.rb(integer)\"}'",
+    )?;
+    mallory.batch_execute("BEGIN; ALTER FUNCTION public.mine(integer) COST 7")?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    ann.batch_execute("BEGIN; ALTER FUNCTION app.rb(integer) RENAME TO undone; ROLLBACK")?;
+    ann.batch_execute("ALTER FUNCTION app.rb(integer) RENAME TO other")?;
+    plant(
+        &cluster,
+        "CREATE FUNCTION app.rb(a integer) RETURNS text {planted}",
+    )?;
+    let mut admin = cluster.connect(DATABASE)?;
+    ensure!(number(&mut admin, MISNAMED)? == 1);
+    mallory.batch_execute("COMMIT")?;
+    wait_for(
+        &cluster,
+        "the name is written",
+        "SELECT prosrc LIKE '%app.other(integer)%' AND procost = 7 FROM pg_proc WHERE proname = 'mine'",
+    )?;
+    ensure!(number(&mut admin, MISNAMED)? == 0);
+    calls_are_right(&cluster, DATABASE)?;
+    restored(&cluster, "later")
+}
+
+/// Functions whose body names another function than they call.
+const MISNAMED: &str = "SELECT count(*) FROM analyze_cache_health() WHERE status = 'critical' AND finding LIKE 'body names another function%'";
+
+/// A rename looks at the functions that cache what was renamed, whatever else is cached; and at all of these.
+#[test]
+fn a_rename_looks_at_what_it_concerns() -> Result<()> {
+    let cluster = ground("bases-concerned")?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "CREATE TABLE app.things (a integer); CREATE VIEW app.seen AS SELECT * FROM app.things;
+         CREATE TYPE app.mood AS ENUM ('good'); CREATE DOMAIN app.size AS integer; CREATE TYPE app.span AS RANGE (subtype = integer);
+         CREATE FUNCTION app.of_thing(a app.things) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         CREATE FUNCTION app.of_seen(a app.seen) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         CREATE FUNCTION app.of_moods(a app.mood[]) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         CREATE FUNCTION app.of_size(a app.size, b app.size[]) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         CREATE FUNCTION app.of_span(a app.span) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+         SELECT cache_function('app.of_thing(app.things)'), cache_function('app.of_seen(app.seen)'), cache_function('app.of_moods(app.mood[])'),
+             cache_function('app.of_size(app.size, app.size[])'), cache_function('app.of_span(app.span)')",
+    )?;
+    admin.batch_execute(
+        "CREATE SCHEMA crowd; SET search_path = crowd, public;
+         DO $$ BEGIN FOR i IN 1..300 LOOP
+             EXECUTE format('CREATE FUNCTION f%s() RETURNS integer LANGUAGE sql STABLE AS ''SELECT 1''', i);
+             EXECUTE format('CREATE FUNCTION f%s_cached() RETURNS integer LANGUAGE cached STABLE AS ''{\"function\": \"crowd.f%s()\"}''', i, i);
+         END LOOP; END $$",
+    )?;
+    let scans = "SELECT (seq_scan + idx_scan)::bigint FROM pg_stat_xact_sys_tables WHERE relid = 'pg_depend'::regclass";
+    for rename in [
+        "ALTER FUNCTION app.rb(integer) RENAME TO other",
+        "ALTER FUNCTION app.rb(integer) SET SCHEMA public",
+        "ALTER TABLE app.things RENAME TO stuff",
+        "ALTER TABLE app.things SET SCHEMA public",
+        "ALTER TABLE app.seen RENAME TO stuff",
+        "ALTER VIEW app.seen SET SCHEMA public",
+        "ALTER TYPE app.mood RENAME TO temper",
+        "ALTER TYPE app.mood SET SCHEMA public",
+        "ALTER DOMAIN app.size RENAME TO extent",
+        "ALTER DOMAIN app.size SET SCHEMA public",
+        "ALTER TYPE app.span RENAME TO bridge",
+        "ALTER TYPE app.kind SET SCHEMA public",
+        "ALTER FUNCTION crowd.f7_cached() RENAME TO other",
+        "ALTER FUNCTION crowd.f7() RENAME TO other",
+    ] {
+        admin.batch_execute("BEGIN")?;
+        let before = number(&mut admin, scans)?;
+        admin.batch_execute(rename)?;
+        let looks = number(&mut admin, scans)? - before;
+        ensure!(looks < 150, "{rename}: {looks} looks");
+        let misnamed = number(&mut admin, MISNAMED)?;
+        ensure!(misnamed == 0, "{rename}: {misnamed}");
+        admin.batch_execute("ROLLBACK")?;
+    }
+    // A schema holds many.
+    admin.batch_execute("BEGIN; ALTER SCHEMA crowd RENAME TO throng")?;
+    ensure!(number(&mut admin, MISNAMED)? == 0);
+    Ok(())
 }
 
 /// The validator can be called by anybody who may call the function. It changes nothing then.
