@@ -16,8 +16,9 @@
 //!
 //! **And if it is not there yet?** Then the transaction that creates the extension commits later, when ours has its id already. It
 //! leaves a *bound* in shared memory: the next id to be assigned, taken right after its commit ([`Bounds`]). Nothing is stored for, or
-//! served to, a snapshot that does not see all transactions before the bound finished (but those that the cluster's slot lists, see
-//! [`saved`]). The same bound covers the calls of a transaction
+//! served to, a snapshot that does not see all transactions of this database before the bound finished (but those that the cluster's slot
+//! lists, see [`saved`]). Those that run in other databases meanwhile are not waited for: what they have changed of what the cluster shares
+//! they mark when they commit, and a command on this database marks its slot, also before the database uses the cache. The same bound covers the calls of a transaction
 //! that wrote behind a closed gate. It can not cover a transaction that is prepared, so one that has created the extension is not.
 //!
 //! **The bound has to be passed when a transaction begins** ([`first_query`]), since what it plans before that it may keep until its end. To
@@ -51,7 +52,11 @@ use crate::store::area::Area;
 use crate::validity::places::definitions_slot;
 use crate::validity::saved;
 use crate::validity::tags::{CLUSTER_SLOT, RESERVED};
-use crate::validity::view::{all_effective_before, all_effective_but, own_xid};
+use crate::validity::view::{
+    PgView, all_effective_before, all_effective_but, all_effective_here_but, own_xid,
+    surely_reaches,
+};
+use pg_query_cache_validity::wide::{Cut, CutView};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
@@ -78,6 +83,14 @@ static CONCERNED: AtomicBool = AtomicBool::new(false);
 static OWED: Backend<Cell<Owed>> = Backend::new(Cell::new(Owed::NOTHING));
 /// The words of the bounds that were passed when the last transaction of this process began: none if it began too early.
 static BEHIND: Backend<Cell<Words>> = Backend::new(Cell::new(NONE));
+/// The word of this database that a snapshot has passed, and where that was.
+static LAST_PASSED: Backend<Cell<(u64, Cut)>> = Backend::new(Cell::new((
+    u64::MAX,
+    Cut {
+        next: 0,
+        running: 0,
+    },
+)));
 /// The present transaction creates the extension, and has said so in shared memory.
 static CREATING: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
@@ -180,12 +193,14 @@ unsafe fn first_behind(area: Area, snapshot: pg_sys::Snapshot) -> bool {
             area.bounds().first_use();
             saved::known_from_now_on(area);
             let words = words_here(area);
-            let last = words.into_iter().fold(PASSED, u64::max);
+            let [cluster, own, known] = words;
+            let last = cluster.max(known);
             // Of those that are listed in the cluster's slot the effect is waited for where they are settled.
-            if words
-                .into_iter()
-                .all(|word| is_passed(area, word, snapshot))
-                && (last == PASSED || all_effective_but(&saved::listed(area), last))
+            if is_passed(area, cluster, snapshot)
+                && is_passed(area, known, snapshot)
+                && is_passed_here(area, own, snapshot)
+                && (last <= PASSED || all_effective_but(&saved::listed(area), last))
+                && (own <= PASSED || all_effective_here_but(&saved::listed(area), own))
             {
                 BEHIND.set(words);
                 pg_sys::AcceptInvalidationMessages();
@@ -233,6 +248,16 @@ fn words_here(area: Area) -> Words {
 unsafe fn is_passed(area: Area, word: u64, snapshot: pg_sys::Snapshot) -> bool {
     // SAFETY: the caller's.
     word < ONE && (word <= PASSED || unsafe { saved::is_behind(area, word, snapshot) })
+}
+
+/// As [`is_passed`], of the word of this database: its own transactions have to be finished. One that runs in another database then, and commits
+/// later, does so behind the cluster's bound, so it marks what it has changed of what the cluster shares.
+///
+/// # Safety
+/// As for [`is_passed`].
+unsafe fn is_passed_here(area: Area, word: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's.
+    word < ONE && (word <= PASSED || unsafe { saved::is_behind_here(area, word, snapshot) })
 }
 
 /// Whether a transaction's end may concern us: not behind a closed gate, unless something was done nevertheless.
@@ -415,9 +440,22 @@ impl Bounds {
     #[cold]
     unsafe fn are_passed_slowly(&self, area: Area, snapshot: pg_sys::Snapshot) -> bool {
         self.first_use();
-        // SAFETY: the caller's snapshot.
-        let passed = |word| unsafe { is_passed(area, word, snapshot) };
-        self.words_here().into_iter().all(passed)
+        let [cluster, own] = self.words_here();
+        let (last, cut) = LAST_PASSED.get();
+        // SAFETY: the caller's snapshot. What one snapshot has seen finished, a later one does too.
+        unsafe {
+            if !is_passed(area, cluster, snapshot) {
+                return false;
+            }
+            if last == own && surely_reaches(cut, snapshot) {
+                return true;
+            }
+            let passed = is_passed_here(area, own, snapshot);
+            if passed {
+                LAST_PASSED.set((own, PgView::new(snapshot).cut()));
+            }
+            passed
+        }
     }
 
     /// The cluster's word, and the one of this database.

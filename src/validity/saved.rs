@@ -75,6 +75,26 @@ unsafe fn knows_from(area: Area, from: u64, snapshot: pg_sys::Snapshot) -> bool 
 /// # Safety
 /// `snapshot` is a valid MVCC snapshot, inside a transaction.
 pub unsafe fn is_behind(area: Area, bound: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's.
+    unsafe { is_behind_but(area, bound, snapshot, |_| false) }
+}
+
+/// As [`is_behind`], of the transactions of this database. One that runs in another one has changed nothing here but what the cluster shares,
+/// or what a command on this database changes from there; that it marks, once the cluster's bound is passed.
+///
+/// # Safety
+/// As for [`is_behind`].
+pub unsafe fn is_behind_here(area: Area, bound: u64, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller's.
+    unsafe { is_behind_but(area, bound, snapshot, view::runs_elsewhere) }
+}
+
+unsafe fn is_behind_but(
+    area: Area,
+    bound: u64,
+    snapshot: pg_sys::Snapshot,
+    is_no_matter: impl Fn(u64) -> bool,
+) -> bool {
     // SAFETY: the caller's snapshot; reads a variable of the backend.
     unsafe {
         if view::sees_all_before(bound, snapshot) {
@@ -87,7 +107,9 @@ pub unsafe fn is_behind(area: Area, bound: u64, snapshot: pg_sys::Snapshot) -> b
         let listed = listed(area);
         PgView::new(snapshot)
             .unfinished_before(bound)
-            .is_some_and(|mut running| running.all(|xid| listed.contains(&xid)))
+            .is_some_and(|mut running| {
+                running.all(|xid| listed.contains(&xid) || is_no_matter(xid))
+            })
     }
 }
 

@@ -127,6 +127,20 @@ pub fn all_effective_before(xid: FullXid) -> bool {
 
 /// As [`all_effective_before`], of all but some.
 pub fn all_effective_but(some: &[FullXid], xid: FullXid) -> bool {
+    all_effective_unless(xid, |xid| some.contains(&xid))
+}
+
+/// As [`all_effective_but`], of the transactions of this database.
+pub fn all_effective_here_but(some: &[FullXid], xid: FullXid) -> bool {
+    all_effective_unless(xid, |xid| some.contains(&xid) || runs_elsewhere(xid))
+}
+
+/// Whether a transaction runs in another database now: `false` may be a doubt, `true` never is.
+pub fn runs_elsewhere(xid: FullXid) -> bool {
+    compat::runs_elsewhere(pg_sys::TransactionId::from(xid as u32))
+}
+
+fn all_effective_unless(xid: FullXid, is_no_matter: impl Fn(FullXid) -> bool) -> bool {
     // SAFETY: the server returns a copy of its lock table in our memory context. Each id in it is smaller than the next one, which is
     // read afterwards.
     unsafe {
@@ -141,7 +155,7 @@ pub fn all_effective_but(some: &[FullXid], xid: FullXid) -> bool {
             u32::from(held.locktag.locktag_type) == pg_sys::LockTagType::LOCKTAG_TRANSACTION
                 && held.holdMask != 0
                 && id() < xid
-                && !some.contains(&id())
+                && !is_no_matter(id())
         })
     }
 }

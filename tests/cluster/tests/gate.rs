@@ -238,6 +238,62 @@ fn definitions_that_change_while_the_extension_comes_are_not_missed() -> Result<
     Ok(())
 }
 
+/// Somebody's open transaction in another database keeps nobody from the first use of an extension; and what it has changed of what the
+/// cluster shares, or of this database, counts when it commits.
+#[test]
+fn transactions_of_other_databases_are_not_waited_for() -> Result<()> {
+    let cluster = with_answer("gate-elsewhere")?;
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute("CREATE ROLE one; CREATE ROLE two")?;
+    for database in ["idle", "used"] {
+        admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
+    }
+    // The first use of all: whoever runs then is known to the cluster's slot.
+    let mut used = cluster.connect("used")?;
+    used.batch_execute(&answer(1))?;
+    used.batch_execute(
+        "CREATE FUNCTION answer() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT inner_answer()'",
+    )?;
+    used.batch_execute(CREATE)?;
+    for _ in 0..2 {
+        assert_eq!(answers(&mut used)?, (1, 1));
+    }
+    admin.batch_execute(
+        "CREATE FUNCTION is_member() RETURNS integer LANGUAGE sql STABLE AS $$SELECT pg_has_role('two', 'one', 'member')::integer$$;
+         CREATE FUNCTION owner() RETURNS integer LANGUAGE sql STABLE AS $$SELECT pg_has_role('two', 'pg_database_owner', 'member')::integer$$",
+    )?;
+    let open = |database: &str, sql: &str| -> Result<Client> {
+        let mut client = cluster.connect(database)?;
+        client.batch_execute("BEGIN; SELECT pg_current_xact_id()")?;
+        client.batch_execute(sql)?;
+        Ok(client)
+    };
+    let mut roles = open("idle", "GRANT one TO two")?;
+    let mut owner = open("used", &format!("ALTER DATABASE {DATABASE} OWNER TO two"))?;
+    let mut later = open("used", "SELECT 1")?;
+    let mut reader = cluster.connect(DATABASE)?;
+    reader.batch_execute(CREATE)?;
+    reader.batch_execute("SELECT cache_function('is_member()'), cache_function('owner()')")?;
+    let mut reader = cluster.connect(DATABASE)?;
+    for _ in 0..3 {
+        reader.batch_execute("SELECT answer_cached(), is_member_cached(), owner_cached()")?;
+    }
+    for function in ["answer_cached", "is_member_cached", "owner_cached"] {
+        assert_eq!(counters(&mut reader, function)?.hits, 2, "{function}");
+    }
+    let state = "SELECT (10 * is_member_cached() + owner_cached())::bigint";
+    assert_eq!(number(&mut reader, state)?, 0);
+    roles.batch_execute("COMMIT")?;
+    assert_eq!(number(&mut reader, state)?, 10);
+    owner.batch_execute("COMMIT")?;
+    assert_eq!(number(&mut reader, state)?, 11);
+    later.batch_execute(&format!(
+        "ALTER DATABASE {DATABASE} OWNER TO postgres; COMMIT"
+    ))?;
+    assert_eq!(number(&mut reader, state)?, 10);
+    Ok(())
+}
+
 /// A cluster with `kept()`, whose calls keep what they have planned until the transaction ends: a SQL function that cannot be inlined,
 /// with one in it that can, called from PL/pgSQL. And with `picked()`, of which a session keeps for longer which function it calls.
 fn with_kept_plans(name: &str) -> Result<Cluster> {
