@@ -19,6 +19,7 @@ use crate::call::carried;
 use crate::compat;
 use crate::error::Error;
 use crate::language::function;
+use crate::naming;
 use crate::server;
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -61,7 +62,7 @@ fn check(function: pg_sys::Oid) {
         })
     });
     if !stands {
-        Error::Changed(compat::regprocedure(function)).raise();
+        Error::Changed(naming::regprocedure(function)).raise();
     }
 }
 

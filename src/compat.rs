@@ -382,24 +382,6 @@ pub unsafe fn reads_system_columns(expression: *mut pg_sys::Node, relation: pg_s
     }
 }
 
-/// SQL name of a type.
-pub fn type_name(type_id: pg_sys::Oid) -> String {
-    // SAFETY: returns a C string in our memory context.
-    unsafe { text(pg_sys::format_type_be(type_id)) }
-}
-
-/// A function as `regprocedure` shows it.
-pub fn regprocedure(oid: pg_sys::Oid) -> String {
-    // SAFETY: returns a C string in our memory context.
-    unsafe { text(pg_sys::format_procedure(oid)) }
-}
-
-/// A function with its schema, as `regprocedure` reads it under every search path.
-pub fn regprocedure_qualified(oid: pg_sys::Oid) -> String {
-    // SAFETY: returns a C string in our memory context.
-    unsafe { text(pg_sys::format_procedure_qualified(oid)) }
-}
-
 /// Schema and name of a function as the catalog has them; `None` if it does not exist.
 pub fn function_name(oid: pg_sys::Oid) -> Option<(String, String)> {
     // SAFETY: syscache lookups that return C strings in our memory context, or NULL.
@@ -407,35 +389,6 @@ pub fn function_name(oid: pg_sys::Oid) -> Option<(String, String)> {
         let name = pg_sys::get_func_name(oid);
         let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid));
         (!name.is_null() && !schema.is_null()).then(|| (text(schema), text(name)))
-    }
-}
-
-/// A relation with its schema, quoted where that is needed; `None` if it does not exist.
-pub fn relation_name(relation: pg_sys::Oid) -> Option<String> {
-    // SAFETY: syscache lookups that return C strings in our memory context, or NULL.
-    unsafe {
-        let name = pg_sys::get_rel_name(relation);
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
-        (!name.is_null() && !schema.is_null())
-            .then(|| text(pg_sys::quote_qualified_identifier(schema, name)))
-    }
-}
-
-/// An identifier, quoted where that is needed.
-pub fn quote_identifier(name: &str) -> String {
-    match crate::encoding::c_string(name) {
-        // SAFETY: returns a C string: the argument itself or one in our memory context.
-        Ok(name) => unsafe { text(pg_sys::quote_identifier(name.as_ptr())) },
-        Err(_) => String::new(),
-    }
-}
-
-/// A text as a literal that is read the same under all settings.
-pub fn quote_literal(value: &str) -> String {
-    match crate::encoding::c_string(value) {
-        // SAFETY: returns a C string in our memory context.
-        Ok(value) => unsafe { text(pg_sys::quote_literal_cstr(value.as_ptr())) },
-        Err(_) => "''".into(),
     }
 }
 
@@ -650,7 +603,7 @@ pub fn extension_schema() -> Option<String> {
         }
         text(name)
     };
-    Some(quote_identifier(&name))
+    Some(crate::naming::quote_identifier(&name))
 }
 
 /// The schema of what only the extension itself calls. In a database whose objects are of an earlier version that is the extension's

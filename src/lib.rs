@@ -25,6 +25,7 @@ mod fault;
 mod gate;
 mod language;
 mod moments;
+mod naming;
 mod numbers;
 mod server;
 mod settings;

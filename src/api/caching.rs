@@ -16,6 +16,7 @@ use crate::language::body::{self, Body, Consistency};
 use crate::language::likeness;
 use crate::language::overloads;
 use crate::language::signature::{self, Signature};
+use crate::naming;
 use crate::settings;
 use crate::store::area::area;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -83,7 +84,7 @@ pub fn cache_function_v0_2(
     let mut body = Map::new();
     body.insert(
         "function".into(),
-        json!(compat::regprocedure_qualified(function)),
+        json!(naming::regprocedure_qualified(function)),
     );
     if let Some(ttl) = ttl {
         body.insert("ttl".into(), json!(interval_text(ttl)));
@@ -140,7 +141,7 @@ pub fn cache_function_v0_2(
     if let Some(other) = overloads::in_the_way(&base, schema, new_name, language()) {
         Error::Ambiguous(
             overloads::words(&base, schema, new_name),
-            compat::regprocedure_qualified(other),
+            naming::regprocedure_qualified(other),
         )
         .raise();
     }
@@ -186,7 +187,7 @@ fn tell_of_language(base: &Signature, body: &Body) {
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
             &format!(
                 "results of function {} are not stored",
-                compat::regprocedure(base.oid)
+                naming::regprocedure(base.oid)
             ),
             Besides::Hint(
                 "Nobody knows what a function in its language reads. Name it in \"trust\" in the body, or in pg_query_cache.trusted_functions, if its result depends on its arguments and on tables alone.",
@@ -282,7 +283,7 @@ fn track_declared(body: &Body, cached: pg_sys::Oid) {
 
 /// A table that `depends_on` names is in use.
 fn track_later(relation: pg_sys::Oid, columns: &[String], cached: pg_sys::Oid) {
-    let name = compat::relation_name(relation).unwrap_or_default();
+    let name = naming::relation_name(relation).unwrap_or_default();
     let message = format!("could not obtain the lock to track relation \"{name}\"");
     match area().filter(|_| settings::auto_track()) {
         Some(area) => {
@@ -360,7 +361,7 @@ fn qualified(depends_on: Value) -> Value {
                 .into_iter()
                 .map(|(name, columns)| {
                     let name = declared::find_relation(&name)
-                        .and_then(compat::relation_name)
+                        .and_then(naming::relation_name)
                         .unwrap_or(name);
                     (name, columns)
                 })
@@ -449,10 +450,10 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
     }
     format!(
         "CREATE FUNCTION {}.{}({arguments}) RETURNS {result} LANGUAGE cached STABLE {} AS {}",
-        compat::quote_identifier(schema),
-        compat::quote_identifier(name),
+        naming::quote_identifier(schema),
+        naming::quote_identifier(name),
         likeness::clauses(base),
-        compat::quote_literal(body)
+        naming::quote_literal(body)
     )
 }
 
@@ -462,7 +463,7 @@ fn check_free(base: &Signature, target: &(String, String)) -> Result<(), Error> 
         return Err(Error::NotCacheable(
             format!(
                 "cannot cache function {}",
-                compat::regprocedure_qualified(base.oid)
+                naming::regprocedure_qualified(base.oid)
             ),
             format!("It has a parameter \"{DURATION}\", as a cached function has one of its own."),
             "Give the parameter another name.".into(),
@@ -483,7 +484,7 @@ fn check_free(base: &Signature, target: &(String, String)) -> Result<(), Error> 
     };
     Err(Error::Taken(
         target.1.clone(),
-        caches.map(compat::regprocedure_qualified),
+        caches.map(naming::regprocedure_qualified),
         hint.into(),
     ))
 }

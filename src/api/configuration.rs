@@ -14,6 +14,7 @@ use crate::encoding::{self, Text};
 use crate::error::{Error, OrRaise};
 use crate::language::body::Body;
 use crate::language::signature::{self, Signature};
+use crate::naming;
 use crate::server;
 use crate::table;
 use pgrx::pg_sys;
@@ -119,7 +120,7 @@ fn resolved(name: Name, back: bool) -> Result<Name, Error> {
         return Ok(name);
     }
     let function = find_cached(given)?;
-    Ok(about(compat::regprocedure_qualified(function)))
+    Ok(about(naming::regprocedure_qualified(function)))
 }
 
 /// The cached function of a signature. Without a schema it is the only one of that signature: the search path of the caller is not
@@ -145,7 +146,7 @@ fn find_cached(given: &str) -> Result<pg_sys::Oid, Error> {
         .iter()
         .filter_map(|function| unsafe {
             let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(*function));
-            (!schema.is_null()).then(|| compat::quote_identifier(&compat::text(schema)))
+            (!schema.is_null()).then(|| naming::quote_identifier(&compat::text(schema)))
         })
         .collect();
     let mut found = schemas
@@ -173,7 +174,7 @@ fn functions_of(class: &str) -> Vec<String> {
     compat::cached_functions()
         .into_iter()
         .filter(names_it)
-        .map(compat::regprocedure_qualified)
+        .map(naming::regprocedure_qualified)
         .collect()
 }
 
@@ -373,7 +374,7 @@ fn lines_by_name() -> BTreeMap<String, Option<Line>> {
         ]
     });
     let functions = compat::cached_functions().into_iter().flat_map(|function| {
-        let name = compat::regprocedure_qualified(function);
+        let name = naming::regprocedure_qualified(function);
         [
             Name::FunctionEnabled(name.clone()),
             Name::FunctionAdaptive(name),
@@ -417,7 +418,7 @@ fn cache_config() -> TableIterator<
     }
     let functions: BTreeSet<String> = compat::cached_functions()
         .into_iter()
-        .map(compat::regprocedure_qualified)
+        .map(naming::regprocedure_qualified)
         .collect();
     let configured = lines_by_name().into_iter().map(move |(text, line)| {
         let name = Name::read(&text);

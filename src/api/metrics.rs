@@ -6,6 +6,7 @@ use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
 use crate::encoding::Text;
+use crate::naming;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState, area};
 use crate::store::statistics::Counts;
@@ -39,7 +40,7 @@ fn cache_metrics() -> Text {
             "counter",
             "Time that writers spent in the tracking triggers of a relation.",
             figures.relations.iter().filter_map(|own| {
-                let name = compat::relation_name(own.relation)?;
+                let name = naming::relation_name(own.relation)?;
                 Some((vec![("relation", name)], own.charge.ns as f64 / 1e9))
             }),
         );
@@ -213,7 +214,7 @@ fn by_function(area: Area, functions: &[FunctionFigures], page: &mut Page) {
     let named: Vec<_> = functions
         .iter()
         .filter(|own| super::figures::exists(own.function))
-        .map(|own| (compat::regprocedure_qualified(own.function), own))
+        .map(|own| (naming::regprocedure_qualified(own.function), own))
         .collect();
     type Value = fn(&FunctionFigures) -> f64;
     let families: [(&str, &str, &str, Value); 11] = [

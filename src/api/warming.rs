@@ -6,6 +6,7 @@ use crate::access::given;
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::{Error, OrRaise};
+use crate::naming;
 use crate::server;
 use crate::store::area::{Area, area};
 use crate::store::progress::{self, Command, Phase, Tally};
@@ -44,7 +45,7 @@ fn warm_cache(
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
             &format!(
                 "the result of {} is not in the cache: {}",
-                compat::regprocedure(function),
+                naming::regprocedure(function),
                 warmed.finding.meaning()
             ),
             crate::error::Besides::Hint(warmed.finding.remedy()),

@@ -5,8 +5,8 @@
 use super::advice::Finding;
 use super::explain::Explanation;
 use super::outcome::Reason;
-use crate::compat;
 use crate::dependencies::attribution::{Attribution, Kind, Writer};
+use crate::naming;
 use crate::validity::slots::Listing;
 use crate::validity::view::own_xid;
 use crate::validity::writers::{Operation, State};
@@ -85,7 +85,7 @@ impl Explanation {
                 }
             }
             Finding::Not(Reason::Quarantined) => {
-                let name = compat::regprocedure_qualified(self.function);
+                let name = naming::regprocedure_qualified(self.function);
                 self.hint = self.hint.replace('…', &name.replace('\'', "''"));
             }
             Finding::Valid => {

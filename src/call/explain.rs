@@ -17,6 +17,7 @@ use crate::dependencies::attribution::{self, Attribution};
 use crate::dependencies::{definitions, relations};
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::CachedFunction;
+use crate::naming;
 use crate::server;
 use crate::store::area::{Area, area};
 use crate::store::layout::BLOCK;
@@ -396,13 +397,13 @@ impl Question {
                     " The last result of this function was not stored ({}): {}. It called {}.",
                     reason.code(),
                     reason.meaning(),
-                    compat::regprocedure(refusal.relation)
+                    naming::regprocedure(refusal.relation)
                 )
             }
             reason => format!(
                 " The last result of this function was not stored ({}): {}.",
                 reason.code(),
-                match compat::relation_name(refusal.relation) {
+                match naming::relation_name(refusal.relation) {
                     // Somebody else may have made the call.
                     Some(_) if !reads_all_stats(asker) && !may_read(asker, refusal.relation) => {
                         "it read what is not tracked".into()

@@ -22,6 +22,7 @@ use crate::backend::Backend;
 use crate::call::outcome::Reason;
 use crate::compat;
 use crate::language::function;
+use crate::naming;
 use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use names::Name;
@@ -174,7 +175,7 @@ pub fn disabled(function: pg_sys::Oid, class: &str) -> Option<Reason> {
             if !copy.disabled_functions.is_empty()
                 && copy
                     .disabled_functions
-                    .contains(&compat::regprocedure_qualified(function)) =>
+                    .contains(&naming::regprocedure_qualified(function)) =>
         {
             Some(Reason::FunctionDisabled)
         }
@@ -190,7 +191,7 @@ pub fn is_adaptive(function: pg_sys::Oid) -> bool {
                 && (copy.not_adaptive_functions.is_empty()
                     || !copy
                         .not_adaptive_functions
-                        .contains(&compat::regprocedure_qualified(function)))
+                        .contains(&naming::regprocedure_qualified(function)))
         })
     })
 }

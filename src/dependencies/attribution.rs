@@ -11,6 +11,7 @@ use crate::compat;
 use crate::language::body::{Body, argument_number};
 use crate::language::function::CachedFunction;
 use crate::language::signature::Signature;
+use crate::naming;
 use crate::store::area::Area;
 use crate::validity::own;
 use crate::validity::places::definitions_slot;
@@ -102,7 +103,7 @@ impl Writer {
         let here = self.record.database == compat::database();
         let relation = self.record.act.relation;
         (here && relation != pg_sys::InvalidOid)
-            .then(|| compat::relation_name(relation))
+            .then(|| naming::relation_name(relation))
             .flatten()
     }
 
@@ -252,14 +253,14 @@ impl Names {
     }
 
     fn add_relation(&mut self, relation: pg_sys::Oid) {
-        if let Some(name) = compat::relation_name(relation) {
+        if let Some(name) = naming::relation_name(relation) {
             self.add_tag(Tag::Relation(relation), name.clone());
             self.add_tag(Tag::WholeRelation(relation), format!("{name} as a whole"));
         }
     }
 
     fn add_function(&mut self, function: pg_sys::Oid) {
-        let name = compat::regprocedure_qualified(function);
+        let name = naming::regprocedure_qualified(function);
         self.add_tag(Tag::Function(function), format!("function {name}"));
     }
 
@@ -275,7 +276,7 @@ impl Names {
                 };
                 let keys = declared::keys(relation, columns, &key_columns, function, fcinfo);
                 for root in roots {
-                    let Some(name) = compat::relation_name(root) else {
+                    let Some(name) = naming::relation_name(root) else {
                         continue;
                     };
                     let Some(keys) = &keys else {
@@ -295,7 +296,7 @@ impl Names {
                             },
                             format!(
                                 "{name}.{} = {}",
-                                compat::quote_identifier(column),
+                                naming::quote_identifier(column),
                                 text.unwrap_or_default()
                             ),
                         );
@@ -347,7 +348,7 @@ impl Name {
     /// In words that say nothing of what a call was given, for the log.
     pub fn without_arguments(&self) -> String {
         match self.kind {
-            Kind::Key => match compat::relation_name(self.relation) {
+            Kind::Key => match naming::relation_name(self.relation) {
                 Some(relation) => format!("a key of {relation}"),
                 None => "a key".into(),
             },
@@ -365,7 +366,7 @@ impl Name {
             Kind::Definitions | Kind::Roles => false,
             _ if elsewhere => true,
             Kind::Key | Kind::Relation | Kind::WholeRelation => {
-                compat::relation_name(relation).is_some()
+                naming::relation_name(relation).is_some()
                     && !relations::reached(relation).contains(&self.relation)
             }
             Kind::Function | Kind::Tag => relation != pg_sys::InvalidOid,

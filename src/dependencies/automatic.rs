@@ -17,6 +17,7 @@ use crate::backend::Backend;
 use crate::behalf;
 use crate::compat;
 use crate::error::{code_of, message_of};
+use crate::naming;
 use crate::numbers::{NumberMap, number_map};
 use crate::server;
 use crate::settings;
@@ -248,7 +249,7 @@ fn failed(area: Area, request: &TrackingRequest, role: pg_sys::Oid, reason: u32,
         .failed(request, role.to_u32(), reason, now())
     {
         let relation = pg_sys::Oid::from(request.relation);
-        let name = compat::relation_name(relation).unwrap_or_else(|| request.relation.to_string());
+        let name = naming::relation_name(relation).unwrap_or_else(|| request.relation.to_string());
         crate::error::log(&format!("could not track relation {name}: {message}"));
     }
 }

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::language::body::{Body, MAX_TAG_BYTES, argument_number};
 use crate::language::function::CachedFunction;
 use crate::language::signature::{Signature, is_qualified};
+use crate::naming;
 use crate::server;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
@@ -87,8 +88,8 @@ pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
                 return Err(Error::InvalidBody(
                     format!(
                         "column \"{column}\" of \"{name}\" has type {}, argument {argument} has type {}",
-                        compat::type_name(column_type),
-                        compat::type_name(*argument_type)
+                        naming::type_name(column_type),
+                        naming::type_name(*argument_type)
                     ),
                     "A key column and its argument need types whose values are hashed alike."
                         .into(),

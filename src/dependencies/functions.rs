@@ -24,6 +24,7 @@ use super::session::Reads;
 use crate::backend::Backend;
 use crate::compat;
 use crate::language::function;
+use crate::naming;
 use crate::numbers::{NumberMap, number_map};
 use crate::settings;
 use pgrx::pg_sys;
@@ -159,7 +160,7 @@ pub fn is_trusted(function: pg_sys::Oid) -> bool {
 /// The name of a function that exists, as [`plain`] makes it; else one that none has.
 pub fn plain_name(function: pg_sys::Oid) -> String {
     match compat::function_exists(function) {
-        true => plain(&compat::regprocedure_qualified(function)),
+        true => plain(&naming::regprocedure_qualified(function)),
         false => String::new(),
     }
 }

@@ -19,6 +19,7 @@ use super::{declared, rights};
 use crate::compat;
 use crate::error::Error;
 use crate::fault::{self, Point};
+use crate::naming;
 use crate::store::area::area;
 use crate::validity::own;
 use crate::validity::slots::assign_xid;
@@ -232,7 +233,7 @@ fn supply(lacks: &[Lack], extension: pg_sys::Oid) -> Result<usize, Error> {
 
 /// Whether all tables can be tracked, and the columns can be keys.
 fn check(relation: pg_sys::Oid, tree: &Tree, key_columns: &[String]) -> Result<(), Error> {
-    let name = compat::relation_name(relation).unwrap_or_else(|| relation.to_u32().to_string());
+    let name = naming::relation_name(relation).unwrap_or_else(|| relation.to_u32().to_string());
     // SAFETY: a syscache lookup.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
     if kind == 0 {
@@ -253,7 +254,7 @@ fn check(relation: pg_sys::Oid, tree: &Tree, key_columns: &[String]) -> Result<(
                 format!("column \"{column}\" cannot be a key column"),
                 format!(
                     "Type {} has no hash function that nobody can replace.",
-                    compat::type_name(column_type)
+                    naming::type_name(column_type)
                 ),
             ));
         }

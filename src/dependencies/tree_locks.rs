@@ -7,8 +7,8 @@
 #![allow(unsafe_code)]
 
 use super::relations::Tree;
-use crate::compat;
 use crate::error::Error;
+use crate::naming;
 use crate::settings;
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub fn lock(
         release(&tree.members, mode);
         tree = now;
     }
-    let name = tree.roots.first().copied().and_then(compat::relation_name);
+    let name = tree.roots.first().copied().and_then(naming::relation_name);
     Err(Error::TreeChanges(name.unwrap_or_default()))
 }
 

@@ -5,8 +5,8 @@
 use super::commands::range_var;
 use super::{relations, tracking};
 use crate::attempt::attempt;
-use crate::compat;
 use crate::error::message_of;
+use crate::naming;
 use crate::server;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -64,7 +64,7 @@ pub unsafe fn track_new_member(statement: *mut pg_sys::Node) {
         .collect();
     for columns in key_columns {
         if let Err(error) = attempt(|| tracking::track_below(relation, &columns)) {
-            let name = compat::relation_name(relation).unwrap_or_default();
+            let name = naming::relation_name(relation).unwrap_or_default();
             crate::error::tell(
                 PgLogLevel::WARNING,
                 PgSqlErrorCode::ERRCODE_WARNING,

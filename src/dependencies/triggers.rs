@@ -13,6 +13,7 @@ use super::{relations, utility};
 use crate::command;
 use crate::compat;
 use crate::error::Error;
+use crate::naming;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -56,7 +57,7 @@ impl Wanted<'_> {
             Some(trigger) if is_ours(trigger) => Ok((self.name.to_owned(), true)),
             Some(_) => Err(Error::TriggerInTheWay(
                 crate::encoding::from_server(self.name.to_bytes()),
-                compat::relation_name(table).unwrap_or_default(),
+                naming::relation_name(table).unwrap_or_default(),
             )),
         }
     }

@@ -25,6 +25,7 @@ use crate::backend::Backend;
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::{Besides, Error, message_of, tell};
+use crate::naming;
 use crate::store::area::{Area, area};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
@@ -44,7 +45,7 @@ pub fn of(own: &Signature, body: &Body) -> Result<Signature, Error> {
         Binding::Late => signature::resolve(body),
         Binding::Early => recorded(own, body)
             .and_then(Signature::of)
-            .ok_or_else(|| Error::Unbound(compat::regprocedure(own.oid), body.function.clone())),
+            .ok_or_else(|| Error::Unbound(naming::regprocedure(own.oid), body.function.clone())),
     }
 }
 
@@ -144,7 +145,7 @@ fn record(function: pg_sys::Oid, base: pg_sys::Oid) {
 
 /// What a body should say of a base function.
 fn present_name(base: pg_sys::Oid) -> String {
-    compat::regprocedure_qualified(base)
+    naming::regprocedure_qualified(base)
 }
 
 /// Whether the body of a function that is bound early names another function than it calls, or the same in words that a dump would not
@@ -308,7 +309,7 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
     let problem = match attempt(|| write_source(function, source)) {
         Ok(true) => return,
         Ok(false) if must => {
-            Error::BeingChanged(compat::regprocedure(function), present_name(base)).raise()
+            Error::BeingChanged(naming::regprocedure(function), present_name(base)).raise()
         }
         Ok(false) => "somebody else is changing it".to_owned(),
         Err(problem) => message_of(&problem),
@@ -323,7 +324,7 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
         &format!(
             "could not write the name {} into the body of function {}: {problem}",
             present_name(base),
-            compat::regprocedure(function),
+            naming::regprocedure(function),
         ),
         Besides::Hint(
             "A background worker writes it once it can; until then analyze_cache_health() says how to, so that a dump means the same function.",

@@ -21,6 +21,7 @@ use crate::compat;
 use crate::dependencies::rights;
 use crate::encoding::Text;
 use crate::error::{Besides, Error, OrRaise, tell};
+use crate::naming;
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 use std::cell::RefCell;
 
@@ -508,10 +509,10 @@ fn follow(pair: &Pair, wanted: Unlike) {
     let Some((left, why)) = pair.follow(wanted) else {
         return;
     };
-    let name = compat::regprocedure(pair.own);
+    let name = naming::regprocedure(pair.own);
     // SAFETY: a variable of the backend.
     if left == wanted && compat::owns_function(pair.own, unsafe { pg_sys::GetUserId() }) {
-        Error::BeingChanged(name, compat::regprocedure_qualified(pair.base)).raise();
+        Error::BeingChanged(name, naming::regprocedure_qualified(pair.base)).raise();
     }
     tell(
         PgLogLevel::WARNING,

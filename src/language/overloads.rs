@@ -8,8 +8,8 @@
 
 use super::signature::Signature;
 use crate::command;
-use crate::compat;
 use crate::encoding;
+use crate::naming;
 use pgrx::pg_sys;
 
 /// What a function can be called with.
@@ -137,15 +137,15 @@ pub fn words(base: &Signature, schema: &str, name: &str) -> String {
     let mut types: Vec<String> = base
         .arguments
         .iter()
-        .map(|type_id| compat::type_name(*type_id))
+        .map(|type_id| naming::type_name(*type_id))
         .collect();
     if base.variadic == pg_sys::InvalidOid {
-        types.push(compat::type_name(pg_sys::INTERVALOID));
+        types.push(naming::type_name(pg_sys::INTERVALOID));
     }
     format!(
         "{}.{}({})",
-        compat::quote_identifier(schema),
-        compat::quote_identifier(name),
+        naming::quote_identifier(schema),
+        naming::quote_identifier(name),
         types.join(",")
     )
 }

@@ -11,6 +11,7 @@ use crate::compat;
 use crate::encoding::Text;
 use crate::error::Error;
 use crate::moments::us_of;
+use crate::naming;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgTupleDesc, pg_sys};
 
@@ -189,7 +190,7 @@ pub fn find(name: &str) -> Option<Signature> {
 
 /// Checks that the results of `base` can be cached at all.
 pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
-    let base_name = compat::regprocedure(base.oid);
+    let base_name = naming::regprocedure(base.oid);
     let not_cacheable = |what: String, detail: &str, hint: &str| {
         Err(Error::NotCacheable(what, detail.into(), hint.into()))
     };
@@ -220,7 +221,7 @@ pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
         return not_cacheable(
             format!(
                 "function {base_name} takes an argument of pseudo-type {}",
-                compat::type_name(*type_id)
+                naming::type_name(*type_id)
             ),
             "Values of this type cannot be part of a key.",
             "Cache a function whose argument types are plain or polymorphic.",
@@ -230,7 +231,7 @@ pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
         return not_cacheable(
             format!(
                 "function {base_name} returns pseudo-type {}",
-                compat::type_name(base.result)
+                naming::type_name(base.result)
             ),
             "Values of this type cannot be stored.",
             "Cache a function that returns a plain or polymorphic type.",
@@ -286,7 +287,7 @@ pub fn check_present(own: &Signature, base: &Signature, body: &Body) -> Result<(
     if base.variadic != own.variadic {
         return mismatch(format!(
             "Only one of the base function {} and the cached function is VARIADIC.",
-            compat::regprocedure(base.oid)
+            naming::regprocedure(base.oid)
         ));
     }
     Ok(())
@@ -308,7 +309,7 @@ fn check_itself(own: &Signature, base: &Signature) -> Result<(), Error> {
     Err(Error::NotCacheable(
         format!(
             "function {} cannot cache itself",
-            compat::regprocedure(base.oid)
+            naming::regprocedure(base.oid)
         ),
         "The body names the cached function as its own base function.".into(),
         "Name the function whose results are to be cached.".into(),
@@ -340,7 +341,7 @@ fn duration(own: &Signature, base: &Signature) -> Option<bool> {
 /// Checks what has to be as it is whatever becomes of the base function: how the cached function is declared, and that arguments and
 /// result are those of the base function. Returns whether it has the additional argument `cache_duration`.
 pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<bool, Error> {
-    let base_name = compat::regprocedure(base.oid);
+    let base_name = naming::regprocedure(base.oid);
     check_itself(own, base)?;
     if own.volatility == pg_sys::PROVOLATILE_IMMUTABLE {
         return Err(Error::InvalidDeclaration(
@@ -387,7 +388,7 @@ pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<boo
         let names = |types: &[pg_sys::Oid]| {
             types
                 .iter()
-                .map(|t| compat::type_name(*t))
+                .map(|t| naming::type_name(*t))
                 .collect::<Vec<_>>()
                 .join(", ")
         };
@@ -406,7 +407,7 @@ pub fn no_argument(base: &Signature, argument: &str) -> Error {
     Error::InvalidBody(
         format!(
             "{argument} is not an argument of the base function {}",
-            compat::regprocedure(base.oid)
+            naming::regprocedure(base.oid)
         ),
         "Arguments are numbered from $1; cache_duration is not one of them.".into(),
     )
@@ -447,8 +448,8 @@ pub fn check_chain(own: &Signature, base: &Signature) -> Result<(), Error> {
         };
         if function.oid == own.oid {
             let (own, base) = (
-                compat::regprocedure(own.oid),
-                compat::regprocedure(base.oid),
+                naming::regprocedure(own.oid),
+                naming::regprocedure(base.oid),
             );
             return Err(Error::NotCacheable(
                 format!("function {own} cannot cache itself"),
@@ -467,11 +468,11 @@ fn result_name(signature: &Signature) -> String {
             "({})",
             columns
                 .iter()
-                .map(|type_id| compat::type_name(*type_id))
+                .map(|type_id| naming::type_name(*type_id))
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
-        None => compat::type_name(signature.result),
+        None => naming::type_name(signature.result),
     }
 }
 
@@ -488,9 +489,9 @@ pub fn not_cached(function: pg_sys::Oid) -> Error {
     let caching = compat::dependents(class, function, class)
         .into_iter()
         .filter(|one| Signature::of(*one).is_some_and(|own| own.language == language))
-        .map(compat::regprocedure)
+        .map(naming::regprocedure)
         .collect();
-    Error::NotCached(compat::regprocedure(function), caching)
+    Error::NotCached(naming::regprocedure(function), caching)
 }
 
 /// Reads [`Body::stale_while_revalidate`]. Microseconds.

@@ -11,6 +11,7 @@ use crate::backend::Backend;
 use crate::behalf;
 use crate::compat;
 use crate::error::Error;
+use crate::naming;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -251,7 +252,7 @@ fn plan(place: Place, statement: Statement) -> pg_sys::SPIPlanPtr {
             if !known.is_null() {
                 return known;
             }
-            let text = statement.text(&compat::quote_identifier(&schema), &internal);
+            let text = statement.text(&naming::quote_identifier(&schema), &internal);
             let text = crate::encoding::c_string(&text).unwrap_or_default();
             let mut types = statement.types().to_vec();
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());

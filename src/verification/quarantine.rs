@@ -14,6 +14,7 @@ use crate::compat;
 use crate::encoding::{self, Text};
 use crate::language::function::CachedFunction;
 use crate::language::standing;
+use crate::naming;
 use crate::store::area::Area;
 use crate::store::statistics::Getting;
 use crate::store::traits::Trait;
@@ -38,7 +39,7 @@ pub fn begin(area: Area, function: &CachedFunction) {
         // It does not use the cache without a row; but when it has one again nobody knows any more.
         None => crate::error::log(&format!(
             "function {} has no row to be quarantined in",
-            compat::regprocedure_qualified(function.oid)
+            naming::regprocedure_qualified(function.oid)
         )),
     }
 }
@@ -65,7 +66,7 @@ pub fn save(area: Area) {
             &format!(
                 "INSERT INTO {schema}.cache_quarantine (function) VALUES ($1) ON CONFLICT DO NOTHING"
             ),
-            &[encoding::parameter(&compat::regprocedure_qualified(
+            &[encoding::parameter(&naming::regprocedure_qualified(
                 function,
             ))],
         );
@@ -113,7 +114,7 @@ pub fn end(area: Area, function: pg_sys::Oid) -> bool {
     let table = compat::extension_relation(TABLE);
     let owner = table.and_then(behalf::owner_of);
     if let (Some(schema), Some(owner)) = (compat::extension_schema(), owner) {
-        let name = compat::regprocedure_qualified(function);
+        let name = naming::regprocedure_qualified(function);
         let removed = behalf::acting_as(owner, || {
             Spi::connect_mut(|client| {
                 client
@@ -172,7 +173,7 @@ pub fn is_in_table(function: pg_sys::Oid) -> Option<bool> {
         let Some(table) = compat::extension_relation(TABLE) else {
             return Some(false);
         };
-        let name = compat::regprocedure_qualified(function);
+        let name = naming::regprocedure_qualified(function);
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         if !pg_sys::ConditionalLockRelationOid(table, lock) {
             return None;

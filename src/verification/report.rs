@@ -4,9 +4,9 @@
 
 use super::suspect::Suspect;
 use crate::call::frames::Frame;
-use crate::compat;
 use crate::dependencies::{self, attribution};
 use crate::language::body::Scope;
+use crate::naming;
 use crate::store::area::Area;
 use crate::table::row;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -20,7 +20,7 @@ pub unsafe fn difference(area: Area, frame: &Frame, fcinfo: pg_sys::FunctionCall
     let Some(suspect) = &frame.suspect else {
         return;
     };
-    let name = compat::regprocedure_qualified(frame.function.oid);
+    let name = naming::regprocedure_qualified(frame.function.oid);
     // SAFETY: the caller's; the clock.
     let (missing, rests_on, age_us) = unsafe {
         (
@@ -114,7 +114,7 @@ unsafe fn missing(
             })
         })
         .map(|relation| {
-            compat::relation_name(*relation)
+            naming::relation_name(*relation)
                 .unwrap_or_else(|| format!("relation {}", relation.to_u32()))
         })
         .collect()

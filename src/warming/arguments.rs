@@ -15,6 +15,7 @@ use crate::compat;
 use crate::encoding;
 use crate::error::Error;
 use crate::language::function;
+use crate::naming;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys, spi};
 use std::ffi::CString;
@@ -49,7 +50,7 @@ impl Target {
             return Err(Error::InvalidParameter(
                 format!(
                     "function {} cannot be warmed by arguments in JSON",
-                    compat::regprocedure(function)
+                    naming::regprocedure(function)
                 ),
                 "The type of a polymorphic argument is known only at a call; call the function itself.".into(),
             ));
@@ -58,7 +59,7 @@ impl Target {
         let duration = arguments.drain(cached.arguments.len()..).next();
         Ok(Target {
             function,
-            name: qualified_name(function),
+            name: naming::qualified_function(function).unwrap_or_default(),
             arguments,
             variadic: own.variadic != pg_sys::InvalidOid,
             duration: duration.map(|argument| argument.name),
@@ -111,7 +112,7 @@ impl Target {
                 }
             };
             let name = argument.name.as_deref().filter(|_| !all_before);
-            let name = name.map(|name| format!("{} => ", compat::quote_identifier(name)));
+            let name = name.map(|name| format!("{} => ", naming::quote_identifier(name)));
             let variadic = self.variadic && place + 1 == self.arguments.len();
             written.push(format!(
                 "{}{}{value}",
@@ -121,7 +122,7 @@ impl Target {
         }
         if let Some(duration) = &self.duration {
             let name = duration.as_deref().filter(|_| !all_before);
-            let name = name.map(|name| format!("{} => ", compat::quote_identifier(name)));
+            let name = name.map(|name| format!("{} => ", naming::quote_identifier(name)));
             written.push(format!(
                 "{}NULL::pg_catalog.interval",
                 name.unwrap_or_default()
@@ -160,7 +161,7 @@ impl Target {
         Error::InvalidParameter(
             format!(
                 "arguments do not fit function {}: {what}",
-                compat::regprocedure(self.function)
+                naming::regprocedure(self.function)
             ),
             if arguments.is_empty() {
                 "The function takes none, which is written {}.".into()
@@ -199,17 +200,6 @@ impl Argument {
     }
 }
 
-/// Name of a function with its schema.
-fn qualified_name(function: pg_sys::Oid) -> String {
-    // SAFETY: syscache lookups of an existing function that return C strings in our memory context.
-    unsafe {
-        compat::text(pg_sys::quote_qualified_identifier(
-            pg_sys::get_namespace_name(pg_sys::get_func_namespace(function)),
-            pg_sys::get_func_name(function),
-        ))
-    }
-}
-
 /// Whether a function is the only one of its name in its schema.
 fn is_only_one(function: pg_sys::Oid) -> bool {
     asked(
@@ -243,7 +233,7 @@ fn inputs(function: pg_sys::Oid) -> Vec<Argument> {
                 name: (!names.is_null())
                     .then(|| compat::text(*names.add(i)))
                     .filter(|name| !name.is_empty()),
-                type_name: compat::text(pg_sys::format_type_be_qualified(*types.add(i))),
+                type_name: naming::type_name_qualified(*types.add(i)),
                 default: asked(
                     "SELECT pg_catalog.pg_get_function_arg_default($1, $2)",
                     &[function.into(), (i as i32 + 1).into()],

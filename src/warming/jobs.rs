@@ -18,6 +18,7 @@ use crate::encoding;
 use crate::error::{Error, OrRaise};
 use crate::language::{binding, signature};
 use crate::moments;
+use crate::naming;
 use crate::server;
 use crate::settings;
 use crate::store::progress::Tally;
@@ -148,7 +149,7 @@ pub fn queue(function: pg_sys::Oid, json: &str) -> i64 {
     let given = given.into_iter();
     let settings = Value::Object(given.map(|(name, value)| (name, value.into())).collect());
     let settings = settings.to_string();
-    let name = compat::regprocedure_qualified(function);
+    let name = naming::regprocedure_qualified(function);
     let total = calls.len() as i64;
     let calls = format!("[{}]", calls.join(", "));
     let bytes = (calls.len() + settings.len()) as i64;
@@ -238,7 +239,7 @@ fn refuse_temporary(function: pg_sys::Oid) {
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             encoding::shown(&format!(
                 "cannot warm temporary function {} in the background",
-                compat::regprocedure(function)
+                naming::regprocedure(function)
             )),
             "A background process cannot use the temporary objects of this session."
         );
@@ -308,7 +309,7 @@ pub fn claim(id: i64, session_role: pg_sys::Oid) -> Option<Job> {
 /// The name under which a job has a function; of none if it is gone.
 fn named(function: pg_sys::Oid) -> String {
     match crate::language::signature::Signature::of(function) {
-        Some(_) => compat::regprocedure_qualified(function),
+        Some(_) => naming::regprocedure_qualified(function),
         None => String::new(),
     }
 }

@@ -13,6 +13,7 @@ use crate::dependencies::relations::{self, Tracking};
 use crate::language::body::{Binding, Body};
 use crate::language::signature::{self, Signature};
 use crate::language::{binding, likeness};
+use crate::naming;
 use crate::settings;
 use crate::store::area::Area;
 use crate::store::layout::BLOCK;
@@ -121,7 +122,7 @@ fn misfits() -> [Vec<Finding>; 4] {
         if body.binding == Binding::Late {
             continue;
         }
-        let own_name = compat::regprocedure_qualified(function);
+        let own_name = naming::regprocedure_qualified(function);
         let critical = |kind: usize, value: String| {
             Finding::new(
                 format!("{}: {own_name}", MISFITS[kind]),
@@ -144,7 +145,7 @@ fn misfits() -> [Vec<Finding>; 4] {
             ));
         }
         if binding::misnamed(&own, &body, base.oid).is_some() {
-            found[2].push(critical(2, format!("calls {}", compat::regprocedure_qualified(base.oid))).advise(
+            found[2].push(critical(2, format!("calls {}", naming::regprocedure_qualified(base.oid))).advise(
                 "The base function was renamed where nobody noticed. Calls are right, but a dump would say the old name, which may be another \
                  function's by now. Write the new one into the body:",
                 internal_call("cache_function_follow", &own_name),
@@ -183,7 +184,7 @@ pub fn advice(figures: &Figures) -> Vec<Finding> {
 }
 
 fn name(own: &FunctionFigures) -> String {
-    compat::regprocedure_qualified(own.function)
+    naming::regprocedure_qualified(own.function)
 }
 
 fn about(what: &str, own: &FunctionFigures) -> String {
@@ -334,7 +335,7 @@ fn untracked(area: Area, own: &FunctionFigures) -> Option<Finding> {
         .filter(|refusal| refusal.reason == Reason::Untracked)?;
     let finding = complaint(own, Reason::Untracked, "reads an untracked relation")?;
     let relation = refusal.relation;
-    let table = compat::relation_name(relation)?;
+    let table = naming::relation_name(relation)?;
     match relations::tracking(relation) {
         Tracking::Untracked => Some(finding.advise(
             format!(
@@ -382,7 +383,7 @@ fn tracked_in_vain(figures: &Figures) -> Vec<Finding> {
         .iter()
         .filter(|own| own.readers == 0 && own.charge.ns as f64 / 1e9 > IN_VAIN)
         .filter_map(|own| {
-            let table = compat::relation_name(own.relation)?;
+            let table = naming::relation_name(own.relation)?;
             is_tracked(own.relation).then(|| {
                 Finding::new(
                     format!("{IN_VAIN_TABLE}: {table}"),

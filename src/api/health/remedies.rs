@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::compat;
+use crate::naming;
 use crate::settings;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -38,7 +39,7 @@ pub fn row_of(view: &str, function: pg_sys::Oid) -> String {
     format!(
         "SELECT * FROM {}.{view} WHERE function = {}::regprocedure",
         schema(),
-        literal(&compat::regprocedure_qualified(function))
+        literal(&naming::regprocedure_qualified(function))
     )
 }
 

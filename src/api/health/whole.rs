@@ -10,6 +10,7 @@ use crate::compat;
 use crate::configuration;
 use crate::language::body::Body;
 use crate::language::signature::Signature;
+use crate::naming;
 use crate::settings;
 use crate::store::area::{Area, DatabaseState};
 use crate::store::layout::BLOCK;
@@ -72,7 +73,7 @@ fn hit_rate(figures: &Figures) -> Finding {
             finding.advise(
                 format!(
                     "{share:.0} % of the misses are those of {}. {why}",
-                    compat::regprocedure_qualified(worst.function)
+                    naming::regprocedure_qualified(worst.function)
                 ),
                 sql,
             )
@@ -330,7 +331,7 @@ fn contents(area: Area, figures: &Figures) -> [Finding; 3] {
         .advise(
             format!(
                 "Each pushes out many small ones. Let {} return less, or do not store what is that large, then SELECT pg_reload_conf().",
-                largest.map_or_else(String::new, |entry| compat::regprocedure_qualified(entry.head.function.into()))
+                largest.map_or_else(String::new, |entry| naming::regprocedure_qualified(entry.head.function.into()))
             ),
             format!(
                 "ALTER SYSTEM SET pg_query_cache.max_entry_size = '{}kB'",
