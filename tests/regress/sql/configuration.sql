@@ -243,6 +243,14 @@ SELECT limit_now_cached();
 SELECT set_cache_config('max_entries', NULL);
 SELECT outcomes();
 
+-- A switch is found whatever the session says of how names are shown, and set from there it is the same one.
+SET quote_all_identifiers = on;
+SELECT set_cache_config('function.f_cached(int, interval).enabled', 'off');
+SELECT reason FROM cache_explain('f_cached(1)');
+RESET quote_all_identifiers;
+SELECT name, value FROM cache_config() WHERE name LIKE 'function.%' AND source = 'configuration';
+SELECT set_cache_config('function.f_cached(int, interval).enabled', NULL);
+
 -- Nobody has it for a trigger of their own.
 CREATE FUNCTION pg_temp.calls() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM query_cache_internal.cache_configuration_changed(); END';
 SELECT pg_temp.calls();
