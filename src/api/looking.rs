@@ -214,7 +214,8 @@ fn cache_function_counters_v0_2(
     TableIterator::new(rows)
 }
 
-/// Whether results of a function are stored, in words: `yes`; `no` and the code of the reason; or `resting` and why, and since when.
+/// Whether results of a function are stored, in words: `yes`; `no` and the code of the reason, also if none was ever stored for what the
+/// function does; or `resting` and why, and since when.
 fn storing(area: Area, own: &FunctionFigures) -> (Text, Option<TimestampWithTimeZone>) {
     let database = compat::database();
     let functions = area.functions();
@@ -238,7 +239,20 @@ fn storing(area: Area, own: &FunctionFigures) -> (Text, Option<TimestampWithTime
             format!("resting: {}", rest.why.words()).into(),
             TimestampWithTimeZone::try_from(since as pg_sys::TimestampTz).ok(),
         ),
-        _ => ("yes".into(), None),
+        _ => {
+            // What it does in each call, not what was so once.
+            let reason = functions
+                .refusal(database, own.function)
+                .map(|last| last.reason)
+                .filter(|reason| {
+                    own.counts.fills == 0
+                        && (reason.blames_function() || *reason == Reason::OpenCursor)
+                });
+            match reason {
+                Some(reason) => (format!("no: {}", reason.code()).into(), None),
+                None => ("yes".into(), None),
+            }
+        }
     }
 }
 

@@ -280,7 +280,7 @@ impl Reason {
                 "Look at what analyze_cache_health() says of the function: mend the base function, or do not cache it."
             }
             Reason::VolatileFunction => {
-                "Declare functions of your own STABLE if they only read, or give \"consistency\": \"ttl\" if age alone decides; what they do is never stored."
+                "If it only reads, declare it STABLE, or give \"consistency\": \"ttl\" if age alone decides. If it does something (nextval() and the like), do not cache what calls it: a hit would not do it."
             }
             Reason::UnlistedFunction => {
                 "If its result depends on its arguments and on tables alone, name it in \"trust\" or in pg_query_cache.trusted_functions; or give \"consistency\": \"ttl\" if age alone decides."

@@ -267,7 +267,10 @@ impl Question {
             // First, because it settles the slots, and how these list a writer is asked then.
             let moved = self.moved(area, &entry);
             // SAFETY: the caller's call of this function.
-            let attributions = unsafe { self.attributions(area, &function, fcinfo, &entry) };
+            let mut attributions = unsafe { self.attributions(area, &function, fcinfo, &entry) };
+            if !reads_all_stats(asker) {
+                attribution::hide(&mut attributions, |relation| may_read(asker, relation));
+            }
             told.tags = Some(tags(&attributions));
             told.blame(finding, &attributions, &moved, asker);
             if finding.kind() == "miss" {
@@ -425,11 +428,22 @@ fn reads_all_stats(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(role, pg_sys::ROLE_PG_READ_ALL_STATS.into()) }
 }
 
+/// Whether a role may read a relation, or part of it; not one that is gone.
 fn may_read(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache lookup of a relation that has a name.
+    const OK: pg_sys::AclResult::Type = pg_sys::AclResult::ACLCHECK_OK;
+    const SELECT: pg_sys::AclMode = pg_sys::ACL_SELECT as pg_sys::AclMode;
+    // SAFETY: syscache lookups; the last two are of a relation that exists.
     unsafe {
-        pg_sys::pg_class_aclcheck(relation, role, pg_sys::ACL_SELECT as _)
-            == pg_sys::AclResult::ACLCHECK_OK
+        let schema = pg_sys::get_rel_namespace(relation);
+        schema != pg_sys::InvalidOid
+            && pg_sys::pg_namespace_aclcheck(schema, role, pg_sys::ACL_USAGE as _) == OK
+            && (pg_sys::pg_class_aclcheck(relation, role, SELECT) == OK
+                || pg_sys::pg_attribute_aclcheck_all(
+                    relation,
+                    role,
+                    SELECT,
+                    pg_sys::AclMaskHow::ACLMASK_ANY,
+                ) == OK)
     }
 }
 

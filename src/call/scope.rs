@@ -190,36 +190,36 @@ pub fn reading() -> ([i32; 13], usize, u64) {
     (read, unsafe { pg_sys::session_timezone.addr() }, words)
 }
 
-/// Texts by which constants are read: amounts of money, abbreviations of time zones.
+/// Texts by which constants are read (amounts of money, abbreviations of time zones), and which relations a query may name.
 struct Words {
-    known: [Option<CString>; 2],
-    /// The server's variable of `timezone_abbreviations`, once it was looked for.
-    abbreviations: Option<*const *const c_char>,
+    known: [Option<CString>; 3],
+    /// The server's variables of `timezone_abbreviations` and `restrict_nonsystem_relation_kind`, once they were looked for. The first minor
+    /// versions do not have the second.
+    variables: Option<[Option<*const *const c_char>; 2]>,
     changes: u64,
 }
 
 static WORDS: Backend<RefCell<Words>> = Backend::new(RefCell::new(Words {
-    known: [None, None],
-    abbreviations: None,
+    known: [const { None }; 3],
+    variables: None,
     changes: 0,
 }));
 
 impl Words {
     #[inline(always)]
     fn changes(&mut self) -> u64 {
-        if self.abbreviations.is_none() {
-            self.abbreviations = names::text_variable(b"timezone_abbreviations");
-        }
+        let variables = self.variables.get_or_insert_with(|| {
+            [
+                names::text_variable(b"timezone_abbreviations"),
+                names::text_variable(b"restrict_nonsystem_relation_kind"),
+            ]
+        });
         // SAFETY: variables of the backend, C strings or NULL.
         unsafe {
-            let abbreviations = self.abbreviations.map_or(std::ptr::null(), |text| *text);
-            let now = [server::locale_monetary, abbreviations];
-            if !self
-                .known
-                .iter()
-                .zip(now)
-                .all(|(known, text)| is(known, text))
-            {
+            let [abbreviations, kinds] =
+                variables.map(|variable| variable.map_or(std::ptr::null(), |text| *text));
+            let now = [server::locale_monetary, abbreviations, kinds];
+            if !(self.known.iter().zip(now)).all(|(known, text)| is(known, text)) {
                 self.known =
                     now.map(|text| (!text.is_null()).then(|| CStr::from_ptr(text).to_owned()));
                 self.changes += 1;

@@ -135,6 +135,17 @@ impl std::fmt::Display for Writer {
     }
 }
 
+/// Takes away what concerns relations that the asker may not read: their names, and that they were written.
+pub fn hide(attributions: &mut [Attribution], may_read: impl Fn(pg_sys::Oid) -> bool) {
+    let is_hidden = |relation| relation != pg_sys::InvalidOid && !may_read(relation);
+    for attribution in attributions {
+        if (attribution.tag.as_ref()).is_some_and(|name| is_hidden(name.relation)) {
+            attribution.tag = None;
+        }
+        (attribution.writers).retain(|writer| !is_hidden(writer.record.act.relation));
+    }
+}
+
 /// Names and last writers of `slots`, in their order.
 ///
 /// # Safety

@@ -111,7 +111,13 @@ fn is_of_data(of: i32) -> bool {
         class(b"44"),
         class(b"P0"),
     ];
-    /// Cursors and prepared statements are the session's; whether a quote may follow a backslash the encoding of the client decides.
-    const EXCEPT: [i32; 3] = [code(b"42P03"), code(b"42P05"), code(b"22P06")];
+    /// Cursors and prepared statements are the session's; whether a quote may follow a backslash the encoding of the client decides; and a
+    /// regular expression is said to be wrong where the stack has no room to read it.
+    const EXCEPT: [i32; 4] = [
+        code(b"42P03"),
+        code(b"42P05"),
+        code(b"22P06"),
+        code(b"2201B"),
+    ];
     is_message(of) || CLASSES.contains(&class_of(of)) && !EXCEPT.contains(&of)
 }

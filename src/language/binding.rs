@@ -97,7 +97,23 @@ pub fn bind(own: &Signature, base: pg_sys::Oid) {
         Error::NoSuchFunction(format!("with OID {}", base.to_u32()), String::new()).raise();
     }
     record(own.oid, base);
-    follow_one(own.oid, true);
+    match marked(own.oid) {
+        Some(_) => follow_one(own.oid, true),
+        None => name_pinned(own, base),
+    }
+}
+
+/// The server records nothing about its own functions, which nobody drops or renames: the body alone names one, so it has to name it in
+/// full, whatever the search path was.
+fn name_pinned(own: &Signature, base: pg_sys::Oid) {
+    let source = Body::parse(&own.source)
+        .ok()
+        .and_then(|body| misnamed(own, &body, base));
+    if let Some(source) = source
+        && !write_source(own.oid, source)
+    {
+        Error::BeingChanged(naming::regprocedure(own.oid), present_name(base)).raise();
+    }
 }
 
 /// Whether the caller owns a function and this transaction has written its row.
@@ -239,9 +255,9 @@ pub unsafe fn renames(statement: *mut pg_sys::Node) -> bool {
 
 /// The body that a function should have, if it names another function than it calls.
 fn better(function: pg_sys::Oid) -> Option<(pg_sys::Oid, String)> {
-    let base = marked(function)?;
     let own = Signature::of(function)?;
     let body = Body::parse(&own.source).ok()?;
+    let base = marked(function).or_else(|| built_in(&body))?;
     Some((base, misnamed(&own, &body, base)?))
 }
 

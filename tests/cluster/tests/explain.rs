@@ -252,6 +252,22 @@ fn a_writer_is_shown_to_those_who_may_see_it() -> Result<()> {
     told(&mut alice, "total_cached()")?.is("hit", "valid")?;
     told(&mut bob, "total_cached()")?.is("miss", "invalidated")?;
 
+    // Nor of tables that a function with its owner's rights has read for it: neither their names nor when they were written.
+    owner.batch_execute(
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.ledger (a integer); SELECT cache_track_table('hidden.ledger');
+         CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER AS 'BEGIN RETURN (SELECT count(*) FROM hidden.ledger); END';
+         SELECT cache_function('counted()')",
+    )?;
+    for (client, sees_all) in [(&mut alice, false), (&mut watcher, true)] {
+        number(client, "SELECT counted_cached()")?;
+        owner.batch_execute("INSERT INTO hidden.ledger VALUES (1)")?;
+        let asked = "SELECT cache_explain('counted_cached()')::text";
+        let text: String = client.query_one(asked, &[])?.get(0);
+        ensure!(text.contains("invalidated"), "{text}");
+        ensure!(text.contains("ledger") == sees_all, "{text}");
+        ensure!(text.contains("INSERT") == sees_all, "{text}");
+    }
+
     // Who may not execute the function may not ask about it; arguments have the caller's rights, and no more.
     told(&mut alice, "balance_cached(1)")?.is("miss", "absent")?;
     let denied = |client: &mut Client, sql: &str| {

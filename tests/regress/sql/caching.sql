@@ -165,6 +165,12 @@ SET check_function_bodies = off;
 CREATE FUNCTION unshowable() RETURNS int LANGUAGE cached STABLE AS '{"function": "none()", "tags": ["a\u0000b"]}';
 RESET check_function_bodies;
 SELECT function, base_function, tags FROM cached_functions WHERE function::text LIKE 'unshow%' ORDER BY 1;
+-- One of the server's own functions is named in full, whatever the search path was.
+CREATE FUNCTION lowered(k text) RETURNS text LANGUAGE cached STABLE AS '{"function": "lower(text)"}';
+CREATE FUNCTION appended(anycompatiblearray, anycompatible) RETURNS anycompatiblearray LANGUAGE cached STABLE AS '{"function": "array_append(anycompatiblearray, anycompatible)"}';
+SELECT lowered('ABC'), lowered('ABC'), appended('{1}'::int[], 2);
+SELECT proname, prosrc FROM pg_proc WHERE proname IN ('lowered', 'appended') ORDER BY 1;
+SELECT finding, value FROM analyze_cache_health() WHERE finding LIKE 'body names%';
 
 \set ECHO none
 SET client_min_messages = warning;

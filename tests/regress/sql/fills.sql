@@ -293,9 +293,10 @@ SELECT outcomes();
 UPDATE items SET name = 'another' WHERE id = 1;
 SELECT greets_cached(n), greets_sql_cached(n), greets_through_cached(n) FROM generate_series(1, 3) AS n;
 SELECT outcomes();
--- The schemas of the path as they are, that of the session's temporary objects among them; and an error that the encoding of the client makes.
+-- The schemas of the path as they are, that of the session's temporary objects among them; and errors that the encoding of the
+-- client and the depth of the stack make.
 SELECT make('path_of', 'current_schemas(true)');
-SELECT path_of_cached() IS NOT NULL AS answered, state_cached('22P06');
+SELECT path_of_cached() IS NOT NULL AS answered, state_cached('22P06'), state_cached('2201B');
 SELECT said('path_of'), said('state');
 SET client_min_messages = error;
 DROP PUBLICATION everything;
