@@ -91,6 +91,7 @@ mod declared {
         pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn RegisterTimeout(timeout: c_int, handler: unsafe extern "C-unwind" fn()) -> c_int;
         pub fn strcmp(one: *const c_char, other: *const c_char) -> c_int;
+        pub fn pg_get_client_encoding() -> c_int;
         pub fn fetch_search_path_array(oids: *mut pg_sys::Oid, length: c_int) -> c_int;
         pub fn GetNumConfigOptions() -> c_int;
         pub fn get_guc_variables() -> *mut *mut pg_sys::config_generic;

@@ -151,7 +151,7 @@ impl Reason {
                 "a definition has changed since the transaction began; this session may still use plans from before"
             }
             Reason::OthersPlan => {
-                "a SQL function inside ran with a plan that was made for another role, search path or time zone earlier in the transaction"
+                "a function inside was planned or compiled for another role or search path, or under other settings: a SQL function earlier in the transaction, one in PL/pgSQL earlier in the session"
             }
             Reason::AnonymousRow => "an argument is a row without a named type",
             Reason::Quarantined => "a stored result of the function was wrong; it is in quarantine",
@@ -254,8 +254,12 @@ impl Reason {
                 "Let the function read fewer tables, or cache parts of it by themselves."
             }
             Reason::NoAge => "Give a longer cache_duration, or leave it out.",
-            Reason::DefinitionsChanged => "Nothing to do: the next transaction stores the result.",
-            Reason::OthersPlan => "Nothing to do: the next transaction stores the result.",
+            Reason::DefinitionsChanged => {
+                "Nothing to do: the next transaction stores the result, or another session. If a session works under many search paths, give the functions their own: ALTER FUNCTION … SET search_path."
+            }
+            Reason::OthersPlan => {
+                "Nothing to do: the next transaction stores the result, or another session. If a session works under many search paths, give the functions their own: ALTER FUNCTION … SET search_path."
+            }
             Reason::AnonymousRow => "Cast the argument to a named composite type.",
             Reason::Quarantined => {
                 "Look for the reason in the server's log, then SELECT cache_function_resume('…');"

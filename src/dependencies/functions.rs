@@ -20,10 +20,11 @@
 
 #![allow(unsafe_code)]
 
+use super::declared_types;
 use super::session::Reads;
 use crate::backend::Backend;
 use crate::compat;
-use crate::language::function;
+use crate::language::{function, signature};
 use crate::naming;
 use crate::numbers::{NumberMap, number_map};
 use crate::settings;
@@ -118,6 +119,19 @@ pub struct Known {
     pub is_immutable: bool,
     /// It is a cached function: what it reads may come without a query.
     pub is_cached: bool,
+    /// PL/pgSQL compiles it.
+    pub compiles: Option<Compiles>,
+}
+
+/// What matters of a function that PL/pgSQL compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compiles {
+    /// The version of its row, by which PL/pgSQL knows that it was replaced: the transaction that wrote it, and where it lies.
+    row: (u32, u64),
+    /// It declares variables of types that are not the server's own.
+    pub names_types: bool,
+    /// It has a search path of its own.
+    pub has_path: bool,
 }
 
 static KNOWN: Backend<RefCell<NumberMap<u32, Known>>> = Backend::new(RefCell::new(number_map()));
@@ -194,6 +208,7 @@ fn look_up(function: pg_sys::Oid) -> Known {
         is_code: false,
         is_immutable: false,
         is_cached: false,
+        compiles: None,
     };
     // SAFETY: syscache lookups; the tuple is pinned while it is read.
     unsafe {
@@ -212,6 +227,7 @@ fn look_up(function: pg_sys::Oid) -> Known {
                 Language::Sql => (known.reads, known.is_code) = (Reads::NONE, true),
                 Language::PlPgSql { tells_stack } => {
                     known.is_code = true;
+                    known.compiles = Some(compiles(function, tuple));
                     known.reads = match tells_stack {
                         true => Reads::SESSION,
                         false => Reads::NONE,
@@ -233,6 +249,25 @@ fn look_up(function: pg_sys::Oid) -> Known {
         pg_sys::ReleaseSysCache(tuple);
     }
     known
+}
+
+/// # Safety
+/// `tuple` is the row of `function` in pg_proc.
+unsafe fn compiles(function: pg_sys::Oid, tuple: pg_sys::HeapTuple) -> Compiles {
+    // SAFETY: the caller's.
+    unsafe {
+        let place = (*tuple).t_self;
+        let block = u64::from(place.ip_blkid.bi_hi) << 16 | u64::from(place.ip_blkid.bi_lo);
+        Compiles {
+            row: (
+                (*(*tuple).t_data).t_choice.t_heap.t_xmin.into_inner(),
+                block << 16 | u64::from(place.ip_posid),
+            ),
+            names_types: attribute(tuple, pg_sys::Anum_pg_proc_prosrc)
+                .is_none_or(|source| declared_types::names_types(source.to_bytes())),
+            has_path: signature::setting_of(function, "search_path").is_some(),
+        }
+    }
 }
 
 /// Languages that `pg_language` has with fixed oids.

@@ -21,10 +21,12 @@
 
 #![allow(unsafe_code)]
 
+use super::compiled;
 use super::functions::{self, Known};
 use super::planning;
 use crate::backend::Backend;
 use crate::call::frames;
+use crate::call::outcome::Reason;
 use crate::compat;
 use crate::gate;
 use crate::server::guarded;
@@ -141,8 +143,14 @@ unsafe extern "C-unwind" fn object_accessed(
                     }
                 });
             } else if object.to_u32() >= functions::FIRST_UNFIXED {
-                // No fence: numbers are compared, and one is stored.
                 has_run(object);
+                if !compiled::is_plain(object) {
+                    guarded(|| {
+                        if gate::is_open() {
+                            compiled::differs(object);
+                        }
+                    });
+                }
             }
         }
     }
@@ -189,7 +197,8 @@ pub fn fill_begins() {
 
 /// A function runs by itself, in a fill or not: the base function of a cached one. If a fill runs it, and PL/pgSQL may keep expressions of
 /// it, they are made ready anew.
-pub fn runs(function: pg_sys::Oid) {
+/// Whether what the session has compiled of it may be other than what another would: then the fill is refused.
+pub fn runs(function: pg_sys::Oid) -> bool {
     if function.to_u32() >= functions::FIRST_UNFIXED
         && has_run(function)
         && frames::filling()
@@ -199,6 +208,13 @@ pub fn runs(function: pg_sys::Oid) {
         // SAFETY: sets marks; allowed wherever messages may be processed.
         unsafe { pg_sys::ResetPlanCache() };
     }
+    let differs = function.to_u32() >= functions::FIRST_UNFIXED
+        && !compiled::is_plain(function)
+        && compiled::differs(function);
+    if differs && frames::filling() {
+        frames::refuse(Reason::OthersPlan);
+    }
+    differs
 }
 
 /// A function is called, now or whenever the expression is used that is made ready.
@@ -209,15 +225,16 @@ fn called(function: pg_sys::Oid) {
             is_code: false,
             is_immutable: false,
             is_cached: false,
+            compiles: None,
         },
         _ => functions::of(function),
     };
-    runs(function);
+    let differs = runs(function);
     // Before anything is noted: who is called directly is so no more once code runs.
     let is_kept = STARTING.get() == 0 && !planning::calls_directly();
     planning::calls(known);
     let reads = match known.reads {
-        Reads::NONE => return,
+        Reads::NONE if !differs => return,
         reads if functions::is_trusted(function) => reads.vouched(),
         reads => reads,
     };

@@ -1,0 +1,70 @@
+-- What PL/pgSQL has compiled under something else than what holds now is nobody else's: other settings, another search path.
+\set ECHO errors
+\getenv testdir PG_ABS_SRCDIR
+\set outcomes :testdir '/lib/outcomes.sql'
+CREATE SCHEMA compiled_test;
+CREATE SCHEMA compiled_one;
+CREATE SCHEMA compiled_two;
+SET search_path = compiled_test, public;
+\i :outcomes
+\set ECHO all
+CREATE DOMAIN compiled_one.amount AS numeric(12, 2);
+CREATE DOMAIN compiled_two.amount AS numeric(12, 0);
+CREATE TABLE items (id integer PRIMARY KEY, price numeric);
+INSERT INTO items VALUES (1, 8.67);
+SELECT cache_track_table('items');
+SET search_path = compiled_test, compiled_one, public;
+CREATE FUNCTION escaped() RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN RETURN length('a\\b'); END$$;
+CREATE FUNCTION priced(i integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE x amount;
+BEGIN SELECT price INTO x FROM compiled_test.items WHERE id = i; RETURN x; END$$;
+CREATE FUNCTION of_column(i integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE x compiled_test.items.price%TYPE;
+BEGIN SELECT price INTO x FROM compiled_test.items WHERE id = i; RETURN x; END$$;
+CREATE FUNCTION plainly(i integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE x numeric(12, 2) := 0; /* amount */ y CONSTANT text[] DEFAULT '{}'; r record;
+BEGIN SELECT price INTO x FROM compiled_test.items WHERE id = i; RETURN x; END$$;
+CREATE FUNCTION pathed(i integer) RETURNS text LANGUAGE plpgsql STABLE SET search_path = compiled_one AS $$
+DECLARE x amount;
+BEGIN SELECT price INTO x FROM compiled_test.items WHERE id = i; RETURN x; END$$;
+CREATE FUNCTION around(i integer) RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN compiled_test.priced(i) || 'x'; END$$;
+SELECT cache_function(f::regprocedure) FROM unnest('{escaped(),priced(integer),of_column(integer),plainly(integer),pathed(integer),around(integer)}'::text[]) AS f;
+SET search_path = compiled_one, compiled_test, public;
+SELECT priced(1), of_column(1), plainly(1), pathed(1), around(1);
+SET search_path = compiled_two, compiled_test, public;
+SELECT priced_cached(1), of_column_cached(1), plainly_cached(1), pathed_cached(1), around_cached(1);
+SELECT outcomes();
+-- Not again either where they were compiled: a statement that first runs now is read as it is now.
+SET search_path = compiled_one, compiled_test, public;
+SELECT priced_cached(1), around_cached(1);
+SELECT outcomes();
+-- How literals are read.
+SET standard_conforming_strings = off;
+SELECT escaped();
+SET standard_conforming_strings = on;
+SELECT escaped_cached();
+SELECT outcomes();
+-- A new session reads them anew, as does everybody when the function is replaced.
+\c
+SET search_path = compiled_two, compiled_test, public;
+SELECT priced_cached(1), around_cached(1), escaped_cached();
+SELECT priced(1) = priced_cached(1) AS same, around(1) = around_cached(1) AS same, escaped() = escaped_cached() AS same;
+SELECT outcomes();
+CREATE OR REPLACE FUNCTION compiled_test.priced(i integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE x amount;
+BEGIN SELECT price INTO x FROM compiled_test.items WHERE id = i; RETURN 'now ' || x; END$$;
+SELECT priced_cached(1), around_cached(1);
+SELECT outcomes();
+-- Temporary objects come first in every search path.
+\c
+SET search_path = compiled_one, compiled_test, public;
+CREATE TEMP TABLE amount ();
+SELECT priced(1) IS NULL AS none;
+DROP TABLE amount;
+SELECT priced_cached(1);
+SELECT outcomes();
+
+\set ECHO none
+SET client_min_messages = warning;
+SET search_path = compiled_test;
+DROP SCHEMA compiled_test, compiled_one, compiled_two CASCADE;
