@@ -111,13 +111,19 @@ fn is_of_data(of: i32) -> bool {
         class(b"44"),
         class(b"P0"),
     ];
-    /// Cursors and prepared statements are the session's; whether a quote may follow a backslash the encoding of the client decides; and a
-    /// regular expression is said to be wrong where the stack has no room to read it.
-    const EXCEPT: [i32; 4] = [
-        code(b"42P03"),
-        code(b"42P05"),
-        code(b"22P06"),
-        code(b"2201B"),
-    ];
-    is_message(of) || CLASSES.contains(&class_of(of)) && !EXCEPT.contains(&of)
+    /// Cursors and prepared statements are the session's; and a regular expression is said to be wrong where the stack has no room to read
+    /// it.
+    const EXCEPT: [i32; 3] = [code(b"42P03"), code(b"42P05"), code(b"2201B")];
+    /// A quote after a backslash, which is an error in an encoding that only clients can have; else a warning of what settings in the key say.
+    const ESCAPED: i32 = code(b"22P06");
+    is_message(of)
+        || CLASSES.contains(&class_of(of))
+            && !EXCEPT.contains(&of)
+            && (of != ESCAPED || !is_encoding_of_clients())
+}
+
+fn is_encoding_of_clients() -> bool {
+    // SAFETY: reads a variable of the backend.
+    let encoding = unsafe { server::pg_get_client_encoding() };
+    encoding > pg_sys::pg_enc::PG_KOI8U as i32
 }

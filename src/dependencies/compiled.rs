@@ -8,8 +8,8 @@
 //! So for each function in PL/pgSQL that it runs the session keeps under what it ran first. One that was run under something else as well is
 //! not trusted any more: a fill in which it is called is refused ([`Reason::OthersPlan`](crate::call::outcome::Reason::OthersPlan)).
 //!
-//! * Of each function matter the settings by which texts are read, those of libraries, PL/pgSQL's among them, and whether there are temporary
-//!   objects, which come first in each search path.
+//! * Of each function matter the settings by which texts are read, PL/pgSQL's own, and whether there are temporary objects, which come first
+//!   in each search path.
 //! * Of one that declares variables of types which are not the server's own ([`super::declared_types`]) matters the search path too, unless
 //!   it has one of its own.
 //!
@@ -21,12 +21,12 @@
 use super::functions::{self, Compiles};
 use super::temporary;
 use crate::backend::Backend;
-use crate::call::scope::{Digest, Settings};
 use crate::language::function;
 use crate::numbers::{NumberMap, number_map};
 use crate::server;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString};
 
 /// So many functions are told apart; of others nothing is known, and nothing trusted.
 const MOST: usize = 1 << 14;
@@ -39,7 +39,8 @@ struct Reading {
     standard_strings: bool,
     backslash_quote: i32,
     client_encoding: i32,
-    settings: Digest,
+    /// How often PL/pgSQL's own settings have changed.
+    own: u64,
     temporary: bool,
 }
 
@@ -91,6 +92,46 @@ pub fn differs(function: pg_sys::Oid) -> bool {
     })
 }
 
+/// The settings of PL/pgSQL that a compiled function keeps, with what they are before its library is loaded.
+const SETTINGS: [(&CStr, &CStr); 4] = [
+    (c"plpgsql.variable_conflict", c"error"),
+    (c"plpgsql.print_strict_params", c"off"),
+    (c"plpgsql.extra_errors", c"none"),
+    (c"plpgsql.extra_warnings", c"none"),
+];
+
+/// Their values.
+struct Own {
+    known: [Option<CString>; 4],
+    changes: u64,
+}
+
+static OWN: Backend<RefCell<Own>> = Backend::new(RefCell::new(Own {
+    known: [const { None }; 4],
+    changes: 0,
+}));
+
+impl Own {
+    fn changes(&mut self) -> u64 {
+        for (known, (name, before)) in self.known.iter_mut().zip(SETTINGS) {
+            // SAFETY: a C string; returns the value, which lives until the setting is changed, or NULL.
+            let value = unsafe {
+                let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+                if value.is_null() {
+                    before
+                } else {
+                    CStr::from_ptr(value)
+                }
+            };
+            if known.as_deref() != Some(value) {
+                *known = Some(value.to_owned());
+                self.changes += 1;
+            }
+        }
+        self.changes
+    }
+}
+
 impl Reading {
     fn now() -> Self {
         // SAFETY: variables of the backend.
@@ -99,7 +140,7 @@ impl Reading {
                 standard_strings: pg_sys::standard_conforming_strings,
                 backslash_quote: server::backslash_quote,
                 client_encoding: server::pg_get_client_encoding(),
-                settings: Settings::None.digest(),
+                own: OWN.with_borrow_mut(Own::changes),
                 temporary: temporary::present(),
             }
         }

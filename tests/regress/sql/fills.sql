@@ -296,8 +296,15 @@ SELECT outcomes();
 -- The schemas of the path as they are, that of the session's temporary objects among them; and errors that the encoding of the
 -- client and the depth of the stack make.
 SELECT make('path_of', 'current_schemas(true)');
-SELECT path_of_cached() IS NOT NULL AS answered, state_cached('22P06'), state_cached('2201B');
+SELECT path_of_cached() IS NOT NULL AS answered, state_cached('2201B');
 SELECT said('path_of'), said('state');
+CREATE FUNCTION escapes() RETURNS text LANGUAGE plpgsql STABLE AS $f$
+DECLARE r text; BEGIN EXECUTE $q$SELECT E'it\'s'$q$ INTO r; RETURN r; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END$f$;
+SELECT cache_function('escapes()');
+SET client_encoding = 'SJIS';
+SELECT escapes_cached();
+RESET client_encoding;
+SELECT said('escapes');
 SET client_min_messages = error;
 DROP PUBLICATION everything;
 DROP SCHEMA fills_test CASCADE;
