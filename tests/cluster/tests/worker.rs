@@ -346,6 +346,7 @@ fn idle_is_idle() -> Result<()> {
         .setting("wal_level", "minimal")
         .setting("max_wal_senders", "0")
         .setting("autovacuum", "off")
+        .setting("checkpoint_timeout", "1d")
         .setting("log_min_messages", "debug1")
         .build()?;
     let mut client = cluster.connect(DATABASE)?;
