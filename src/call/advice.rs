@@ -254,9 +254,7 @@ impl Reason {
                 "Let the function read fewer tables, or cache parts of it by themselves."
             }
             Reason::NoAge => "Give a longer cache_duration, or leave it out.",
-            Reason::DefinitionsChanged => {
-                "Nothing to do: the next transaction stores the result, or another session. If a session works under many search paths, give the functions their own: ALTER FUNCTION … SET search_path."
-            }
+            Reason::DefinitionsChanged => "Nothing to do: the next transaction stores the result.",
             Reason::OthersPlan => {
                 "Nothing to do: the next transaction stores the result, or another session. If a session works under many search paths, give the functions their own: ALTER FUNCTION … SET search_path."
             }

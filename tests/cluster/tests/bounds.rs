@@ -376,7 +376,10 @@ fn rows_are_missed_by_who_uses_them_up() -> Result<()> {
         call(&mut greedy, "f", 200)?;
     }
     // Who asks hands over what it has counted first.
-    number(&mut modest, "SELECT count(*) FROM public.cache_function_stats")?;
+    number(
+        &mut modest,
+        "SELECT count(*) FROM public.cache_function_stats",
+    )?;
     let hits = "SELECT COALESCE(sum(hits), 0)::bigint FROM cache_function_stats WHERE function::text LIKE 'm.%'";
     let counted = "SELECT COALESCE(string_agg(DISTINCT format('%s hits %s fills %s misses %s', hits, fills, misses, reasons), ', '), '')
                    FROM cache_function_stats WHERE function::text LIKE 'm.%'";
