@@ -189,8 +189,9 @@ fn call_numbers(client: &mut Client, from: i64, to: i64) -> Result<()> {
     Ok(())
 }
 
-/// Eight sessions store, some invalidate and clean up, and one looks: there are never more than may be. Who looks at several partitions
-/// looks at one after the other and may see an entry leave and the one in its place come, so with those only the end is looked at.
+/// Eight sessions store, some invalidate and clean up, and one looks: there are never more than may be. Who looks at several partitions,
+/// or at more than 64 entries of one, looks at one part after the other and may see an entry leave and the one in its place come: then only
+/// the end is looked at.
 fn never_more_than(limit: i64, memory: &str, at_once: bool) -> Result<()> {
     let name = format!("configuration-most-{limit}-{memory}");
     let cluster = with_numbers(quiet(&name).setting("pg_query_cache.memory", memory))?;
@@ -230,7 +231,6 @@ fn never_more_than(limit: i64, memory: &str, at_once: bool) -> Result<()> {
             let mut client = cluster.connect(DATABASE)?;
             let mut looks = 0;
             let mut found = Ok(());
-            // A look at more than 64 takes several holds of the lock, and counts what has left behind it and what has come before it.
             while found.is_ok() && !done.load(Ordering::Relaxed) {
                 found =
                     number(&mut client, "SELECT entries FROM cache_stats()").and_then(|entries| {
