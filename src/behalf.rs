@@ -23,6 +23,7 @@ use crate::naming;
 use crate::server;
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is to be called later, for whom, and a digest of what that rests on.
@@ -141,22 +142,41 @@ impl Pledge {
 pub fn acting_as<R>(role: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     const RESTRICTED: i32 =
         (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+    under(Some((role, RESTRICTED)), Some(c"pg_catalog, pg_temp"), body)
+}
+
+/// Runs `body`, which only looks names up, as the owner and under the search path that a function has of its own.
+pub fn looking_as<R>(
+    role: Option<pg_sys::Oid>,
+    path: Option<&CStr>,
+    body: impl FnOnce() -> R,
+) -> R {
+    let role = role.map(|role| (role, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32));
+    under(role, path, body)
+}
+
+/// Runs `body` as a role, in a security context, under a search path.
+fn under<R>(role: Option<(pg_sys::Oid, i32)>, path: Option<&CStr>, body: impl FnOnce() -> R) -> R {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: inside a transaction; what is changed here is set right below, or by the end of the (sub)transaction after an ERROR.
     let level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         let level = pg_sys::NewGUCNestLevel();
-        pg_sys::SetUserIdAndSecContext(role, context | RESTRICTED);
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
+        if let Some((role, more)) = role {
+            pg_sys::SetUserIdAndSecContext(role, context | more);
+        }
+        if let Some(path) = path {
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                path.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
         level
     };
     let result = body();

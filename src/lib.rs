@@ -115,6 +115,7 @@ extern "C-unwind" fn _PG_init() {
         return;
     }
     gate::watch_catalog();
+    dependencies::meaning::watch_catalog();
     dependencies::relations::watch_catalog();
     transaction::watch();
     dependencies::executor::install();

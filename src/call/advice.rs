@@ -151,7 +151,7 @@ impl Reason {
                 "a definition has changed since the transaction began; this session may still use plans from before"
             }
             Reason::OthersPlan => {
-                "a function inside was planned or compiled for another role or search path, or under other settings: a SQL function earlier in the transaction, one in PL/pgSQL earlier in the session"
+                "a function inside was planned or compiled for another role, under other settings, or when names in it meant something else: a SQL function earlier in the transaction, one in PL/pgSQL earlier in the session, whose declarations name types that are others by now or in another search path"
             }
             Reason::AnonymousRow => "an argument is a row without a named type",
             Reason::Quarantined => "a stored result of the function was wrong; it is in quarantine",

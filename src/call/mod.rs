@@ -35,13 +35,13 @@ pub mod explain;
 pub mod frames;
 mod indifferent;
 pub mod key;
-mod names;
+pub mod names;
 pub mod outcome;
 mod publish;
 pub mod refresh;
 pub mod scope;
 pub mod value;
-mod watched;
+pub mod watched;
 
 use crate::backend::Backend;
 use crate::compat;

@@ -306,7 +306,7 @@ impl Variable {
     /// # Safety
     /// The setting is still in the server's table.
     #[inline(always)]
-    unsafe fn is_same(&self) -> bool {
+    pub unsafe fn is_same(&self) -> bool {
         // SAFETY: a setting's variable lives as long as the setting; texts are C strings or NULL.
         unsafe {
             match self {

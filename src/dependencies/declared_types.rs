@@ -1,159 +1,270 @@
-//! Whether a PL/pgSQL function declares variables of types whose names can come to mean something else.
+//! The names of types in the DECLARE sections of a PL/pgSQL function, which can come to mean something else.
 //!
-//! Read is the text, in which only the words between DECLARE and BEGIN matter. A type counts as one of the server's own if it is on the list:
-//! names that the grammar takes for these whatever the search path is, and others that lie in `pg_catalog`, which is searched first. Whatever
-//! is not understood counts as a name that can mean anything.
+//! Read is the text, in which only the words between DECLARE and BEGIN matter. Types for which SQL has words of its own mean the same
+//! always. Each other name is listed, with what is asked of it. Of a text that is not understood nothing is known.
 
-/// Words of which a type consists that nobody else's type has, in a search path that begins with `pg_catalog`.
-const TYPES: [&str; 62] = [
-    "array",
-    "bigint",
-    "bit",
-    "bool",
-    "boolean",
-    "box",
-    "bpchar",
-    "bytea",
-    "char",
-    "character",
-    "cidr",
-    "circle",
-    "date",
-    "daterange",
-    "day",
-    "dec",
-    "decimal",
-    "double",
-    "float",
-    "float4",
-    "float8",
-    "hour",
-    "inet",
-    "int",
-    "int2",
-    "int4",
-    "int4range",
-    "int8",
-    "int8range",
-    "integer",
-    "interval",
-    "json",
-    "jsonb",
-    "jsonpath",
-    "line",
-    "macaddr",
-    "minute",
-    "money",
-    "month",
-    "name",
-    "numeric",
-    "numrange",
-    "oid",
-    "point",
-    "precision",
-    "real",
-    "record",
-    "regclass",
-    "second",
-    "smallint",
-    "text",
-    "time",
-    "timestamp",
-    "timestamptz",
-    "timetz",
-    "to",
-    "tsquery",
-    "tsrange",
-    "tsvector",
-    "uuid",
-    "varchar",
-    "xml",
+/// First words of types that mean the same whatever the search path is: the grammar takes them for the server's own.
+const TYPES: [&[u8]; 20] = [
+    b"bigint",
+    b"bit",
+    b"boolean",
+    b"char",
+    b"character",
+    b"dec",
+    b"decimal",
+    b"double",
+    b"float",
+    b"int",
+    b"integer",
+    b"interval",
+    b"national",
+    b"nchar",
+    b"numeric",
+    b"real",
+    b"smallint",
+    b"time",
+    b"timestamp",
+    b"varchar",
 ];
-/// Words that stand with them.
-const BESIDES: [&str; 7] = [
-    "constant",
-    "varying",
-    "with",
-    "without",
-    "zone",
-    "tstzrange",
-    "year",
+/// Words that stand behind them.
+const BEHIND: [&[u8]; 14] = [
+    b"char",
+    b"character",
+    b"day",
+    b"hour",
+    b"minute",
+    b"month",
+    b"precision",
+    b"second",
+    b"time",
+    b"to",
+    b"varying",
+    b"with",
+    b"without",
+    b"zone",
 ];
+/// One more, of intervals.
+const YEAR: &[u8] = b"year";
+
+/// A name, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identifier {
+    /// Its bytes, without quotes.
+    pub bytes: Vec<u8>,
+    /// It stands in quotes, so upper case is meant.
+    pub is_quoted: bool,
+}
+
+/// What a declaration names: with its schema or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// A type.
+    Type(Vec<Identifier>),
+    /// The type of a column or variable (`%TYPE`).
+    Like(Vec<Identifier>),
+    /// The row of a relation (`%ROWTYPE`).
+    Row(Vec<Identifier>),
+    /// A collation.
+    Collation(Vec<Identifier>),
+}
 
 /// A piece of the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token<'a> {
     Word(&'a [u8]),
+    /// What stands in double quotes.
+    Quoted(&'a [u8]),
     Sign(u8),
-    /// A number, a text, a quoted name.
+    /// A number, a text.
     Other,
 }
 
-/// Whether a function declares anything of a type that is not on the list.
-pub fn names_types(source: &[u8]) -> bool {
+/// All names that the declarations of a function have; `None` if one of these is not understood.
+pub fn declared(source: &[u8]) -> Option<Vec<Declared>> {
+    let mut found = Vec::new();
     let mut tokens = Tokens { rest: source };
     while let Some(token) = tokens.next() {
-        if is(token, "declare") && declares_named(&mut tokens) {
-            return true;
+        if is(token, "declare") {
+            section(&mut tokens, &mut found)?;
         }
     }
-    false
+    Some(found)
 }
 
 /// A section of declarations, up to BEGIN.
-fn declares_named(tokens: &mut Tokens<'_>) -> bool {
+fn section(tokens: &mut Tokens<'_>, found: &mut Vec<Declared>) -> Option<()> {
     loop {
         // The name of what is declared.
-        match tokens.next() {
-            None => return false,
-            Some(token) if is(token, "begin") => return false,
-            Some(token) if is(token, "declare") => continue,
+        match tokens.next()? {
+            token if is(token, "begin") => return Some(()),
+            token if is(token, "declare") => (),
             // A label.
-            Some(Token::Sign(b'<' | b'>')) => continue,
-            Some(_) => (),
+            Token::Sign(b'<' | b'>') => (),
+            _ => declaration(tokens, found)?,
         }
-        let mut is_type = true;
-        let mut depth = 0usize;
+    }
+}
+
+/// What is declared, up to the semicolon.
+fn declaration(tokens: &mut Tokens<'_>, found: &mut Vec<Declared>) -> Option<()> {
+    let mut first = tokens.next()?;
+    if is(first, "alias") {
+        return skip_to_end(tokens, first);
+    }
+    if is(first, "constant") {
+        first = tokens.next()?;
+    }
+    if is(first, "no") {
+        first = tokens.next().filter(|token| is(*token, "scroll"))?;
+    }
+    if is(first, "scroll") {
+        first = tokens.next().filter(|token| is(*token, "cursor"))?;
+    }
+    if is(first, "cursor") {
+        let mut end = tokens.next()?;
+        if end == Token::Sign(b'(') {
+            while end != Token::Sign(b')') {
+                // The name of a parameter.
+                tokens.next()?;
+                let first = tokens.next()?;
+                end = data_type(tokens, first, found)?;
+                if !matches!(end, Token::Sign(b',' | b')')) {
+                    return None;
+                }
+            }
+            end = tokens.next()?;
+        }
+        return skip_to_end(tokens, end);
+    }
+    let mut end = data_type(tokens, first, found)?;
+    if is(end, "collate") {
+        let mut name = vec![identifier(tokens.next()?)?];
         loop {
-            let Some(token) = tokens.next() else {
-                return true;
-            };
-            match token {
-                Token::Sign(b';') if depth == 0 => break,
-                Token::Sign(b'(') => depth += 1,
-                Token::Sign(b')') => depth = depth.saturating_sub(1),
-                _ => (),
+            end = tokens.next()?;
+            if end != Token::Sign(b'.') {
+                break;
             }
-            if !is_type {
-                continue;
+            name.push(identifier(tokens.next()?)?);
+        }
+        found.push(Declared::Collation(name));
+    }
+    // What is assigned is an expression, which is read again when names come to mean something else.
+    skip_to_end(tokens, end)
+}
+
+/// A type. Returns what stands behind it.
+fn data_type<'a>(
+    tokens: &mut Tokens<'a>,
+    first: Token<'a>,
+    found: &mut Vec<Declared>,
+) -> Option<Token<'a>> {
+    let is_one = |token, of: &[&[u8]]| of.iter().any(|word| is_word(token, word));
+    if is_one(first, &TYPES) {
+        loop {
+            match tokens.next()? {
+                token if is_one(token, &BEHIND) || is_word(token, YEAR) => (),
+                token => return dimensions(tokens, token),
             }
-            match token {
-                // What is assigned is an expression, which is read again when names come to mean something else.
-                Token::Sign(b':' | b'=') => is_type = false,
-                Token::Word(_)
-                    if ["default", "not", "alias"]
-                        .iter()
-                        .any(|word| is(token, word)) =>
-                {
-                    is_type = false;
+        }
+    }
+    let mut name = vec![identifier(first)?];
+    loop {
+        match tokens.next()? {
+            Token::Sign(b'.') => name.push(identifier(tokens.next()?)?),
+            Token::Sign(b'%') => {
+                let what = tokens.next()?;
+                if is(what, "type") {
+                    found.push(Declared::Like(name));
+                } else if is(what, "rowtype") {
+                    found.push(Declared::Row(name));
+                } else {
+                    return None;
                 }
-                Token::Word(_) => {
-                    if !TYPES.iter().chain(&BESIDES).any(|word| is(token, word)) {
-                        return true;
-                    }
-                }
-                // `numeric(10, 2)[]`
-                Token::Sign(b'(' | b')' | b'[' | b']' | b',') => (),
-                Token::Other if depth > 0 => (),
-                // `%TYPE`, a schema, a quoted name, whatever.
-                _ => return true,
+                let token = tokens.next()?;
+                return dimensions(tokens, token);
+            }
+            token => {
+                found.push(Declared::Type(name));
+                return dimensions(tokens, token);
             }
         }
     }
 }
 
+/// What may stand behind the name of a type: `(10, 2)`, `[]`, `ARRAY[3]`. Returns what stands behind that.
+fn dimensions<'a>(tokens: &mut Tokens<'a>, mut token: Token<'a>) -> Option<Token<'a>> {
+    let mut depth = 0usize;
+    loop {
+        match token {
+            Token::Sign(b'(') => depth += 1,
+            Token::Sign(b')') if depth > 0 => depth -= 1,
+            Token::Sign(b'[' | b']') | Token::Other => {}
+            token if is(token, "array") => {}
+            _ if depth > 0 => {}
+            // `timestamp(3) with time zone`
+            token
+                if ["with", "without", "time", "zone"]
+                    .iter()
+                    .any(|word| is(token, word)) => {}
+            Token::Sign(b';' | b',' | b')' | b':' | b'=') => return Some(token),
+            token
+                if ["collate", "default", "not"]
+                    .iter()
+                    .any(|word| is(token, word)) =>
+            {
+                return Some(token);
+            }
+            _ => return None,
+        }
+        token = tokens.next()?;
+    }
+}
+
+/// Up to the semicolon, at `token` or behind it.
+fn skip_to_end<'a>(tokens: &mut Tokens<'a>, mut token: Token<'a>) -> Option<()> {
+    let mut depth = 0usize;
+    loop {
+        match token {
+            Token::Sign(b';') if depth == 0 => return Some(()),
+            Token::Sign(b'(' | b'[') => depth += 1,
+            Token::Sign(b')' | b']') => depth = depth.saturating_sub(1),
+            _ => (),
+        }
+        token = tokens.next()?;
+    }
+}
+
+fn identifier(token: Token<'_>) -> Option<Identifier> {
+    match token {
+        Token::Word(word) => Some(Identifier {
+            bytes: word.to_owned(),
+            is_quoted: false,
+        }),
+        Token::Quoted(inside) => {
+            let mut bytes = Vec::with_capacity(inside.len());
+            let mut was_quote = false;
+            for byte in inside {
+                // A quote inside stands twice.
+                was_quote = *byte == b'"' && !was_quote;
+                if !was_quote {
+                    bytes.push(*byte);
+                }
+            }
+            Some(Identifier {
+                bytes,
+                is_quoted: true,
+            })
+        }
+        Token::Sign(_) | Token::Other => None,
+    }
+}
+
+fn is_word(token: Token<'_>, word: &[u8]) -> bool {
+    matches!(token, Token::Word(found) if found.eq_ignore_ascii_case(word))
+}
+
 fn is(token: Token<'_>, word: &str) -> bool {
-    matches!(token, Token::Word(found) if found.eq_ignore_ascii_case(word.as_bytes()))
+    is_word(token, word.as_bytes())
 }
 
 /// The tokens of a text, without comments.
@@ -167,19 +278,22 @@ impl<'a> Tokens<'a> {
         self.rest = self.rest.get(count..).unwrap_or_default();
     }
 
-    /// Skips what ends with `end`, which is doubled inside, or escaped by a backslash.
-    fn quoted(&mut self, end: u8, escapes: bool) {
+    /// Takes what ends with `end`, which is doubled inside, or escaped by a backslash.
+    fn quoted(&mut self, end: u8, escapes: bool) -> &'a [u8] {
+        let all = self.rest;
         while let Some((first, rest)) = self.rest.split_first() {
             self.rest = rest;
             if escapes && *first == b'\\' {
                 self.skip(1);
             } else if *first == end {
                 if self.rest.first() != Some(&end) {
-                    return;
+                    let length = all.len() - self.rest.len() - 1;
+                    return all.get(..length).unwrap_or_default();
                 }
                 self.skip(1);
             }
         }
+        all
     }
 
     fn comment(&mut self) {
@@ -229,10 +343,13 @@ impl<'a> Iterator for Tokens<'a> {
                 self.skip(end.unwrap_or(self.rest.len()));
             } else if self.rest.starts_with(b"/*") {
                 self.comment();
-            } else if first == b'\'' || first == b'"' {
+            } else if first == b'\'' {
                 self.skip(1);
                 self.quoted(first, false);
                 return Some(Token::Other);
+            } else if first == b'"' {
+                self.skip(1);
+                return Some(Token::Quoted(self.quoted(first, false)));
             } else if first == b'$'
                 && let Some(length) = self.dollars()
             {

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::session::Reads;
-use super::{definitions, planning, plans, rows, session, system_columns, utility};
+use super::{compiled, definitions, planning, plans, rows, session, system_columns, utility};
 use crate::backend::Backend;
 use crate::call::frames;
 use crate::call::outcome::Reason;
@@ -67,8 +67,12 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
             guarded(utility::catalog_written);
         }
         session::query_starts();
+        compiled::query_starts();
         start(query, eflags);
         session::query_started();
+        if compiled::any_seen() {
+            guarded(|| compiled::query_started(query.addr()));
+        }
         if frames::filling() && !compat::is_parallel_worker() {
             guarded(|| {
                 if system_columns::are_read(query) {
@@ -109,6 +113,9 @@ unsafe extern "C-unwind" fn executor_run(
         if frames::filling() {
             guarded(|| frames::query_runs(query.addr()));
         }
+        if compiled::any_ready() {
+            guarded(|| compiled::query_runs(query.addr()));
+        }
         let unforced = server::InNoForceRLSOperation();
         if unforced {
             UNFORCED.set(UNFORCED.get() + 1);
@@ -132,6 +139,9 @@ unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
     unsafe {
         if frames::filling() {
             guarded(|| frames::query_ends(query.addr()));
+        }
+        if compiled::any_ready() {
+            guarded(|| compiled::query_ends(query.addr()));
         }
         #[allow(
             ffi_unwind_calls,

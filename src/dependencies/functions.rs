@@ -20,7 +20,7 @@
 
 #![allow(unsafe_code)]
 
-use super::declared_types;
+use super::declared_types::{self, Declared};
 use super::session::Reads;
 use crate::backend::Backend;
 use crate::compat;
@@ -128,10 +128,10 @@ pub struct Known {
 pub struct Compiles {
     /// The version of its row, by which PL/pgSQL knows that it was replaced: the transaction that wrote it, and where it lies.
     row: (u32, u64),
-    /// It declares variables of types that are not the server's own.
-    pub names_types: bool,
     /// It has a search path of its own.
     pub has_path: bool,
+    /// It is SECURITY DEFINER.
+    pub is_definer: bool,
 }
 
 static KNOWN: Backend<RefCell<NumberMap<u32, Known>>> = Backend::new(RefCell::new(number_map()));
@@ -152,6 +152,24 @@ pub fn of(function: pg_sys::Oid) -> Known {
         KNOWN.with_borrow_mut(|all| all.insert(function.to_u32(), known));
     }
     known
+}
+
+/// What the declarations of a function in PL/pgSQL name, if they are understood.
+pub fn declared(function: pg_sys::Oid) -> Option<Vec<Declared>> {
+    // Under another role its names would mean something else.
+    if signature::setting_of(function, "role").is_some() {
+        return None;
+    }
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(compat::PROC_CACHE, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return None;
+        }
+        let source = attribute(tuple, pg_sys::Anum_pg_proc_prosrc);
+        pg_sys::ReleaseSysCache(tuple);
+        declared_types::declared(source?.to_bytes())
+    }
 }
 
 /// What a function reads, built in or not.
@@ -263,9 +281,8 @@ unsafe fn compiles(function: pg_sys::Oid, tuple: pg_sys::HeapTuple) -> Compiles 
                 (*(*tuple).t_data).t_choice.t_heap.t_xmin.into_inner(),
                 block << 16 | u64::from(place.ip_posid),
             ),
-            names_types: attribute(tuple, pg_sys::Anum_pg_proc_prosrc)
-                .is_none_or(|source| declared_types::names_types(source.to_bytes())),
             has_path: signature::setting_of(function, "search_path").is_some(),
+            is_definer: (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).prosecdef,
         }
     }
 }

@@ -6,6 +6,8 @@
 //!   planner calls, `caught` after errors, `system_columns` after where rows lie
 //! * `definitions`: whether they stayed the same since the transaction began
 //! * `plans`: whether a SQL function's plan was made for somebody else
+//! * `compiled`: whether what PL/pgSQL has compiled of a function is what another session would: `declared_types`, the names in its
+//!   declarations, and `meaning`, what they mean
 //! * `declared`: keyed dependencies and tags that the body names
 //! * `tracker`: the trigger function that marks writes
 //! * `tracking`: adding and removing its triggers: `rights` to it, `tree_locks`, and the `triggers` themselves; `rows`: how the one for
@@ -31,6 +33,7 @@ pub mod found;
 pub mod functions;
 pub mod grants;
 pub mod held;
+pub mod meaning;
 pub mod planning;
 pub mod plans;
 pub mod relations;

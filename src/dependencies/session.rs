@@ -252,6 +252,12 @@ fn called(function: pg_sys::Oid) {
     }
 }
 
+/// Whether a query is being started.
+#[inline(always)]
+pub fn is_starting() -> bool {
+    STARTING.get() > 0
+}
+
 /// A query is being started: expressions that are made ready now are its own.
 #[inline(always)]
 pub fn query_starts() {
