@@ -100,6 +100,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::committed(area);
             own::forget();
+            frames::transaction_ended();
             executor::transaction_ended();
             planning::transaction_ended();
             tracker::transaction_ended();
@@ -118,6 +119,7 @@ fn on_transaction_event(event: pg_sys::XactEvent::Type) {
             gate::transaction_ended(area);
             configuration::forget();
             own::forget();
+            frames::transaction_ended();
             automatic::forget();
             tracker::transaction_ended();
             temporary::transaction_ended();

@@ -246,7 +246,8 @@ fn storing(area: Area, own: &FunctionFigures) -> (Text, Option<TimestampWithTime
                 .map(|last| last.reason)
                 .filter(|reason| {
                     own.counts.fills == 0
-                        && (reason.blames_function() || *reason == Reason::OpenCursor)
+                        && (reason.blames_function()
+                            || matches!(reason, Reason::OpenCursor | Reason::ReadInParts))
                 });
             match reason {
                 Some(reason) => (format!("no: {}", reason.code()).into(), None),

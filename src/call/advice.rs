@@ -190,6 +190,9 @@ impl Reason {
             Reason::OpenCursor => {
                 "the function left a cursor open, which would not be there at a hit"
             }
+            Reason::ReadInParts => {
+                "the caller asked for the rows of the set one by one, in a SELECT list, and not for all of them, or began something else before the last"
+            }
             Reason::ImportedSnapshot => {
                 "the transaction has imported its snapshot (SET TRANSACTION SNAPSHOT), or the process is a walsender: such a snapshot may be one of a logical replication slot, which sees transactions in another order than everybody else"
             }
@@ -291,6 +294,9 @@ impl Reason {
                 "Nothing to do: a call in which there is no such error is stored."
             }
             Reason::OpenCursor => "Let the function close its cursors.",
+            Reason::ReadInParts => {
+                "Call the function in FROM, where all rows are read at once: its result is stored, and then served in a SELECT list too."
+            }
             Reason::ImportedSnapshot => {
                 "Nothing to do: the function itself answers until the transaction ends."
             }

@@ -1,9 +1,12 @@
 //! Running the base function, as the server would have called it.
 //!
+//! One that returns a set is run to its end, or row by row where the caller asks for rows one by one (`series`).
+//!
 //! Nothing here owns memory that a destructor frees: the base function's ERROR jumps over these frames.
 
 #![allow(unsafe_code)]
 
+use super::series::{self, Series};
 use super::value;
 use crate::behalf;
 use crate::dependencies::plans::Maker;
@@ -14,7 +17,7 @@ use pgrx::pg_sys;
 
 /// What the call site keeps of the base function between calls, in the memory of the calling expression.
 #[repr(C)]
-struct CallSite {
+pub(super) struct CallSite {
     base: pg_sys::Oid,
     /// [`function::epoch`] when `finfo` was filled. What a function keeps in its FmgrInfo (a SQL function its plans) the server
     /// throws away with the statement, or when it plans the call again; the plan of our caller does not know of the base function.
@@ -22,6 +25,9 @@ struct CallSite {
     /// For whom.
     maker: Maker,
     finfo: pg_sys::FmgrInfo,
+    arguments: i16,
+    /// The set whose rows the caller is asking for.
+    pub series: Series,
 }
 
 /// What a call of the base function needs to know, as plain data.
@@ -42,8 +48,8 @@ struct Frame {
     arguments: [std::mem::MaybeUninit<pg_sys::NullableDatum>; MAX_ARGUMENTS],
 }
 
-/// Calls the base function with the caller's arguments and returns its result the way the caller wants it. With `rows`, the rows
-/// of a set are also handed to it.
+/// Calls the base function with the caller's arguments and returns its result the way the caller wants it; a set row by row if the
+/// caller asks for it so ([`series::is_open`] then). With `rows`, the rows of a set are also handed to it.
 ///
 /// # Safety
 /// `fcinfo` is a call of a cached function; no value with a destructor is alive in the frames up to the server.
@@ -51,47 +57,112 @@ pub unsafe fn call(
     fcinfo: pg_sys::FunctionCallInfo,
     rows: Option<value::RowSink>,
 ) -> pg_sys::Datum {
-    // SAFETY: the caller's fcinfo. `frame` is plain memory, filled as InitFunctionCallInfoData does.
+    // SAFETY: the caller's fcinfo.
     unsafe {
-        let plan = guarded(|| {
-            let function = function::get((*(*fcinfo).flinfo).fn_oid);
-            let plan = Plan {
-                base: function.base,
-                arguments: function.arguments.len() as i16,
-                set: function.result.set,
-            };
-            check_execute(plan.base);
-            behalf::about_to_run(function.oid);
-            session::runs(plan.base);
-            plan
-        });
+        if !series::is_wanted(fcinfo) {
+            return call_to_its_end(fcinfo, rows);
+        }
+        let plan = guarded(|| plan(fcinfo));
+        let site = at_call_site(fcinfo, plan.base);
+        (*site).arguments = plan.arguments;
+        series::first(fcinfo, site, rows)
+    }
+}
+
+/// The same; a set is returned when it is complete.
+///
+/// # Safety
+/// As [`call`].
+pub unsafe fn call_to_its_end(
+    fcinfo: pg_sys::FunctionCallInfo,
+    rows: Option<value::RowSink>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's fcinfo.
+    unsafe {
+        let plan = guarded(|| plan(fcinfo));
         let finfo = if plan.set {
             fresh(fcinfo, plan.base)
         } else {
-            at_call_site(fcinfo, plan.base)
+            &raw mut (*at_call_site(fcinfo, plan.base)).finfo
         };
-        let mut frame = Frame {
-            fcinfo: std::mem::MaybeUninit::zeroed(),
-            arguments: [const { std::mem::MaybeUninit::uninit() }; MAX_ARGUMENTS],
-        };
-        let inner = frame.fcinfo.as_mut_ptr();
-        (*inner).flinfo = finfo;
-        (*inner).context = std::ptr::null_mut();
-        (*inner).resultinfo = std::ptr::null_mut();
-        (*inner).fncollation = (*fcinfo).fncollation;
-        (*inner).nargs = plan.arguments;
-        std::ptr::copy_nonoverlapping(
-            (*fcinfo).args.as_ptr(),
-            (*inner).args.as_mut_ptr(),
-            plan.arguments as usize,
-        );
+        let mut frame = Frame::EMPTY;
+        let inner = frame.fill(fcinfo, finfo, plan.arguments);
         if plan.set {
             return value::run_set(fcinfo, inner, rows);
         }
-        (*inner).isnull = false;
         let result = invoke(inner);
         (*fcinfo).isnull = (*inner).isnull;
         result
+    }
+}
+
+/// Calls the base function of a call site with the caller's arguments, and with what it says about its set.
+///
+/// # Safety
+/// As [`call`]; the site is that of `fcinfo`.
+pub(super) unsafe fn row(
+    fcinfo: pg_sys::FunctionCallInfo,
+    site: *mut CallSite,
+    info: *mut pg_sys::ReturnSetInfo,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut frame = Frame::EMPTY;
+        let inner = frame.fill(fcinfo, &raw mut (*site).finfo, (*site).arguments);
+        (*inner).resultinfo = info.cast();
+        let result = invoke(inner);
+        (*fcinfo).isnull = (*inner).isnull;
+        result
+    }
+}
+
+/// What there is to know and to be checked before the base function runs.
+unsafe fn plan(fcinfo: pg_sys::FunctionCallInfo) -> Plan {
+    // SAFETY: the caller's fcinfo.
+    unsafe {
+        let function = function::get((*(*fcinfo).flinfo).fn_oid);
+        let plan = Plan {
+            base: function.base,
+            arguments: function.arguments.len() as i16,
+            set: function.result.set,
+        };
+        check_execute(plan.base);
+        behalf::about_to_run(function.oid);
+        session::runs(plan.base);
+        plan
+    }
+}
+
+impl Frame {
+    const EMPTY: Frame = Frame {
+        fcinfo: std::mem::MaybeUninit::zeroed(),
+        arguments: [const { std::mem::MaybeUninit::uninit() }; MAX_ARGUMENTS],
+    };
+
+    /// As InitFunctionCallInfoData does, with the first arguments of another call.
+    #[inline(always)]
+    unsafe fn fill(
+        &mut self,
+        given: pg_sys::FunctionCallInfo,
+        finfo: *mut pg_sys::FmgrInfo,
+        arguments: i16,
+    ) -> pg_sys::FunctionCallInfo {
+        let inner = self.fcinfo.as_mut_ptr();
+        // SAFETY: plain memory of ours, with room for all arguments; the caller's call has as many.
+        unsafe {
+            (*inner).flinfo = finfo;
+            (*inner).context = std::ptr::null_mut();
+            (*inner).resultinfo = std::ptr::null_mut();
+            (*inner).fncollation = (*given).fncollation;
+            (*inner).isnull = false;
+            (*inner).nargs = arguments;
+            std::ptr::copy_nonoverlapping(
+                (*given).args.as_ptr(),
+                (*inner).args.as_mut_ptr(),
+                arguments as usize,
+            );
+        }
+        inner
     }
 }
 
@@ -115,10 +186,7 @@ pub unsafe fn invoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 /// The function manager's view of the base function, kept with the call site.
-unsafe fn at_call_site(
-    fcinfo: pg_sys::FunctionCallInfo,
-    base: pg_sys::Oid,
-) -> *mut pg_sys::FmgrInfo {
+unsafe fn at_call_site(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut CallSite {
     // SAFETY: fn_extra is ours; its memory lives as long as flinfo.
     unsafe {
         let flinfo = (*fcinfo).flinfo;
@@ -129,6 +197,12 @@ unsafe fn at_call_site(
         }
         let (epoch, maker) = (function::epoch(), Maker::now());
         if (*site).base != base || (*site).epoch != epoch || (*site).maker != maker {
+            if (*flinfo).fn_retset && (*site).base != pg_sys::InvalidOid {
+                // What a function that returns a set has registered for its end may point here.
+                site =
+                    pg_sys::MemoryContextAllocZero((*flinfo).fn_mcxt, size_of::<CallSite>()).cast();
+                (*flinfo).fn_extra = site.cast();
+            }
             (*site).base = pg_sys::InvalidOid;
             server::fmgr_info_cxt(base, &raw mut (*site).finfo, (*flinfo).fn_mcxt);
             (*site).finfo.fn_expr = (*flinfo).fn_expr;
@@ -136,11 +210,11 @@ unsafe fn at_call_site(
             (*site).epoch = epoch;
             (*site).maker = maker;
         }
-        &raw mut (*site).finfo
+        site
     }
 }
 
-/// A new one, for a set-returning function: its state must not outlive a call that was cut short.
+/// A new one, for a set that is returned when it is complete: its state must not outlive a call that was cut short.
 unsafe fn fresh(fcinfo: pg_sys::FunctionCallInfo, base: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
     // SAFETY: lives in the memory context of the caller, which is that of one evaluation.
     unsafe {

@@ -2,16 +2,24 @@
 //!
 //! Executor hooks and inner cached calls report here. A frame belongs to the (sub)transaction in which it began: if that is rolled
 //! back the frame goes, and the flight that it leads ends (`transaction`).
+//!
+//! The fill of a set whose rows are asked for one by one (`series`) is paused between two of them: its frame lies aside, nothing is
+//! recorded in it, and it leads no flight. It goes on only where an uninterrupted fill could be: the session has begun no query, run no
+//! command and made no function ready meanwhile ([`something_begins`]), so it has learned nothing that the fill did not see; role,
+//! settings and snapshot are the same; definitions are as they were; the same fill is around it. Every rollback of a savepoint ends all
+//! that are paused, and so does the end of the transaction. There are [`MOST_PAUSED`] at most.
 
 #![allow(unsafe_code)]
 
 use super::outcome::Reason;
-use super::scope::Settings;
+use super::scope::{self, Digest, Settings};
 use super::value;
 use crate::backend::Backend;
+use crate::dependencies::plans::Maker;
 use crate::dependencies::session::{self, Reads};
-use crate::dependencies::{caught, functions};
+use crate::dependencies::{caught, definitions, functions};
 use crate::language::function::CachedFunction;
+use crate::server;
 use crate::store::area::area;
 use crate::store::flights::Lead;
 use crate::store::lookup::{Found, MAX_DEPENDENCIES};
@@ -22,7 +30,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A fill in progress.
 pub struct Frame {
@@ -32,8 +40,8 @@ pub struct Frame {
     pub hash: u64,
     /// The key.
     pub key: Vec<u8>,
-    /// The flight that it leads: held for its end, which comes with that of the frame.
-    _lead: Option<Lead>,
+    /// The flight that it leads: held for its end, which comes with that of the frame, or when it is paused.
+    lead: Option<Lead>,
     /// Relations read, each once.
     pub relations: Vec<pg_sys::Oid>,
     /// Slots that inner cached calls depended on, each once.
@@ -56,8 +64,17 @@ pub struct Frame {
     pub suspect: Option<Suspect>,
     /// Rows of a set, as they will be stored.
     pub rows: Rows,
-    /// When the computation began.
+    /// When the computation began, or went on.
     pub began: Instant,
+    /// The time that it took before.
+    pub spent: Duration,
+    surroundings: Option<Surroundings>,
+    /// The number of the fill around it, or 0.
+    around: u64,
+    /// How much of what it has read its slots were made of.
+    told: usize,
+    /// What [`EVENTS`] was when it was paused.
+    events: u64,
     snapshot: SnapshotIdentity,
     /// Queries that it has started and not ended, each with the level of the subtransaction.
     queries: Vec<(usize, i32)>,
@@ -79,6 +96,20 @@ impl Frame {
             .and(Reads::ACTS)
             .and(Reads::CHANGES_SETTINGS);
         self.reads.has(doing)
+    }
+
+    /// Why its result will not be stored, if that is known before it is complete.
+    pub fn cannot_be_stored(&self) -> Option<Reason> {
+        match self.rows {
+            Rows::TooLarge => self.refused.or(Some(Reason::TooLarge)),
+            Rows::Kept(_) => self.refused,
+        }
+    }
+
+    /// Whether it has read more tables, or used more results, than when this was asked before.
+    pub fn has_read_more(&mut self) -> bool {
+        let read = 1 + self.relations.len() + self.inherited.len();
+        std::mem::replace(&mut self.told, read) != read
     }
 
     fn calls(&mut self, function: pg_sys::Oid, reads: Reads) {
@@ -138,6 +169,38 @@ impl SnapshotIdentity {
     }
 }
 
+/// Of the session, what a fill was begun in and no query of it can change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Surroundings {
+    maker: Maker,
+    session_role: pg_sys::Oid,
+    settings: Digest,
+    command: u32,
+}
+
+impl Surroundings {
+    /// # Safety
+    /// `snapshot` is a valid MVCC snapshot.
+    unsafe fn of(settings: Settings, snapshot: pg_sys::Snapshot) -> Self {
+        Surroundings {
+            maker: Maker::now(),
+            // SAFETY: a variable of the backend.
+            session_role: unsafe { server::GetSessionUserId() },
+            settings: settings.digest(),
+            // SAFETY: the caller's.
+            command: unsafe { (*snapshot).curcid },
+        }
+    }
+}
+
+/// So many fills may be paused in a session at once.
+pub const MOST_PAUSED: usize = 64;
+
+static PAUSED: Backend<RefCell<Vec<Frame>>> = Backend::new(RefCell::new(Vec::new()));
+
+/// How many queries and commands this session has begun, and functions made ready.
+static EVENTS: Backend<Cell<u64>> = Backend::new(Cell::new(0));
+
 static FRAMES: Backend<RefCell<Vec<Frame>>> = Backend::new(RefCell::new(Vec::new()));
 
 /// How many fills there have been in this backend.
@@ -191,7 +254,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         function: call.function.clone(),
         hash: call.hash,
         key: call.key.to_vec(),
-        _lead: lead,
+        lead,
         relations: Vec::new(),
         inherited: suspect.as_ref().map_or_else(Vec::new, |suspect| {
             suspect.dependencies.iter().map(|d| d.slot()).collect()
@@ -206,6 +269,13 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
         suspect,
         rows: Rows::default(),
         began: Instant::now(),
+        spent: Duration::ZERO,
+        surroundings: (call.function.result.set)
+            // SAFETY: the caller's snapshot.
+            .then(|| unsafe { Surroundings::of(call.settings, call.snapshot) }),
+        around: serial(),
+        told: 0,
+        events: 0,
         snapshot,
         queries: Vec::new(),
         nest_level,
@@ -261,6 +331,102 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         }
         Some(frame)
     })
+}
+
+/// The session begins something: a query, a command; or makes a function ready, and may know more of it than a fill that is paused.
+#[inline(always)]
+pub fn something_begins() {
+    EVENTS.set(EVENTS.get().wrapping_add(1));
+}
+
+/// Takes the innermost fill out that is to be paused. What it read so far, the fill around it has read too.
+pub fn pause() -> Option<Frame> {
+    let mut frame = pop_if(|_| true)?;
+    frame.lead = None;
+    frame.spent += frame.began.elapsed();
+    Some(frame)
+}
+
+/// Lays a fill aside, and returns its number; or the fill, if there are too many.
+pub fn keep(mut frame: Frame) -> Result<u64, Box<Frame>> {
+    frame.events = EVENTS.get();
+    PAUSED.with_borrow_mut(|paused| {
+        if paused.len() >= MOST_PAUSED {
+            return Err(Box::new(frame));
+        }
+        let number = frame.serial;
+        paused.push(frame);
+        Ok(number)
+    })
+}
+
+/// Takes a paused fill, if it is still there.
+pub fn take_paused(number: u64) -> Option<Frame> {
+    PAUSED.with_borrow_mut(|paused| {
+        let at = paused.iter().position(|frame| frame.serial == number)?;
+        Some(paused.swap_remove(at))
+    })
+}
+
+/// A paused fill goes on, as the innermost one. Otherwise it is returned, if it is still there.
+pub fn resume(number: u64) -> Result<(), Option<Box<Frame>>> {
+    let settings = PAUSED.with_borrow(|paused| {
+        let frame = paused.iter().find(|frame| frame.serial == number);
+        frame.map(|frame| (frame.settings, frame.events))
+    });
+    let Some((settings, events)) = settings else {
+        return Err(None);
+    };
+    // Asked first, since asking may count.
+    let disturbed = events != EVENTS.get() || !scope::is_ordinary();
+    // SAFETY: in a backend, in a call of a cached function; the active snapshot. An ERROR leaves the fill where it is.
+    let now = unsafe {
+        match super::usable() {
+            Ok((area, snapshot)) if !disturbed => {
+                let settled = definitions::settle(area, snapshot);
+                matches!(settled, Ok(false)).then(|| {
+                    (
+                        Surroundings::of(settings, snapshot),
+                        SnapshotIdentity::of(snapshot),
+                        pg_sys::GetCurrentTransactionNestLevel(),
+                    )
+                })
+            }
+            _ => None,
+        }
+    };
+    let Some(mut frame) = take_paused(number) else {
+        return Err(None);
+    };
+    match now {
+        Some((surroundings, snapshot, level))
+            if frame.surroundings == Some(surroundings)
+                && frame.snapshot == snapshot
+                && frame.around == serial() =>
+        {
+            frame.nest_level = level;
+            frame.began = Instant::now();
+            session::fill_begins();
+            FILLING.store(true, Ordering::Relaxed);
+            FRAMES.with_borrow_mut(|frames| frames.push(frame));
+            Ok(())
+        }
+        _ => Err(Some(Box::new(frame))),
+    }
+}
+
+/// A paused fill ends without a result. Queries of it go on in the fill around it, which has read what they read.
+pub fn leave_queries(frame: Frame) {
+    with_innermost(|outer| {
+        if outer.serial == frame.around {
+            outer.queries.extend(&frame.queries);
+        }
+    });
+}
+
+/// The transaction ended: nothing is paused any more.
+pub fn transaction_ended() {
+    PAUSED.with_borrow_mut(|paused| *paused = Vec::new());
 }
 
 /// Where the rows of a set go.
@@ -423,6 +589,7 @@ pub fn inherit(found: &Found, settings: Settings, now: i64) {
 /// The (sub)transaction at `level` was rolled back: its fills are over, and the flights that they lead. A fill around them that goes
 /// on has read what they read: whoever catches an error knows by it what was there.
 pub fn unwind(level: i32) {
+    transaction_ended();
     while let Some(frame) = pop_if(|frame| frame.nest_level >= level) {
         drop(frame);
     }

@@ -18,7 +18,7 @@
 //! * `key`, `scope`, `watched`: which call it is, and whose; what of the session's settings tells
 //! * `names`, `indifferent`: which settings there are, and which of them cannot change a result
 //! * `frames`: fills in progress, and what they have read so far
-//! * `base`: running the base function
+//! * `base`: running the base function; `series`: row by row
 //! * `value`: results as bytes, and bytes as results
 //! * `publish`: from a computed result to an entry
 //! * `adaptive`: functions that are not worth caching, and what is measured to know it
@@ -40,6 +40,7 @@ pub mod outcome;
 mod publish;
 pub mod refresh;
 pub mod scope;
+mod series;
 pub mod value;
 pub mod watched;
 
@@ -109,6 +110,9 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     unsafe {
         // A cached function can call itself by way of others, and none of them need be one that the server looks at.
         server::check_stack_depth();
+        if series::is_open(fcinfo) {
+            return series::next(fcinfo);
+        }
         if let Some(node) = explain::question(fcinfo) {
             guarded(|| explain::answer(fcinfo, node));
             return pg_sys::Datum::null();
@@ -122,12 +126,14 @@ pub unsafe fn cached_call(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             Decision::Run => {
                 let began = Instant::now();
                 let result = base::call(fcinfo, None);
-                guarded(|| adaptive::ran((*(*fcinfo).flinfo).fn_oid, began));
+                if !series::is_open(fcinfo) {
+                    guarded(|| adaptive::ran((*(*fcinfo).flinfo).fn_oid, began));
+                }
                 result
             }
             Decision::Fill => {
                 let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
-                guarded(|| publish::finish(fcinfo, result));
+                guarded(|| series::has_run(fcinfo, result));
                 result
             }
             Decision::Verify => verification::run(fcinfo),

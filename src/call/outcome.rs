@@ -93,10 +93,12 @@ pub enum Reason {
     OpenCursor,
     /// The transaction's snapshot was imported, or the process is a walsender: it need not be a cut through the order of ends.
     ImportedSnapshot,
+    /// The caller asked for the rows of a set one by one, and not for all, or something else came in between.
+    ReadInParts,
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 43;
+pub const REASONS: usize = 44;
 
 impl Reason {
     /// All reasons, in order of their numbers.
@@ -144,6 +146,7 @@ impl Reason {
         Reason::CaughtError,
         Reason::OpenCursor,
         Reason::ImportedSnapshot,
+        Reason::ReadInParts,
     ];
 
     /// Stable code of the reason.
@@ -192,6 +195,7 @@ impl Reason {
             Reason::CaughtError => "caught_error",
             Reason::OpenCursor => "open_cursor",
             Reason::ImportedSnapshot => "imported_snapshot",
+            Reason::ReadInParts => "read_in_parts",
         }
     }
 

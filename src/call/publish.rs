@@ -32,7 +32,8 @@ use std::sync::atomic::Ordering;
 pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
     fault::point(Point::Computed);
     let Some(frame) = frames::end() else { return };
-    let (began, computing) = (frame.began, frame.began.elapsed());
+    let (began, computing) = (frame.began, frame.spent + frame.began.elapsed());
+    let spent = frame.spent;
     let us = computing.as_micros() as u64;
     let (function, adaptive) = (frame.function.oid, frame.function.adaptive);
     let Some(area) = area() else { return };
@@ -50,7 +51,7 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
         },
     );
     if stored.is_ok() {
-        let storing = began.elapsed() - computing;
+        let storing = (spent + began.elapsed()).saturating_sub(computing);
         adaptive::stored(
             function,
             computing.as_nanos() as u64,
@@ -58,6 +59,73 @@ pub unsafe fn finish(fcinfo: pg_sys::FunctionCallInfo, result: pg_sys::Datum) {
         );
     }
     judge(area, function, adaptive);
+}
+
+/// The function of the innermost fill has returned a row of its set, and will return the next when it is asked: the fill is paused, and
+/// whoever waits for its result goes on. Its number; 0 if nothing can be stored.
+///
+/// # Safety
+/// `fcinfo` is the call of the fill.
+pub unsafe fn pause(fcinfo: pg_sys::FunctionCallInfo) -> u64 {
+    let Some(mut frame) = frames::pause() else {
+        return 0;
+    };
+    if let Some(reason) = frame.cannot_be_stored() {
+        give_up(frame, reason);
+        return 0;
+    }
+    // A fill around it goes on with this row, and depends on what a result would depend on.
+    if frames::filling()
+        && frame.has_read_more()
+        && let Some(area) = area()
+        // SAFETY: the caller's.
+        && let Ok(slots) = unsafe { dependencies::slots_of(area, &frame, fcinfo) }
+    {
+        frames::inherit_slots(&slots);
+    }
+    match frames::keep(frame) {
+        Ok(number) => number,
+        Err(frame) => {
+            give_up(*frame, Reason::ReadInParts);
+            0
+        }
+    }
+}
+
+/// The caller of `function` wants the next row. Whether the paused fill goes on; if not, nothing is stored.
+pub fn resume(function: pg_sys::Oid, fill: u64) -> bool {
+    match frames::resume(fill) {
+        Ok(()) => return true,
+        Err(Some(disturbed)) => give_up(*disturbed, Reason::ReadInParts),
+        // A savepoint was rolled back.
+        Err(None) => note(function, Reason::ReadInParts.into()),
+    }
+    false
+}
+
+/// Nobody wants another row of a paused fill.
+pub fn abandon(fill: u64) {
+    if let Some(frame) = frames::take_paused(fill) {
+        give_up(frame, Reason::ReadInParts);
+    }
+}
+
+/// A paused fill ends without a result.
+fn give_up(frame: Frame, reason: Reason) {
+    let function = frame.function.oid;
+    let relation = match reason.blames_function() {
+        true => frame.blamed,
+        false => pg_sys::InvalidOid,
+    };
+    frames::leave_queries(frame);
+    note(function, Refusal { reason, relation });
+}
+
+fn note(function: pg_sys::Oid, refusal: Refusal) {
+    let Some(area) = area() else { return };
+    area.functions()
+        .note_refusal(crate::compat::database(), function, Some(refusal));
+    count(function, Outcome::Not(refusal.reason));
 }
 
 /// Whether what the function read besides tables is covered by the key. The owner's word on the scope stands against it.

@@ -248,10 +248,45 @@ pub unsafe fn empty(
     (pg_sys::Datum::null(), true)
 }
 
-/// A tuplestore that the caller reads the set from.
+/// A tuplestore that the caller reads the set from, or none if the rows go to the caller otherwise.
 struct Store {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
+}
+
+/// Makes the tuplestore of a base function that has run to its end the result of the call; its rows go to `rows` as well.
+///
+/// # Safety
+/// `info` is what the base function, called for this call, has said of its set.
+pub unsafe fn pass_on(
+    fcinfo: pg_sys::FunctionCallInfo,
+    info: *mut pg_sys::ReturnSetInfo,
+    rows: Option<RowSink>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let function = crate::language::function::get((*(*fcinfo).flinfo).fn_oid);
+        let target = begin_store(fcinfo, &function);
+        copy_store((*info).setResult, (*info).setDesc, &target, rows);
+    }
+}
+
+/// Hands a row that the base function has returned by itself to `rows`.
+///
+/// # Safety
+/// `datum` is a row of the set that `description` describes.
+pub unsafe fn hand_over(
+    datum: pg_sys::Datum,
+    is_null: bool,
+    description: pg_sys::TupleDesc,
+    rows: RowSink,
+) {
+    let target = Store {
+        store: std::ptr::null_mut(),
+        description,
+    };
+    // SAFETY: the caller's.
+    unsafe { put_value(datum, is_null, &target, Some(rows)) };
 }
 
 /// Makes the result of the call a new, empty tuplestore.
@@ -284,7 +319,10 @@ unsafe fn begin_store(fcinfo: pg_sys::FunctionCallInfo, _function: &CachedFuncti
 }
 
 /// Description of the rows of the result: of the composite type, or of one column.
-unsafe fn result_description(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDesc {
+///
+/// # Safety
+/// `fcinfo` is a call of a cached function.
+pub unsafe fn result_description(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDesc {
     // SAFETY: the caller's fcinfo.
     unsafe {
         let (mut type_id, mut description) = (pg_sys::InvalidOid, std::ptr::null_mut());
@@ -449,7 +487,9 @@ unsafe fn put_row(
 ) {
     // SAFETY: as many values as the description has columns.
     unsafe {
-        pg_sys::tuplestore_putvalues(target.store, target.description, values, nulls);
+        if !target.store.is_null() {
+            pg_sys::tuplestore_putvalues(target.store, target.description, values, nulls);
+        }
         let Some(sink) = rows else { return };
         let description = &*target.description;
         let outside = |i: &usize| {

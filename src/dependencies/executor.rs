@@ -48,6 +48,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, eflags
             }
             return start(query, eflags);
         }
+        frames::something_begins();
         guarded(|| {
             definitions::query_begins((*query).snapshot);
             plans::query_begins(query);

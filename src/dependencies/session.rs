@@ -137,12 +137,14 @@ unsafe extern "C-unwind" fn object_accessed(
         }
         if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
             if is_of_concern(object) {
+                frames::something_begins();
                 guarded(|| {
                     if gate::is_open() {
                         called(object);
                     }
                 });
             } else if object.to_u32() >= functions::FIRST_UNFIXED {
+                frames::something_begins();
                 has_run(object);
                 if !compiled::is_plain(object) {
                     guarded(|| {

@@ -81,6 +81,10 @@ unsafe extern "C-unwind" fn process_utility(
             if !gate::is_open() {
                 return (Begun::of(Change::Nothing), behind_closed_gate(statement));
             }
+            // FETCH is how rows are asked for.
+            if (*statement).type_ != pg_sys::NodeTag::T_FetchStmt {
+                frames::something_begins();
+            }
             if commands::creates_extension(statement) {
                 // What we know of the gate may be of before a DROP EXTENSION.
                 gate::owes(Owed::DEFINITIONS);

@@ -8,6 +8,8 @@
 //!                                     neither ─ the stored result should not have been served: quarantine
 //! ```
 //!
+//! A set is run to its end wherever it is called, as the hit would have given all of it.
+//!
 //! The caller gets what the function returned, so a verified call is never wrong. While it runs, cached functions that it calls are
 //! computed too. What it reads is recorded as in a fill, and a relation that the stored result does not depend on is named in the log.
 //!
@@ -56,12 +58,13 @@ fn drawn(rate: f64) -> bool {
 /// Runs the function whose stored result is in the innermost frame, and compares. Returns the function's own result.
 ///
 /// # Safety
-/// As [`base::call`].
+/// As [`base::call_to_its_end`].
 pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the caller's; only plain data lives in this frame. The frame on the stack of fills ends here or, after an ERROR, with the
     // transaction.
     unsafe {
-        let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
+        let result =
+            caught::watched(|| base::call_to_its_end(fcinfo, Some(frames::collect_rows())));
         if guarded(|| is_same(fcinfo, result)) {
             return result;
         }
@@ -88,7 +91,8 @@ unsafe fn gives_the_same(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) -> bool 
     // SAFETY: the caller's; what the run leaves in the call is replaced by what the first left there.
     unsafe {
         let run = attempt(|| {
-            let result = caught::watched(|| base::call(fcinfo, Some(frames::collect_rows())));
+            let result =
+                caught::watched(|| base::call_to_its_end(fcinfo, Some(frames::collect_rows())));
             equals_first(fcinfo, result)
         });
         match run {
