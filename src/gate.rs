@@ -18,7 +18,7 @@
 //! leaves a *bound* in shared memory: the next id to be assigned, taken right after its commit ([`Bounds`]). Nothing is stored for, or
 //! served to, a snapshot that does not see all transactions of this database before the bound finished (but those that the cluster's slot
 //! lists, see [`saved`]). Those that run in other databases meanwhile are not waited for: what they have changed of what the cluster shares
-//! they mark when they commit, and a command on this database marks its slot, also before the database uses the cache. The same bound covers the calls of a transaction
+//! they mark when they commit, and a command on this database, its name or owner, marks its slot, from wherever it comes and also before the database uses the cache. The same bound covers the calls of a transaction
 //! that wrote behind a closed gate. It can not cover a transaction that is prepared, so one that has created the extension is not.
 //!
 //! **The bound has to be passed when a transaction begins** ([`first_query`]), since what it plans before that it may keep until its end. To
@@ -58,7 +58,7 @@ use crate::validity::view::{
 };
 use pg_query_cache_validity::wide::{Cut, CutView};
 use pgrx::pg_sys;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 /// It has to be looked for.
@@ -81,6 +81,8 @@ static LATE_IN: Backend<Cell<u32>> = Backend::new(Cell::new(0));
 static CONCERNED: AtomicBool = AtomicBool::new(false);
 /// What the present transaction has changed behind a closed gate.
 static OWED: Backend<Cell<Owed>> = Backend::new(Cell::new(Owed::NOTHING));
+/// Other databases of which it has changed name or owner.
+static OWED_DATABASES: Backend<RefCell<Vec<pg_sys::Oid>>> = Backend::new(RefCell::new(Vec::new()));
 /// The words of the bounds that were passed when the last transaction of this process began: none if it began too early.
 static BEHIND: Backend<Cell<Words>> = Backend::new(Cell::new(NONE));
 /// The word of this database that a snapshot has passed, and where that was.
@@ -111,6 +113,11 @@ impl Owed {
     /// Both sets.
     pub fn and(self, other: Owed) -> Owed {
         Owed(self.0 | other.0)
+    }
+
+    /// What is not in `other`.
+    pub fn without(self, other: Owed) -> Owed {
+        Owed(self.0 & !other.0)
     }
 
     /// Whether it has a part of `other`.
@@ -363,17 +370,37 @@ pub fn owes(what: Owed) {
     }
 }
 
-/// The transaction is about to commit, or to be prepared: what has to be marked after all, if anything. Raises an ERROR if it has
-/// created the extension and is to be prepared.
-pub fn before_commit(area: Area, preparing: bool) -> Owed {
+/// It changes name or owner of these databases.
+pub fn owes_databases(databases: impl FnOnce() -> Vec<pg_sys::Oid>) {
+    if !may_look() {
+        return;
+    }
+    let databases = databases();
+    if !databases.is_empty() {
+        OWED_DATABASES.with_borrow_mut(|owed| {
+            owed.extend(databases);
+            owed.sort_unstable_by_key(|database| database.to_u32());
+            owed.dedup();
+        });
+        concerns();
+    }
+}
+
+/// The transaction is about to commit, or to be prepared: what has to be marked after all, if anything, here and in other databases. Raises
+/// an ERROR if it has created the extension and is to be prepared.
+pub fn before_commit(area: Area, preparing: bool) -> (Owed, Vec<pg_sys::Oid>) {
     let owed = OWED.replace(Owed::NOTHING);
+    let mut databases = OWED_DATABASES.take();
     // SAFETY: a variable of the backend. Who has no id has changed nothing.
-    if owed == Owed::NOTHING || unsafe { own_xid() } == 0 {
-        return Owed::NOTHING;
+    if owed == Owed::NOTHING && databases.is_empty() || unsafe { own_xid() } == 0 {
+        return (Owed::NOTHING, Vec::new());
     }
     // Our id was assigned before the word is read; who sets the word reads the next id after that.
     fence(Ordering::SeqCst);
     let somewhere = area.bounds().is_used_somewhere();
+    if !somewhere {
+        databases.clear();
+    }
     let mut marks = Owed(owed.0 & (Owed::CLUSTER.0 * u8::from(somewhere)));
     if owed.has(Owed::DEFINITIONS) && may_look() {
         // SAFETY: a transaction that may look at catalogs.
@@ -387,12 +414,13 @@ pub fn before_commit(area: Area, preparing: bool) -> Owed {
             }
         }
     }
-    marks
+    (marks, databases)
 }
 
 /// The transaction has ended.
 pub fn transaction_ended(area: Area) {
     OWED.set(Owed::NOTHING);
+    OWED_DATABASES.take();
     if CREATING.take() {
         area.bounds().end(definitions_slot());
     }

@@ -83,7 +83,8 @@ fn before_end(event: pg_sys::XactEvent::Type) {
         // Commands, so before what they may owe is looked at.
         automatic::transaction_commits(area);
     }
-    utility::mark_owed(area, gate::before_commit(area, preparing));
+    let (owed, databases) = gate::before_commit(area, preparing);
+    utility::mark_owed(area, owed, &databases);
     own::ends(area);
     if preparing {
         own::keep_registered();

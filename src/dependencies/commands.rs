@@ -26,8 +26,10 @@ pub enum Change {
     Temporary,
     /// Definitions in this database.
     Definitions,
-    /// Name or owner of a database: definitions there.
-    Database(pg_sys::Oid),
+    /// Name or owner of a database: definitions there ([`databases`]).
+    Database,
+    /// Owners: definitions in this database, and in those whose owner changes ([`databases`]).
+    Owners,
     /// Roles, memberships, and what else all databases share.
     Cluster,
     /// Definitions in this database, and what all databases share.
@@ -36,7 +38,8 @@ pub enum Change {
     Contents(pg_sys::Oid),
 }
 
-/// What a command changes, by its kind alone: nothing is looked up, and in doubt it is more. For a command behind a closed gate.
+/// What a command changes, by its kind alone: nothing is looked up, and in doubt it is more. For a command behind a closed gate. What it
+/// changes of other databases [`databases`] says.
 ///
 /// # Safety
 /// `statement` is the parse tree of a command.
@@ -46,14 +49,14 @@ pub unsafe fn owed(statement: *mut pg_sys::Node) -> Owed {
     unsafe {
         match (*statement).type_ {
             T_RefreshMatViewStmt | T_AlterTableStmt | T_IndexStmt | T_DropStmt => Owed::DEFINITIONS,
-            T_DropOwnedStmt | T_ReassignOwnedStmt => Owed::BOTH,
             T_RenameStmt => owed_for((*statement.cast::<pg_sys::RenameStmt>()).renameType),
             T_AlterOwnerStmt => owed_for((*statement.cast::<pg_sys::AlterOwnerStmt>()).objectType),
             _ => match change(statement) {
                 Change::Nothing | Change::Temporary => Owed::NOTHING,
-                Change::Definitions | Change::Contents(_) => Owed::DEFINITIONS,
+                Change::Definitions | Change::Owners | Change::Contents(_) => Owed::DEFINITIONS,
+                Change::Database => Owed::NOTHING,
                 Change::Cluster => Owed::CLUSTER,
-                Change::Database(_) | Change::Everything => Owed::BOTH,
+                Change::Everything => Owed::BOTH,
             },
         }
     }
@@ -63,7 +66,8 @@ pub unsafe fn owed(statement: *mut pg_sys::Node) -> Owed {
 fn owed_for(kind: pg_sys::ObjectType::Type) -> Owed {
     use pg_sys::ObjectType::*;
     match kind {
-        OBJECT_ROLE | OBJECT_DATABASE | OBJECT_TABLESPACE | OBJECT_SUBSCRIPTION => Owed::BOTH,
+        OBJECT_DATABASE => Owed::NOTHING,
+        OBJECT_ROLE | OBJECT_TABLESPACE | OBJECT_SUBSCRIPTION => Owed::BOTH,
         _ => Owed::DEFINITIONS,
     }
 }
@@ -98,6 +102,20 @@ pub unsafe fn commits_prepared(statement: *mut pg_sys::Node) -> bool {
         (*statement).type_ == pg_sys::NodeTag::T_TransactionStmt
             && (*statement.cast::<pg_sys::TransactionStmt>()).kind
                 == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+    }
+}
+
+/// What a command is about to change.
+///
+/// # Safety
+/// `statement` is the parse tree of a command; inside a transaction that may look at catalogs.
+pub unsafe fn change_here(statement: *mut pg_sys::Node) -> Change {
+    // SAFETY: the caller's.
+    unsafe {
+        match change(statement) {
+            Change::Owners if databases(statement).is_empty() => Change::Definitions,
+            change => change,
+        }
     }
 }
 
@@ -149,6 +167,10 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             | T_CreateSubscriptionStmt
             | T_AlterSubscriptionStmt
             | T_DropSubscriptionStmt
+            // By which name foreign tables are read, which are never tracked.
+            | T_CreateUserMappingStmt
+            | T_AlterUserMappingStmt
+            | T_DropUserMappingStmt
             | T_CreateTableSpaceStmt
             | T_DropTableSpaceStmt => Change::Nothing,
             // It gives the index another oid.
@@ -165,7 +187,7 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_RenameStmt => {
                 let rename = &*statement.cast::<pg_sys::RenameStmt>();
                 match rename.renameType {
-                    pg_sys::ObjectType::OBJECT_DATABASE => database(rename.subname),
+                    pg_sys::ObjectType::OBJECT_DATABASE => Change::Database,
                     kind => change_of_kind(kind),
                 }
             }
@@ -173,9 +195,7 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
                 let alter = &*statement.cast::<pg_sys::AlterOwnerStmt>();
                 match alter.objectType {
                     // Its owner is the one member of pg_database_owner there.
-                    pg_sys::ObjectType::OBJECT_DATABASE => {
-                        database((*alter.object.cast::<pg_sys::String>()).sval)
-                    }
+                    pg_sys::ObjectType::OBJECT_DATABASE => Change::Database,
                     pg_sys::ObjectType::OBJECT_LARGEOBJECT => Change::Nothing,
                     kind => change_of_kind(kind),
                 }
@@ -183,12 +203,7 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             // From version 16 on it revokes memberships too.
             T_DropOwnedStmt if pg_sys::PG_VERSION_NUM < 160_000 => Change::Definitions,
             T_DropOwnedStmt => Change::Everything,
-            T_ReassignOwnedStmt => {
-                match own_no_database((*statement.cast::<pg_sys::ReassignOwnedStmt>()).roles) {
-                    true => Change::Definitions,
-                    false => Change::Everything,
-                }
-            }
+            T_ReassignOwnedStmt => Change::Owners,
             T_GrantStmt => match (*statement.cast::<pg_sys::GrantStmt>()).objtype {
                 pg_sys::ObjectType::OBJECT_DATABASE
                 | pg_sys::ObjectType::OBJECT_TABLESPACE
@@ -203,6 +218,10 @@ pub unsafe fn change(statement: *mut pg_sys::Node) -> Change {
             T_CreateStmt => {
                 let create = &*statement.cast::<pg_sys::CreateStmt>();
                 temporary_or_definitions(&(*create.relation))
+            }
+            T_CreateForeignTableStmt => {
+                let create = &*statement.cast::<pg_sys::CreateForeignTableStmt>();
+                temporary_or_definitions(&*create.base.relation)
             }
             T_CreateTableAsStmt => {
                 let create = &*statement.cast::<pg_sys::CreateTableAsStmt>();
@@ -256,7 +275,11 @@ pub unsafe fn makes_temporary_only(statement: *mut pg_sys::Node) -> bool {
     let tag = unsafe { (*statement).type_ };
     matches!(
         tag,
-        T_CreateStmt | T_CreateTableAsStmt | T_CreateSeqStmt | T_IndexStmt
+        T_CreateStmt
+            | T_CreateForeignTableStmt
+            | T_CreateTableAsStmt
+            | T_CreateSeqStmt
+            | T_IndexStmt
     )
 }
 
@@ -273,6 +296,7 @@ pub unsafe fn tells_what_it_touches(statement: *mut pg_sys::Node) -> bool {
     matches!(
         tag,
         T_CreateStmt
+            | T_CreateForeignTableStmt
             | T_CreateTableAsStmt
             | T_CreateSeqStmt
             | T_ViewStmt
@@ -418,30 +442,54 @@ unsafe fn cells<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
     }
 }
 
-/// What changes with the name or owner of a database.
-unsafe fn database(name: *const std::ffi::c_char) -> Change {
-    // SAFETY: a C string of the parse tree; a catalog lookup that allows for its absence.
-    match unsafe { pg_sys::get_database_oid(name, true) } {
-        pg_sys::InvalidOid => Change::Nothing,
-        database => Change::Database(database),
+/// The databases whose name or owner a command is about to change.
+///
+/// # Safety
+/// `statement` is the parse tree of a command, which has not run; inside a transaction that may look at catalogs.
+pub unsafe fn databases(statement: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
+    use pg_sys::NodeTag::*;
+    let is_database = |kind| kind == pg_sys::ObjectType::OBJECT_DATABASE;
+    // SAFETY: the tag tells the struct; names of the parse tree, of databases that need not exist.
+    unsafe {
+        let name = match (*statement).type_ {
+            T_RenameStmt => {
+                let rename = &*statement.cast::<pg_sys::RenameStmt>();
+                is_database(rename.renameType).then_some(rename.subname.cast_const())
+            }
+            T_AlterOwnerStmt => {
+                let alter = &*statement.cast::<pg_sys::AlterOwnerStmt>();
+                is_database(alter.objectType)
+                    .then(|| (*alter.object.cast::<pg_sys::String>()).sval.cast_const())
+            }
+            T_ReassignOwnedStmt => {
+                return owned_by((*statement.cast::<pg_sys::ReassignOwnedStmt>()).roles);
+            }
+            _ => None,
+        };
+        name.map(|name| pg_sys::get_database_oid(name, true))
+            .filter(|database| *database != pg_sys::InvalidOid)
+            .into_iter()
+            .collect()
     }
 }
 
-/// Whether none of these roles owns a database.
-unsafe fn own_no_database(roles: *mut pg_sys::List) -> bool {
+/// The databases that belong to any of these roles.
+unsafe fn owned_by(roles: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
+    let mut owned = Vec::new();
     // SAFETY: a list of role specifications, which may name none; all of pg_database.
     unsafe {
         let roles: Vec<pg_sys::Oid> = cells(roles)
             .iter()
             .map(|cell| pg_sys::get_rolespec_oid(cell.ptr_value.cast(), true))
             .collect();
-        let mut none = true;
         compat::all_catalog_rows(pg_sys::DatabaseRelationId, |tuple| {
             let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
-            none &= !roles.contains(&row.datdba);
+            if roles.contains(&row.datdba) {
+                owned.push(row.oid);
+            }
         });
-        none
     }
+    owned
 }
 
 /// What changes with the name or owner of an object of a kind. Kinds are named that a database has for itself.

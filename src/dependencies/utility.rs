@@ -25,7 +25,7 @@ use crate::server::{self, guarded};
 use crate::store::area::{Area, area};
 use crate::validity::places::{self, definitions_slot, slot_to_mark};
 use crate::validity::slots::assign_xid;
-use crate::validity::tags::{CLUSTER_SLOT, Tag, slot_of};
+use crate::validity::tags::{CLUSTER_SLOT, RESERVED, Tag, slot_of};
 use crate::validity::writers::{Act, Operation};
 use crate::validity::{imported, own};
 use pg_query_cache_validity::Effect;
@@ -74,12 +74,15 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         let statement = (*pstmt).utilityStmt;
         imported::before(statement);
-        let (begun, owed) = guarded(|| {
+        let (begun, behind) = guarded(|| {
             if (*statement).type_ == pg_sys::NodeTag::T_DropdbStmt {
                 places::dropping(&*statement.cast());
             }
             if !gate::is_open() {
-                return (Begun::of(Change::Nothing), behind_closed_gate(statement));
+                return (
+                    Begun::of(Change::Nothing),
+                    Some(behind_closed_gate(statement)),
+                );
             }
             // FETCH is how rows are asked for.
             if (*statement).type_ != pg_sys::NodeTag::T_FetchStmt {
@@ -94,7 +97,7 @@ unsafe extern "C-unwind" fn process_utility(
             if begun.change == Change::Definitions || commands::commits_prepared(statement) {
                 configuration::touched();
             }
-            (begun, Owed::NOTHING)
+            (begun, None)
         });
         #[allow(
             ffi_unwind_calls,
@@ -115,8 +118,9 @@ unsafe extern "C-unwind" fn process_utility(
                 qc,
             ),
         }
-        // Once more: it may have ended transactions on its way.
-        gate::owes(owed);
+        if let Some(behind) = behind {
+            guarded(|| behind.ends());
+        }
         if begun.change != Change::Nothing {
             guarded(|| {
                 let renamed =
@@ -133,15 +137,39 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// The extension is not here: nothing is done but what has to be known if it comes. What the command changes of that.
-unsafe fn behind_closed_gate(statement: *mut pg_sys::Node) -> Owed {
+/// The extension is not here: nothing is done but what has to be known if it comes, or is elsewhere.
+unsafe fn behind_closed_gate(statement: *mut pg_sys::Node) -> Behind {
     // SAFETY: the parse tree of the command.
     unsafe {
         held::before(statement);
         crate::worker::hold::before(statement);
         let owed = commands::owed(statement);
-        gate::owes(owed);
-        owed
+        gate::owes(owed.without(Owed::CLUSTER));
+        gate::owes_databases(|| commands::databases(statement));
+        Behind {
+            owed,
+            moment: owed.has(Owed::CLUSTER).then(moment),
+        }
+    }
+}
+
+/// A command behind a closed gate.
+#[derive(Clone, Copy)]
+struct Behind {
+    owed: Owed,
+    /// If it can change what the cluster shares: such a command ends no transactions on its way.
+    moment: Option<(u32, u32)>,
+}
+
+impl Behind {
+    /// The command has run. What the cluster shares concerns all databases, so it is owed only if it was written.
+    fn ends(self) {
+        let wrote = self.moment.is_none_or(|before| before != moment());
+        // The rest once more: it may have ended transactions.
+        gate::owes(match wrote {
+            true => self.owed,
+            false => self.owed.without(Owed::CLUSTER),
+        });
     }
 }
 
@@ -174,8 +202,12 @@ impl Begun {
 struct Owes {
     cluster: bool,
     definitions: bool,
-    elsewhere: Option<u32>,
+    /// Of other databases: a bit for each slot.
+    elsewhere: u128,
 }
+
+// A slot of definitions has a bit.
+const _: () = assert!(RESERVED <= u128::BITS);
 
 fn moment() -> (u32, u32) {
     // SAFETY: variables of the backend; ends the present command, if it has written.
@@ -192,8 +224,12 @@ fn moment() -> (u32, u32) {
 
 unsafe fn before(statement: *mut pg_sys::Node) -> Begun {
     // SAFETY: the parse tree of the command.
-    let (change, looks_only) =
-        unsafe { (commands::change(statement), commands::looks_only(statement)) };
+    let (change, looks_only) = unsafe {
+        (
+            commands::change_here(statement),
+            commands::looks_only(statement),
+        )
+    };
     if !looks_only {
         frames::refuse(Reason::Writes);
     }
@@ -254,7 +290,11 @@ unsafe fn after(begun: Begun, statement: *mut pg_sys::Node) {
                 unsafe { owe(refreshed, statement) };
             }
         }
-        Change::Definitions | Change::Database(_) | Change::Cluster | Change::Everything => {
+        Change::Definitions
+        | Change::Database
+        | Change::Owners
+        | Change::Cluster
+        | Change::Everything => {
             // SAFETY: the parse tree of the command, which has run.
             let nothing = unsafe { grants::changed_nothing(statement) };
             // SAFETY: as above.
@@ -302,16 +342,25 @@ unsafe fn owe(change: Change, statement: *mut pg_sys::Node) -> Owes {
         )
     };
     crate::transaction::prepare(area);
-    if matches!(change, Change::Definitions | Change::Everything) {
+    if matches!(
+        change,
+        Change::Definitions | Change::Owners | Change::Everything
+    ) {
         owes.definitions = own::owe(area, definitions_slot(), act);
     }
     if matches!(change, Change::Cluster | Change::Everything) {
         owes.cluster = own::owe(area, CLUSTER_SLOT, act);
     }
     match change {
-        Change::Database(database) => {
-            // Before it uses the cache too: it does not wait for transactions of other databases.
-            owes.elsewhere = slot_to_mark(area, database).filter(|slot| own::owe(area, *slot, act));
+        Change::Database | Change::Owners => {
+            // SAFETY: the parse tree of the command.
+            for database in unsafe { commands::databases(statement) } {
+                // Before it uses the cache too: it does not wait for transactions of other databases.
+                let slot = slot_to_mark(area, database);
+                if own::owe(area, slot, act) {
+                    owes.elsewhere |= 1 << slot;
+                }
+            }
         }
         Change::Contents(view) => {
             let slot = |tag| slot_of(crate::compat::database(), tag, area.layout.slots);
@@ -332,9 +381,11 @@ impl Owes {
         let slots = [
             self.definitions.then(definitions_slot),
             self.cluster.then_some(CLUSTER_SLOT),
-            self.elsewhere,
         ];
         slots.into_iter().flatten().for_each(own::does_not_owe);
+        (0..RESERVED)
+            .filter(|slot| self.elsewhere & 1 << slot != 0)
+            .for_each(own::does_not_owe);
     }
 }
 
@@ -348,8 +399,11 @@ fn mark(area: Area, slots: &[u32], act: Act) {
 }
 
 /// Marks what commands behind a closed gate have changed, now that the transaction is about to end with the gate open.
-pub fn mark_owed(area: Area, owed: Owed) {
+pub fn mark_owed(area: Area, owed: Owed, databases: &[pg_sys::Oid]) {
     let act = Act::new(Operation::CatalogChange);
+    for database in databases {
+        mark(area, &[slot_to_mark(area, *database)], act);
+    }
     if owed.has(Owed::DEFINITIONS) {
         mark(area, &[definitions_slot()], act);
     }

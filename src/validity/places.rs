@@ -68,9 +68,9 @@ fn slot_at(place: Place) -> u32 {
 }
 
 /// The slot of the definitions of any database, for a transaction that changes something of it. Also of one that does not use the cache
-/// yet: when it does, it waits for its own transactions only (`crate::gate`). `None` without a database.
-pub fn slot_to_mark(area: Area, database: pg_sys::Oid) -> Option<u32> {
-    (database != pg_sys::InvalidOid).then(|| slot_given_to(area, database))
+/// yet: when it does, it waits for its own transactions only (`crate::gate`).
+pub fn slot_to_mark(area: Area, database: pg_sys::Oid) -> u32 {
+    slot_given_to(area, database)
 }
 
 /// The database that this transaction drops.

@@ -11,6 +11,8 @@ use pg_query_cache_harness::postgres::Client;
 const MANY: usize = 8;
 /// A database of somebody else.
 const ELSEWHERE: &str = "elsewhere";
+/// One without the extension.
+const BARE: &str = "bare";
 
 /// `accounts`, a database of somebody else, and a role that may make temporary tables, and others in a schema of its own.
 fn with_a_tenant(name: &str) -> Result<Cluster> {
@@ -21,6 +23,10 @@ fn with_a_tenant(name: &str) -> Result<Cluster> {
     cluster.connect(ELSEWHERE)?.batch_execute(
         "CREATE EXTENSION pg_query_cache; CREATE SCHEMA tenant AUTHORIZATION tenant",
     )?;
+    client.batch_execute(&format!("CREATE DATABASE {BARE}"))?;
+    cluster
+        .connect(BARE)?
+        .batch_execute("CREATE TABLE accounts (); CREATE SCHEMA tenant AUTHORIZATION tenant")?;
     Ok(cluster)
 }
 
@@ -219,14 +225,16 @@ fn what_concerns_one_session_or_nobody_invalidates_nothing() -> Result<()> {
     let cluster = with_a_tenant("others-temporary")?;
     let mut client = cluster.connect(DATABASE)?;
     fill(&mut client)?;
-    let mut tenant = cluster.connect_as(DATABASE, "tenant")?;
-    for command in OF_NO_CONCERN {
-        // The last is refused: nobody is a member of itself.
-        if let Err(refused) = tenant.batch_execute(command) {
-            ensure!(command.contains("TO CURRENT_USER"), "{command}: {refused}");
-            tenant.batch_execute("ROLLBACK")?;
+    for database in [DATABASE, BARE] {
+        let mut tenant = cluster.connect_as(database, "tenant")?;
+        for command in OF_NO_CONCERN {
+            // The last is refused: nobody is a member of itself.
+            if let Err(refused) = tenant.batch_execute(command) {
+                ensure!(command.contains("TO CURRENT_USER"), "{command}: {refused}");
+                tenant.batch_execute("ROLLBACK")?;
+            }
+            is_hit(&mut client, &format!("after {command} in {database}"))?;
         }
-        is_hit(&mut client, &format!("after {command}"))?;
     }
     Ok(())
 }
@@ -272,15 +280,35 @@ fn databases_do_not_share_their_definitions() -> Result<()> {
         far.batch_execute("CREATE EXTENSION pg_query_cache; CREATE TABLE t (); DROP TABLE t")?;
         is_hit(&mut client, &format!("after changes in database {oid}"))?;
     }
-    // Names and owners of other databases concern those.
+    // Names and owners of other databases concern those, wherever they are changed.
+    let mut bare = cluster.connect(BARE)?;
     for command in [
         "ALTER DATABASE far63 RENAME TO near63",
         "ALTER DATABASE near63 OWNER TO tenant",
+        "REASSIGN OWNED BY tenant TO postgres",
         "ALTER DATABASE near63 SET work_mem = '5MB'",
+        "GRANT CREATE ON DATABASE near63 TO tenant",
+        "ALTER DATABASE near63 RENAME TO far63",
+    ] {
+        bare.batch_execute(command)?;
+    }
+    is_hit(
+        &mut client,
+        "after changes of another database from a bare one",
+    )?;
+    for command in [
+        "ALTER DATABASE far63 RENAME TO near63",
+        "ALTER DATABASE near63 OWNER TO tenant",
+    ] {
+        client.batch_execute(command)?;
+    }
+    let mut other = cluster.connect("far126")?;
+    for command in [
+        "REASSIGN OWNED BY tenant TO postgres",
         "GRANT CREATE ON DATABASE near63 TO tenant",
         "DROP DATABASE near63",
     ] {
-        client.batch_execute(command)?;
+        other.batch_execute(command)?;
     }
     is_hit(&mut client, "after changes of another database")
 }
@@ -306,6 +334,12 @@ fn the_owner_of_a_database_counts_there() -> Result<()> {
     client.batch_execute(&format!("ALTER DATABASE {ELSEWHERE} OWNER TO tenant"))?;
     owns(true)?;
     client.batch_execute("CREATE ROLE other; REASSIGN OWNED BY tenant TO other")?;
+    owns(false)?;
+    // From a database without the extension.
+    let mut bare = cluster.connect(BARE)?;
+    bare.batch_execute(&format!("ALTER DATABASE {ELSEWHERE} OWNER TO tenant"))?;
+    owns(true)?;
+    bare.batch_execute("REASSIGN OWNED BY tenant TO other")?;
     owns(false)
 }
 
@@ -351,21 +385,40 @@ const OF_EVERYBODY: [&str; 30] = [
     "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA information_schema TO friends",
 ];
 
+/// … and may use a foreign server.
+const OF_USERS_OF_A_SERVER: [&str; 2] = [
+    "CREATE USER MAPPING FOR CURRENT_USER SERVER server; ALTER USER MAPPING FOR CURRENT_USER SERVER server OPTIONS (a 'b');
+     DROP USER MAPPING FOR CURRENT_USER SERVER server",
+    "CREATE FOREIGN TABLE pg_temp.far (a integer) SERVER server; ALTER FOREIGN TABLE pg_temp.far RENAME TO near; DROP FOREIGN TABLE pg_temp.near",
+];
+
 #[test]
 fn what_everybody_may_do_invalidates_nothing_of_others() -> Result<()> {
     let cluster = with_a_tenant("others-may")?;
     let mut client = cluster.connect(DATABASE)?;
-    client.batch_execute(
-        "CREATE ROLE friends; GRANT friends TO tenant; CREATE SCHEMA shown; CREATE VIEW shown.it AS SELECT 1 AS a;
-         GRANT USAGE ON SCHEMA shown TO PUBLIC; GRANT SELECT ON shown.it TO PUBLIC; DROP SCHEMA tenant",
-    )?;
-    fill(&mut client)?;
-    for commands in OF_EVERYBODY {
-        let mut tenant = cluster.connect_as(DATABASE, "tenant")?;
-        tenant
-            .batch_execute(&format!("BEGIN; {commands}; COMMIT"))
-            .map_err(|error| anyhow::anyhow!("{commands}: {error:?}"))?;
-        is_hit(&mut client, &format!("after {commands}"))?;
+    client.batch_execute("CREATE ROLE friends; GRANT friends TO tenant")?;
+    for database in [DATABASE, BARE] {
+        cluster.connect(database)?.batch_execute(
+            "CREATE SCHEMA shown; CREATE VIEW shown.it AS SELECT 1 AS a;
+             GRANT USAGE ON SCHEMA shown TO PUBLIC; GRANT SELECT ON shown.it TO PUBLIC; DROP SCHEMA tenant;
+             CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER server FOREIGN DATA WRAPPER wrapper;
+             GRANT USAGE ON FOREIGN SERVER server TO tenant",
+        )?;
+        fill(&mut client)?;
+        for commands in OF_USERS_OF_A_SERVER.iter().chain(&OF_EVERYBODY) {
+            if *commands == OF_EVERYBODY[0] {
+                // DROP OWNED would take it away, which concerns others.
+                cluster
+                    .connect(database)?
+                    .batch_execute("REVOKE USAGE ON FOREIGN SERVER server FROM tenant")?;
+                fill(&mut client)?;
+            }
+            let mut tenant = cluster.connect_as(database, "tenant")?;
+            tenant
+                .batch_execute(&format!("BEGIN; {commands}; COMMIT"))
+                .map_err(|error| anyhow::anyhow!("{commands}: {error:?}"))?;
+            is_hit(&mut client, &format!("after {commands} in {database}"))?;
+        }
     }
     Ok(())
 }
