@@ -11,7 +11,7 @@ help: ## this list
 	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
 	@echo '  SECONDS=1200                 how long each part of the soak takes; a quarter more for the run without the cache'
 	@echo '  BENCH="--quick"              only checks ratios, with wide margins; --help lists more'
-	@echo '  SUITES="regress cluster"      runs only these of: validity eviction glob space regress isolation cluster accidents consistency hostile'
+	@echo '  SUITES="regress cluster"      runs only these of: validity eviction glob space worth clock regress isolation cluster accidents consistency hostile'
 
 setup: ## install what is missing: Debian packages, Rust toolchain, cargo-pgrx
 	@scripts/setup

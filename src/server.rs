@@ -125,9 +125,11 @@ mod declared {
         pub fn GetOuterUserId() -> pg_sys::Oid;
         pub fn GetUserIdAndSecContext(user: *mut pg_sys::Oid, context: *mut c_int);
         pub fn InNoForceRLSOperation() -> bool;
+        pub fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
+        pub fn pg_localtime(time: *const i64, tz: *const pg_sys::pg_tz) -> *mut pg_sys::pg_tm;
         pub fn pg_get_timezone_name(tz: *mut pg_sys::pg_tz) -> *const c_char;
         pub fn standard_ProcessUtility(
             pstmt: *mut pg_sys::PlannedStmt,
@@ -156,6 +158,22 @@ mod declared {
         pub fn planstate_tree_walker(
             state: *mut pg_sys::PlanState,
             walker: unsafe extern "C" fn(*mut pg_sys::PlanState, *mut c_void) -> bool,
+            context: *mut c_void,
+        ) -> bool;
+        pub fn query_tree_walker(
+            query: *mut pg_sys::Query,
+            walker: unsafe extern "C" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> bool;
+        pub fn expression_tree_walker(
+            node: *mut pg_sys::Node,
+            walker: unsafe extern "C" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+            context: *mut c_void,
+        ) -> bool;
+        pub fn check_functions_in_node(
+            node: *mut pg_sys::Node,
+            checker: unsafe extern "C" fn(pg_sys::Oid, *mut c_void) -> bool,
             context: *mut c_void,
         ) -> bool;
         pub fn geterrcode() -> c_int;

@@ -1,4 +1,4 @@
-//! The key of a call: database, function, scope, arguments, as bytes. Equal bytes mean the same call.
+//! The key of a call: database, function, scope, period of the clock, arguments, as bytes. Equal bytes mean the same call.
 //!
 //! Values are compared as they are stored, after decompression: two values that are equal to `=` but print differently (1.0 and
 //! 1.00) are different keys, because a function can tell them apart.
@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::outcome::Reason;
+use super::period::Clock;
 use super::scope::{Digest, Settings};
 use crate::language::function::CachedFunction;
 use crate::server;
@@ -15,6 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Length that marks NULL.
 const NULL: u32 = u32::MAX;
+
+/// Where in the byte of the settings the unit of the clock begins.
+const CLOCK_AT: u8 = 4;
 
 /// Writes the key of a call into `key` and returns its hash; or why there can be none: an argument is a row without a named type, whose
 /// bytes mean something in this session only, or larger than anything that is stored.
@@ -41,11 +45,14 @@ pub unsafe fn build(
         number(key, function.base);
         number(key, (*fcinfo).fncollation);
         key.extend_from_slice(&format);
-        key.push(of_session as u8);
+        key.push(of_session as u8 | function.clock.map_or(0, Clock::number) << CLOCK_AT);
         key.extend_from_slice(&of_session.digest());
         if of_session != Settings::None {
             number(key, server::GetUserId());
             number(key, server::GetSessionUserId());
+        }
+        if let Some(clock) = function.clock {
+            key.extend_from_slice(&clock.period().bytes());
         }
         for (i, argument) in function.arguments.iter().enumerate() {
             let (mut length, mut by_value) = (argument.length, argument.by_value);
@@ -136,11 +143,16 @@ pub fn take_apart(
     const SETTINGS: usize = 32;
     const DIGEST: usize = 16;
     const ROLES: usize = 8;
+    const FIRST: u8 = (1 << CLOCK_AT) - 1;
     let number = |at: usize| Some(u32::from_le_bytes(key.get(at..at + 4)?.try_into().ok()?));
     let collation = number(COLLATION)?.into();
     let mut at = SETTINGS + 1 + DIGEST;
-    if *key.get(SETTINGS)? != Settings::None as u8 {
+    let (settings, clock) = (key.get(SETTINGS)? & FIRST, key.get(SETTINGS)? >> CLOCK_AT);
+    if settings != Settings::None as u8 {
         at += ROLES;
+    }
+    if clock != 0 {
+        at += pg_query_cache_clock::BYTES;
     }
     let mut values = Vec::with_capacity(function.arguments.len());
     for argument in &function.arguments {

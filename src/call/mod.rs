@@ -16,6 +16,7 @@
 //! * `explain`: a question what a call would do, and the answer; `advice`, `blame`: its words, and who wrote last
 //! * `outcome`: what can become of a call, with the stable codes of reasons
 //! * `key`, `scope`, `watched`: which call it is, and whose; what of the session's settings tells
+//! * `period`: the minute, hour or day that is part of a key
 //! * `names`, `indifferent`: which settings there are, and which of them cannot change a result
 //! * `frames`: fills in progress, and what they have read so far
 //! * `base`: running the base function; `series`: row by row
@@ -37,6 +38,7 @@ mod indifferent;
 pub mod key;
 pub mod names;
 pub mod outcome;
+pub mod period;
 mod publish;
 pub mod refresh;
 pub mod scope;
@@ -297,7 +299,8 @@ unsafe fn decide_by_key<T: Traveller>(
                             if let Some(began) = call.began {
                                 adaptive::hit(area, call, began);
                             }
-                            if call.now >= found.head.expires_at - function.refresh_us() {
+                            if call.now >= function.end_of_life(&found.head) - function.refresh_us()
+                            {
                                 refresh::hit(area, call, &found);
                             }
                             return Some(Decision::Answer { datum, is_null });

@@ -219,6 +219,11 @@ unsafe fn store(
             function.oid.to_u32(),
             kind,
         );
+        if let Some(clock) = function.clock {
+            let offset = settings::clock_offset_us();
+            let now = server::GetCurrentTimestamp() + offset;
+            head.expires_at = head.expires_at.min(clock.keeps_until(now, offset));
+        }
         head.cost_us = us.min(u64::from(u32::MAX)) as u32;
         head.priority = function.priority;
         head.by_age = u8::from(function.consistency == Consistency::Ttl);

@@ -42,7 +42,7 @@ pub fn is_refresher() -> bool {
 #[cold]
 pub fn hit(area: Area, call: &Call<'_>, found: &Found) {
     let function = call.function;
-    let stale = call.now >= found.head.expires_at - function.stale_us;
+    let stale = call.now >= function.end_of_life(&found.head) - function.stale_us;
     if stale {
         count(function.oid, Outcome::Stale);
     }

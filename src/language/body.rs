@@ -3,6 +3,7 @@
 use crate::configuration::{self, names};
 use crate::encoding;
 use crate::error::Error;
+use pg_query_cache_clock::Unit;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -28,6 +29,29 @@ pub enum Consistency {
     Strict,
     /// Age, and the tags given, alone.
     Ttl,
+}
+
+/// To which unit the time is part of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// The minute.
+    Minute,
+    /// The hour.
+    Hour,
+    /// The day.
+    Day,
+}
+
+impl Clock {
+    /// The unit.
+    pub fn unit(self) -> Unit {
+        match self {
+            Clock::Minute => Unit::Minute,
+            Clock::Hour => Unit::Hour,
+            Clock::Day => Unit::Day,
+        }
+    }
 }
 
 /// When the base function is looked up.
@@ -77,13 +101,16 @@ pub struct Body {
     /// For how long after its time to live an entry is still served while it is computed anew. Only if age decides.
     #[serde(default)]
     pub stale_while_revalidate: Option<String>,
+    /// The owner says that of the time the result depends only on so much ([`crate::call::period`]).
+    #[serde(default)]
+    pub clock: Option<Clock>,
     /// Functions for which the owner vouches: that a hit misses nothing by not calling them, and that what they return depends on their
     /// arguments and on tables alone. Each with its schema and the types of its arguments, as `regprocedure` shows it.
     #[serde(default)]
     pub trust: Vec<String>,
 }
 
-const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate, trust";
+const KEYS: &str = "function, ttl, class, depends_on, tags, scope, consistency, priority, binding, refresh_ahead, stale_while_revalidate, clock, trust";
 
 /// What a body is.
 pub fn keys_hint() -> String {

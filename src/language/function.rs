@@ -8,13 +8,15 @@ use super::signature::{self, Signature};
 use super::standing;
 use crate::backend::Backend;
 use crate::call::outcome::Reason;
+use crate::call::period::Clock;
 use crate::compat;
 use crate::configuration;
 use crate::dependencies::{declared, functions};
 use crate::error::{Error, OrRaise};
-use crate::moments::LONGEST;
+use crate::moments::{self, LONGEST};
 use crate::numbers::{NumberMap, number_map};
 use crate::store::area::area;
+use crate::store::partition::EntryHead;
 use crate::store::statistics::OwnRow;
 use crate::store::traits::{Learned, Trait};
 use pgrx::pg_sys;
@@ -76,6 +78,8 @@ pub struct CachedFunction {
     ahead: Ahead,
     /// For how long after its time to live an entry is still served, in microseconds. 0 unless age alone decides and the owner has said so.
     pub stale_us: i64,
+    /// See [`Body::clock`].
+    pub clock: Option<Clock>,
     /// See [`Scope`].
     pub scope: Scope,
     /// See [`Consistency`].
@@ -104,6 +108,16 @@ impl CachedFunction {
             Ahead::No => self.stale_us,
             Ahead::Share(share) => self.stale_us + self.ttl_us / 100 * share,
             Ahead::Fixed(us) => self.stale_us + us.min(self.ttl_us / 100 * MOST_AHEAD),
+        }
+    }
+
+    /// When an entry has lived as long as the time to live, and what is allowed beyond, say. One with a period of the clock in its key may be
+    /// kept less long.
+    #[inline(always)]
+    pub fn end_of_life(&self, head: &EntryHead) -> i64 {
+        match self.clock {
+            None => head.expires_at,
+            Some(_) => moments::after(head.created_at, self.ttl_us + self.stale_us),
         }
     }
 
@@ -217,9 +231,10 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
     }
     .min(LONGEST);
     // What it was when the cached function was created it need not be any more.
-    let disabled = match signature::check_present(&own, &base, &body) {
-        Ok(()) => configuration::disabled(oid, class),
-        Err(_) => Some(Reason::BaseNotCacheable),
+    let present = signature::check_present(&own, &base, &body);
+    let (disabled, clock) = match present.and_then(|()| Clock::of(&body, base.oid)) {
+        Ok(clock) => (configuration::disabled(oid, class), clock),
+        Err(_) => (Some(Reason::BaseNotCacheable), None),
     };
     let (ahead, stale_us) = (
         signature::parse_ahead(&body)?,
@@ -261,6 +276,7 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
             && configuration::is_adaptive(oid),
         ahead,
         stale_us,
+        clock,
         scope: body.scope,
         consistency: body.consistency,
         priority: body.priority as u8,

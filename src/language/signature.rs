@@ -7,6 +7,7 @@
 
 use super::binding;
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD};
+use crate::call::period::Clock;
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::Error;
@@ -266,7 +267,7 @@ pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
             "Declare it STABLE if it only reads, or give \"consistency\": \"ttl\" if its age alone decides.",
         );
     }
-    Ok(())
+    Clock::of(body, base.oid).map(|_| ())
 }
 
 /// Checks that `own` can be a cached function of `base`. Returns whether it has the additional argument `cache_duration`.
