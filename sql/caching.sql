@@ -11,11 +11,33 @@ CREATE FUNCTION cache_function(
     priority    integer  DEFAULT NULL,
     name        text     DEFAULT NULL,
     refresh_ahead          text     DEFAULT NULL,
-    stale_while_revalidate interval DEFAULT NULL)
+    stale_while_revalidate interval DEFAULT NULL,
+    clock       text     DEFAULT NULL,
+    trust       text[]   DEFAULT NULL)
 RETURNS regprocedure
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_v0_2_wrapper';
-COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text, text, interval) IS
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_v0_3_wrapper';
+COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text, text, interval, text, text[]) IS
     'creates a cached function for a function, in its schema, and returns it';
+
+-- A literal is one of these, so that what is wrong with it is told.
+CREATE FUNCTION cache_function(
+    function    text,
+    ttl         interval DEFAULT NULL,
+    depends_on  jsonb    DEFAULT NULL,
+    tags        text[]   DEFAULT NULL,
+    class       text     DEFAULT NULL,
+    scope       text     DEFAULT NULL,
+    consistency text     DEFAULT NULL,
+    priority    integer  DEFAULT NULL,
+    name        text     DEFAULT NULL,
+    refresh_ahead          text     DEFAULT NULL,
+    stale_while_revalidate interval DEFAULT NULL,
+    clock       text     DEFAULT NULL,
+    trust       text[]   DEFAULT NULL)
+RETURNS regprocedure
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_by_name_wrapper';
+COMMENT ON FUNCTION cache_function(text, interval, jsonb, text[], text, text, text, integer, text, text, interval, text, text[]) IS
+    'creates a cached function for a function that is given by its name and the types of its arguments, in its schema, and returns it';
 
 CREATE FUNCTION uncache_function(function regprocedure) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'uncache_function_wrapper';
@@ -52,7 +74,9 @@ SELECT p.oid::pg_catalog.regprocedure                                           
        body.json OPERATOR(pg_catalog.->) 'depends_on'::pg_catalog.text                                      AS depends_on,
        body.json OPERATOR(pg_catalog.->) 'tags'::pg_catalog.text                                            AS tags,
        body.json OPERATOR(pg_catalog.->>) 'refresh_ahead'::pg_catalog.text                                  AS refresh_ahead,
-       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate
+       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate,
+       body.json OPERATOR(pg_catalog.->>) 'clock'::pg_catalog.text                                          AS clock,
+       body.json OPERATOR(pg_catalog.->) 'trust'::pg_catalog.text                                           AS trust
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 -- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as a body.
@@ -140,6 +164,8 @@ COMMENT ON COLUMN cached_functions.depends_on IS 'tables and key columns that th
 COMMENT ON COLUMN cached_functions.tags IS 'names for invalidate_cache()';
 COMMENT ON COLUMN cached_functions.refresh_ahead IS 'how long before the end results are computed anew';
 COMMENT ON COLUMN cached_functions.stale_while_revalidate IS 'for how long after the end results are served while they are computed anew';
+COMMENT ON COLUMN cached_functions.clock IS 'minute, hour or day: so much of the time is part of the key';
+COMMENT ON COLUMN cached_functions.trust IS 'functions for which the owner vouches';
 COMMENT ON COLUMN cache_function_stats.function IS 'the cached function';
 COMMENT ON COLUMN cache_function_stats.calls IS 'hits, misses and bypasses';
 COMMENT ON COLUMN cache_function_stats.hits IS 'calls answered from the cache';

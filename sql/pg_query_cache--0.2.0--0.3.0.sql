@@ -96,6 +96,48 @@ CREATE FUNCTION query_cache_internal.cached_body(source text) RETURNS jsonb
 COMMENT ON FUNCTION query_cache_internal.cached_body(text) IS
     'the body of a cached function, NULL if it cannot be shown: one function must not hide all others in the view cached_functions';
 
+-- New arguments: clock and trust.
+DROP FUNCTION @extschema@.cache_function(pg_catalog.regprocedure, pg_catalog.interval, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.text,
+    pg_catalog.text, pg_catalog.text, pg_catalog.int4, pg_catalog.text, pg_catalog.text, pg_catalog.interval);
+CREATE FUNCTION cache_function(
+    function    regprocedure,
+    ttl         interval DEFAULT NULL,
+    depends_on  jsonb    DEFAULT NULL,
+    tags        text[]   DEFAULT NULL,
+    class       text     DEFAULT NULL,
+    scope       text     DEFAULT NULL,
+    consistency text     DEFAULT NULL,
+    priority    integer  DEFAULT NULL,
+    name        text     DEFAULT NULL,
+    refresh_ahead          text     DEFAULT NULL,
+    stale_while_revalidate interval DEFAULT NULL,
+    clock       text     DEFAULT NULL,
+    trust       text[]   DEFAULT NULL)
+RETURNS regprocedure
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_v0_3_wrapper';
+COMMENT ON FUNCTION cache_function(regprocedure, interval, jsonb, text[], text, text, text, integer, text, text, interval, text, text[]) IS
+    'creates a cached function for a function, in its schema, and returns it';
+
+-- A literal is one of these, so that what is wrong with it is told.
+CREATE FUNCTION cache_function(
+    function    text,
+    ttl         interval DEFAULT NULL,
+    depends_on  jsonb    DEFAULT NULL,
+    tags        text[]   DEFAULT NULL,
+    class       text     DEFAULT NULL,
+    scope       text     DEFAULT NULL,
+    consistency text     DEFAULT NULL,
+    priority    integer  DEFAULT NULL,
+    name        text     DEFAULT NULL,
+    refresh_ahead          text     DEFAULT NULL,
+    stale_while_revalidate interval DEFAULT NULL,
+    clock       text     DEFAULT NULL,
+    trust       text[]   DEFAULT NULL)
+RETURNS regprocedure
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cache_function_by_name_wrapper';
+COMMENT ON FUNCTION cache_function(text, interval, jsonb, text[], text, text, text, integer, text, text, interval, text, text[]) IS
+    'creates a cached function for a function that is given by its name and the types of its arguments, in its schema, and returns it';
+
 -- Whatever is bound to other objects by name is bound anew: somebody may have put objects of his own beside ours when 0.2.0 was created.
 CREATE OR REPLACE VIEW cached_functions AS
 SELECT p.oid::pg_catalog.regprocedure                                                                       AS function,
@@ -109,13 +151,18 @@ SELECT p.oid::pg_catalog.regprocedure                                           
        body.json OPERATOR(pg_catalog.->) 'depends_on'::pg_catalog.text                                      AS depends_on,
        body.json OPERATOR(pg_catalog.->) 'tags'::pg_catalog.text                                            AS tags,
        body.json OPERATOR(pg_catalog.->>) 'refresh_ahead'::pg_catalog.text                                  AS refresh_ahead,
-       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate
+       (body.json OPERATOR(pg_catalog.->>) 'stale_while_revalidate'::pg_catalog.text)::pg_catalog.interval  AS stale_while_revalidate,
+       body.json OPERATOR(pg_catalog.->>) 'clock'::pg_catalog.text                                          AS clock,
+       body.json OPERATOR(pg_catalog.->) 'trust'::pg_catalog.text                                           AS trust
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 -- The CASE, so that no condition of a caller makes the planner read the source of a function in another language as a body.
 CROSS JOIN LATERAL (SELECT CASE WHEN l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name
                                 THEN query_cache_internal.cached_body(p.prosrc) END) AS body (json)
 WHERE l.lanname OPERATOR(pg_catalog.=) 'cached'::pg_catalog.name;
+
+COMMENT ON COLUMN cached_functions.clock IS 'minute, hour or day: so much of the time is part of the key';
+COMMENT ON COLUMN cached_functions.trust IS 'functions for which the owner vouches';
 
 CREATE OR REPLACE VIEW cache_function_stats AS
 SELECT c.function::pg_catalog.regprocedure AS function,

@@ -31,6 +31,8 @@ pub mod catalog {
     pub const INHERITS_BY_CHILD: Oid = Oid::from_u32(2680);
     /// Column `inhrelid`.
     pub const INHERITS_CHILD: u32 = 1;
+    /// Column `ev_action` of `pg_rewrite`.
+    pub const RULE_ACTION: u32 = 8;
     /// `pg_depend`.
     pub const DEPEND: Oid = Oid::from_u32(2608);
     /// Its index by `classid`, `objid`, `objsubid`.

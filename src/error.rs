@@ -30,6 +30,8 @@ pub enum Error {
     InvalidArgument(String, String, Option<String>),
     /// A text that is to be a call of a cached function, and is none: detail.
     NoCall(String),
+    /// A text that is to be a call of a cached function, and is a statement: the call in it, if there is just one.
+    Statement(String),
     /// A parameter value: message, detail.
     InvalidParameter(String, String),
     /// A value that cannot be configured: message.
@@ -161,6 +163,18 @@ impl Error {
                 Some(
                     "Write it as in SELECT, for example cache_explain('revenue_cached(7)').".into(),
                 ),
+            ),
+            Error::Statement(call) => (
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                "text must be one call of a cached function".into(),
+                Some("It is a statement.".into()),
+                Some(format!(
+                    "Give the call alone: cache_explain('{}').",
+                    match call.as_str() {
+                        "" => "revenue_cached(7)".into(),
+                        call => call.replace('\'', "''"),
+                    }
+                )),
             ),
             Error::InvalidParameter(message, detail) => {
                 (ERRCODE_INVALID_PARAMETER_VALUE, message, Some(detail), None)
@@ -329,6 +343,8 @@ pub enum Besides<'a> {
     Detail(&'a str),
     /// What can be done.
     Hint(&'a str),
+    /// Both.
+    Both(&'a str, &'a str),
 }
 
 /// Tells the caller something that is no ERROR. Texts are shown as in [`log`].
@@ -339,6 +355,7 @@ pub fn tell(level: PgLogLevel, code: PgSqlErrorCode, message: &str, besides: Bes
         Besides::Nothing => report,
         Besides::Detail(detail) => report.set_detail(shown(detail)),
         Besides::Hint(hint) => report.set_hint(shown(hint)),
+        Besides::Both(detail, hint) => report.set_detail(shown(detail)).set_hint(shown(hint)),
     }
     .report(level);
 }

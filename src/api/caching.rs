@@ -2,13 +2,14 @@
 
 #![allow(unsafe_code)]
 
+use super::named;
 use crate::attempt::attempt;
 use crate::command;
 use crate::compat;
 use crate::dependencies::relations::{self, Tracking, Tree};
 use crate::dependencies::session::Reads;
 use crate::dependencies::tree_locks::Patience;
-use crate::dependencies::{automatic, declared, found, functions, rights, tracking};
+use crate::dependencies::{automatic, clock, declared, found, functions, rights, tracking};
 use crate::encoding::{self, Text};
 use crate::error::{self, Besides, Error, OrRaise};
 use crate::language::binding;
@@ -53,10 +54,10 @@ fn no_such_oid(function: pg_sys::Oid) -> Error {
     Error::NoSuchFunction(format!("with OID {}", function.to_u32()), String::new())
 }
 
-/// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
+/// Creates the cached function of a function that is given by its oid.
 #[allow(clippy::too_many_arguments)]
 #[pg_extern(sql = false)]
-pub fn cache_function_v0_2(
+pub fn cache_function_v0_3(
     function: Option<pg_sys::Oid>,
     ttl: Option<pgrx::datum::Interval>,
     depends_on: Option<AnyElement>,
@@ -68,6 +69,78 @@ pub fn cache_function_v0_2(
     name: Option<Text>,
     refresh_ahead: Option<Text>,
     stale_while_revalidate: Option<pgrx::datum::Interval>,
+    clock: Option<Text>,
+    trust: Option<Vec<Option<Text>>>,
+) -> pg_sys::Oid {
+    cache(
+        function,
+        ttl,
+        depends_on,
+        tags,
+        class,
+        scope,
+        consistency,
+        priority,
+        name,
+        refresh_ahead,
+        stale_while_revalidate,
+        clock,
+        trust,
+    )
+}
+
+/// The same of one that is given by its name and the types of its arguments: a literal is a text, and what is wrong with it is said here.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(sql = false)]
+fn cache_function_by_name(
+    function: Option<Text>,
+    ttl: Option<pgrx::datum::Interval>,
+    depends_on: Option<AnyElement>,
+    tags: Option<Vec<Option<Text>>>,
+    class: Option<Text>,
+    scope: Option<Text>,
+    consistency: Option<Text>,
+    priority: Option<i32>,
+    name: Option<Text>,
+    refresh_ahead: Option<Text>,
+    stale_while_revalidate: Option<pgrx::datum::Interval>,
+    clock: Option<Text>,
+    trust: Option<Vec<Option<Text>>>,
+) -> pg_sys::Oid {
+    let function = function.map(|function| named::function(&function.0).or_raise());
+    cache(
+        function,
+        ttl,
+        depends_on,
+        tags,
+        class,
+        scope,
+        consistency,
+        priority,
+        name,
+        refresh_ahead,
+        stale_while_revalidate,
+        clock,
+        trust,
+    )
+}
+
+/// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
+#[allow(clippy::too_many_arguments)]
+pub fn cache(
+    function: Option<pg_sys::Oid>,
+    ttl: Option<pgrx::datum::Interval>,
+    depends_on: Option<AnyElement>,
+    tags: Option<Vec<Option<Text>>>,
+    class: Option<Text>,
+    scope: Option<Text>,
+    consistency: Option<Text>,
+    priority: Option<i32>,
+    name: Option<Text>,
+    refresh_ahead: Option<Text>,
+    stale_while_revalidate: Option<pgrx::datum::Interval>,
+    clock: Option<Text>,
+    trust: Option<Vec<Option<Text>>>,
 ) -> pg_sys::Oid {
     not_during_recovery(c"cache_function()");
     let function = function
@@ -94,16 +167,11 @@ pub fn cache_function_v0_2(
         let depends_on = unsafe { json(depends_on) }.or_raise();
         body.insert("depends_on".into(), qualified(depends_on));
     }
-    if let Some(tags) = tags {
-        body.insert(
-            "tags".into(),
-            json!(
-                tags.into_iter()
-                    .flatten()
-                    .map(|tag| tag.0)
-                    .collect::<Vec<_>>()
-            ),
-        );
+    for (key, texts) in [("tags", tags), ("trust", trust)] {
+        if let Some(texts) = texts {
+            let texts: Vec<_> = texts.into_iter().flatten().map(|text| text.0).collect();
+            body.insert(key.into(), json!(texts));
+        }
     }
     for (key, value) in [
         ("class", class),
@@ -114,6 +182,7 @@ pub fn cache_function_v0_2(
             "stale_while_revalidate",
             stale_while_revalidate.map(interval_text).map(Text),
         ),
+        ("clock", clock),
     ] {
         if let Some(value) = value {
             body.insert(key.into(), Value::String(value.0));
@@ -169,7 +238,36 @@ pub fn cache_function_v0_2(
     track_declared(&parsed, created);
     track_found(function, created);
     tell_of_language(&base, &parsed);
+    tell_of_clock(&base, &parsed);
     created
+}
+
+/// A result that depends on the clock is right by its age alone, unless the key holds as much of the time as the result depends on.
+fn tell_of_clock(base: &Signature, body: &Body) {
+    if body.consistency != Consistency::Strict {
+        return;
+    }
+    let uses = clock::uses(base.oid);
+    let (used, hint) = match (body.clock, uses.transaction, uses.statement) {
+        (None, Some(used), _) => (
+            used,
+            "If only the day matters, give clock => 'day' (or 'hour', 'minute'): then it is part of the key. If the age of a result matters, give a ttl.",
+        ),
+        (_, _, Some(used)) => (
+            used,
+            "\"clock\" goes by now(). Use that, if the time at which the transaction began will do.",
+        ),
+        _ => return,
+    };
+    error::tell(
+        PgLogLevel::NOTICE,
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        &format!(
+            "results of function {} are bounded by age only",
+            naming::regprocedure(base.oid)
+        ),
+        Besides::Both(&format!("It uses {}.", used.words()), hint),
+    );
 }
 
 /// A function of which nobody knows what it reads is cached, and its results are not stored: who caches it hears of it.

@@ -10,6 +10,7 @@ pub mod health;
 pub mod invalidation;
 pub mod looking;
 mod metrics;
+mod named;
 mod outdated;
 mod trends;
 pub mod upkeep;

@@ -2,7 +2,7 @@
 //!
 //! A function whose arguments or columns change gets a new symbol; the old one stays here, and does what it can.
 
-use super::caching::cache_function_v0_2;
+use super::caching::cache;
 use crate::encoding::Text;
 use crate::error::Error;
 use pgrx::prelude::*;
@@ -28,7 +28,7 @@ fn cache_function(
     priority: Option<i32>,
     name: Option<Text>,
 ) -> pg_sys::Oid {
-    cache_function_v0_2(
+    cache(
         function,
         ttl,
         depends_on,
@@ -38,6 +38,41 @@ fn cache_function(
         consistency,
         priority,
         name,
+        None,
+        None,
+        None,
+        None,
+    )
+}
+
+/// 0.2.0 has no arguments about the clock and trust.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(sql = false)]
+fn cache_function_v0_2(
+    function: Option<pg_sys::Oid>,
+    ttl: Option<pgrx::datum::Interval>,
+    depends_on: Option<AnyElement>,
+    tags: Option<Vec<Option<Text>>>,
+    class: Option<Text>,
+    scope: Option<Text>,
+    consistency: Option<Text>,
+    priority: Option<i32>,
+    name: Option<Text>,
+    refresh_ahead: Option<Text>,
+    stale_while_revalidate: Option<pgrx::datum::Interval>,
+) -> pg_sys::Oid {
+    cache(
+        function,
+        ttl,
+        depends_on,
+        tags,
+        class,
+        scope,
+        consistency,
+        priority,
+        name,
+        refresh_ahead,
+        stale_while_revalidate,
         None,
         None,
     )

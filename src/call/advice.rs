@@ -10,6 +10,8 @@ use pg_query_cache_worth::{Rest, Why};
 pub enum Finding {
     /// A stored result is right.
     Valid,
+    /// A stored result is young enough, and no more is known: the function uses the clock.
+    BoundedByAge,
     /// Nothing is stored for the call.
     Absent,
     /// What is stored has been invalidated.
@@ -26,8 +28,9 @@ pub enum Finding {
 
 impl Finding {
     /// All that are no [`Reason`].
-    const OWN: [Finding; 6] = [
+    const OWN: [Finding; 7] = [
         Finding::Valid,
+        Finding::BoundedByAge,
         Finding::Absent,
         Finding::Invalidated,
         Finding::Expired,
@@ -46,6 +49,7 @@ impl Finding {
     pub fn code(self) -> &'static str {
         match self {
             Finding::Valid => "valid",
+            Finding::BoundedByAge => "bounded_by_age",
             Finding::Absent => "absent",
             Finding::Invalidated => "invalidated",
             Finding::Expired => "expired",
@@ -58,7 +62,7 @@ impl Finding {
     /// What becomes of a call: `hit`, `miss`, `bypass`; or `not stored`, which is found out by a miss only after it was computed.
     pub fn kind(self) -> &'static str {
         match self {
-            Finding::Valid => "hit",
+            Finding::Valid | Finding::BoundedByAge => "hit",
             Finding::Absent | Finding::Invalidated | Finding::Expired | Finding::TooOld => "miss",
             Finding::NullArgument => "bypass",
             Finding::Not(reason) if reason.is_bypass() => "bypass",
@@ -70,6 +74,9 @@ impl Finding {
     pub fn meaning(self) -> &'static str {
         match self {
             Finding::Valid => "a stored result is right for the caller's snapshot and young enough",
+            Finding::BoundedByAge => {
+                "a stored result is right but for the time, and young enough: the function uses the clock, so its result is bounded by age"
+            }
             Finding::Absent => {
                 "nothing is stored for these arguments, this role and these settings"
             }
@@ -89,6 +96,9 @@ impl Finding {
     pub fn remedy(self) -> &'static str {
         match self {
             Finding::Valid => "Nothing to do: the call is answered from the cache.",
+            Finding::BoundedByAge => {
+                "If of the time only the minute, the hour or the day matters, give \"clock\": \"minute\", \"hour\" or \"day\"; if the age of a result matters, a shorter ttl."
+            }
             Finding::Absent => "Nothing to do: the next call computes the result and stores it.",
             Finding::Invalidated => {
                 "Nothing to do: the next call computes it anew. If other rows than the ones it needs are written often, give key columns in depends_on."

@@ -14,6 +14,7 @@ use super::scope::{self, Settings};
 use super::{Decision, decide};
 use crate::compat;
 use crate::dependencies::attribution::{self, Attribution};
+use crate::dependencies::clock::{self, Use};
 use crate::dependencies::{definitions, relations};
 use crate::language::body::{Consistency, Scope};
 use crate::language::function::CachedFunction;
@@ -248,6 +249,11 @@ impl Question {
             (Finding::Expired, Some(entry)) if entry.left > 0 => Finding::TooOld,
             _ => finding,
         };
+        let used = by_clock(&function);
+        let finding = match finding {
+            Finding::Valid if used.is_some() => Finding::BoundedByAge,
+            other => other,
+        };
         let mut told = Explanation {
             function: function.oid,
             finding: Some(finding),
@@ -288,6 +294,16 @@ impl Question {
                     "Caching the function does not pay at present ({}), so it rests. {figures} {back}",
                     rest.why.words()
                 );
+            }
+        }
+        if let Some(used) = used {
+            match finding.kind() {
+                "hit" => told.detail.push_str(&format!(" It uses {}.", used.words())),
+                "miss" => told.detail.push_str(&format!(
+                    " The result is bounded by age: the function uses {}.",
+                    used.words()
+                )),
+                _ => (),
             }
         }
         told.entry = entry;
@@ -422,6 +438,18 @@ impl Question {
     }
 }
 
+/// What a function that is to be exact uses of the clock that is not in its keys, as far as can be seen.
+fn by_clock(function: &CachedFunction) -> Option<Use> {
+    if function.consistency != Consistency::Strict {
+        return None;
+    }
+    let uses = clock::uses(function.base);
+    match function.clock {
+        None => uses.transaction.or(uses.statement),
+        Some(_) => uses.statement,
+    }
+}
+
 /// Whether a role may see what others do.
 fn reads_all_stats(role: pg_sys::Oid) -> bool {
     // SAFETY: syscache lookups.
@@ -522,6 +550,12 @@ fn session(function: &CachedFunction) -> Value {
             }
         })
         .collect();
+    if let Some(clock) = function.clock {
+        session.insert(
+            "clock".into(),
+            json!({ clock.name(): clock.period().to_string() }),
+        );
+    }
     session.insert("formats".into(), Value::Object(changed));
     Value::Object(session)
 }

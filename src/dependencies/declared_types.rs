@@ -3,6 +3,8 @@
 //! Read is the text, in which only the words between DECLARE and BEGIN matter. Types for which SQL has words of its own mean the same
 //! always. Each other name is listed, with what is asked of it. Of a text that is not understood nothing is known.
 
+use super::tokens::{Token, Tokens};
+
 /// First words of types that mean the same whatever the search path is: the grammar takes them for the server's own.
 const TYPES: [&[u8]; 20] = [
     b"bigint",
@@ -68,21 +70,10 @@ pub enum Declared {
     Collation(Vec<Identifier>),
 }
 
-/// A piece of the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
-    Word(&'a [u8]),
-    /// What stands in double quotes.
-    Quoted(&'a [u8]),
-    Sign(u8),
-    /// A number, a text.
-    Other,
-}
-
 /// All names that the declarations of a function have; `None` if one of these is not understood.
 pub fn declared(source: &[u8]) -> Option<Vec<Declared>> {
     let mut found = Vec::new();
-    let mut tokens = Tokens { rest: source };
+    let mut tokens = Tokens::of(source);
     while let Some(token) = tokens.next() {
         if is(token, "declare") {
             section(&mut tokens, &mut found)?;
@@ -264,118 +255,5 @@ fn is_word(token: Token<'_>, word: &[u8]) -> bool {
 }
 
 fn is(token: Token<'_>, word: &str) -> bool {
-    is_word(token, word.as_bytes())
-}
-
-/// The tokens of a text, without comments.
-struct Tokens<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Tokens<'a> {
-    /// What is left after `count` bytes; `None` with nothing left.
-    fn skip(&mut self, count: usize) {
-        self.rest = self.rest.get(count..).unwrap_or_default();
-    }
-
-    /// Takes what ends with `end`, which is doubled inside, or escaped by a backslash.
-    fn quoted(&mut self, end: u8, escapes: bool) -> &'a [u8] {
-        let all = self.rest;
-        while let Some((first, rest)) = self.rest.split_first() {
-            self.rest = rest;
-            if escapes && *first == b'\\' {
-                self.skip(1);
-            } else if *first == end {
-                if self.rest.first() != Some(&end) {
-                    let length = all.len() - self.rest.len() - 1;
-                    return all.get(..length).unwrap_or_default();
-                }
-                self.skip(1);
-            }
-        }
-        all
-    }
-
-    fn comment(&mut self) {
-        let mut depth = 0usize;
-        loop {
-            if self.rest.starts_with(b"/*") {
-                depth += 1;
-                self.skip(2);
-            } else if self.rest.starts_with(b"*/") {
-                depth -= 1;
-                self.skip(2);
-                if depth == 0 {
-                    return;
-                }
-            } else if self.rest.is_empty() {
-                return;
-            } else {
-                self.skip(1);
-            }
-        }
-    }
-
-    /// The length of what begins a text in dollars, if one begins here.
-    fn dollars(&self) -> Option<usize> {
-        let length = self.rest.get(1..)?.iter().position(|c| *c == b'$')? + 2;
-        let tag = self.rest.get(1..length - 1)?;
-        let right = tag.first().is_none_or(|first| !first.is_ascii_digit())
-            && tag.iter().all(|c| is_of_word(*c) && *c != b'$');
-        right.then_some(length)
-    }
-}
-
-fn is_of_word(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'_' || c == b'$' || c >= 0x80
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            let first = *self.rest.first()?;
-            if first.is_ascii_whitespace() || first == 0x0b {
-                self.skip(1);
-            } else if self.rest.starts_with(b"--") {
-                let end = self.rest.iter().position(|c| [b'\n', b'\r'].contains(c));
-                self.skip(end.unwrap_or(self.rest.len()));
-            } else if self.rest.starts_with(b"/*") {
-                self.comment();
-            } else if first == b'\'' {
-                self.skip(1);
-                self.quoted(first, false);
-                return Some(Token::Other);
-            } else if first == b'"' {
-                self.skip(1);
-                return Some(Token::Quoted(self.quoted(first, false)));
-            } else if first == b'$'
-                && let Some(length) = self.dollars()
-            {
-                let (tag, rest) = self.rest.split_at(length);
-                let end = rest.windows(length).position(|part| part == tag);
-                self.rest = rest;
-                self.skip(end.map_or(rest.len(), |end| end + length));
-                return Some(Token::Other);
-            } else if first.is_ascii_digit() {
-                let end = self.rest.iter().position(|c| !is_of_word(*c) && *c != b'.');
-                self.skip(end.unwrap_or(self.rest.len()));
-                return Some(Token::Other);
-            } else if is_of_word(first) {
-                let end = self.rest.iter().position(|c| !is_of_word(*c));
-                let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
-                self.rest = rest;
-                if self.rest.first() == Some(&b'\'') {
-                    self.skip(1);
-                    self.quoted(b'\'', word.eq_ignore_ascii_case(b"e"));
-                    return Some(Token::Other);
-                }
-                return Some(Token::Word(word));
-            } else {
-                self.skip(1);
-                return Some(Token::Sign(first));
-            }
-        }
-    }
+    token.is(word)
 }

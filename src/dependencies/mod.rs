@@ -15,6 +15,7 @@
 //! * `automatic`: tracking what calls have found untracked; `found`: what a function will read, as far as its text says
 //! * `utility`: DDL and other commands that change what functions mean; `commands`: which command changes what; `touched`: whether
 //!   it was about temporary objects only; `grants`: GRANT that changes nothing; `trees`: those that change partition and inheritance trees
+//! * `clock`: whether a function uses the clock, as far as texts say; `tokens`: the tokens of a text
 //! * `attribution`: names of slots and their last writers, for people who ask
 //! * `temporary`: temporary objects of the session, which names may mean; `held`: cursors that hold what was read before
 
@@ -23,6 +24,7 @@
 pub mod attribution;
 pub mod automatic;
 pub mod caught;
+pub mod clock;
 mod commands;
 mod compiled;
 pub mod declared;
@@ -42,6 +44,7 @@ mod rows;
 pub mod session;
 mod system_columns;
 pub mod temporary;
+pub mod tokens;
 pub mod touched;
 pub mod tracker;
 pub mod tracking;

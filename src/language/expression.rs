@@ -8,6 +8,7 @@
 
 use super::signature::{self, Signature};
 use crate::compat;
+use crate::dependencies::tokens::{Token, Tokens};
 use crate::error::Error;
 use crate::server;
 use pgrx::pg_sys;
@@ -18,6 +19,41 @@ pub struct Expression {
     /// The cached function.
     pub function: pg_sys::Oid,
     fcinfo: pg_sys::FunctionCallInfo,
+}
+
+/// The call in a text that is a statement, or ends like one, as it ought to be given; nothing in it is understood. `None` for a text that
+/// may be a call.
+fn within_statement(text: &str) -> Option<String> {
+    const WORDS: [&str; 8] = [
+        "select", "table", "values", "with", "call", "explain", "execute", "perform",
+    ];
+    let mut tokens = Tokens::of(text.as_bytes());
+    let first = tokens.next()?;
+    let begins = WORDS.iter().any(|word| first.is(word));
+    // A function may have such a name.
+    let begins = begins && tokens.next() != Some(Token::Sign(b'('));
+    let ends = Tokens::of(text.as_bytes()).last() == Some(Token::Sign(b';'));
+    if !begins && !ends {
+        return None;
+    }
+    let bare = text.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    let call = match begins {
+        true => bare
+            .trim_start()
+            .split_once(char::is_whitespace)
+            .filter(|_| first.is("select") || first.is("perform"))
+            .map_or("", |(_, rest)| rest.trim_start()),
+        false => bare.trim_start(),
+    };
+    let is_one = call.ends_with(')')
+        && !Tokens::of(call.as_bytes()).any(|token| {
+            token == Token::Sign(b';') || ["select", "from"].iter().any(|word| token.is(word))
+        });
+    Some(if is_one {
+        call.to_owned()
+    } else {
+        String::new()
+    })
 }
 
 /// The shape of a text that is no call.
@@ -31,6 +67,9 @@ impl Expression {
     /// # Safety
     /// Inside a query: there is an active snapshot.
     pub unsafe fn read(text: &str) -> Result<Self, Error> {
+        if let Some(call) = within_statement(text) {
+            return Err(Error::Statement(call));
+        }
         let source =
             crate::encoding::c_string(text).map_err(|_| no_call("The text holds a zero byte."))?;
         // SAFETY: nodes of the parser and the planner live in the memory context of the calling function.
