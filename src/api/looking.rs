@@ -4,7 +4,7 @@
 
 use super::figures::{Figures, FunctionFigures, bytes_of, entries_of_database, reasons};
 use crate::access::given;
-use crate::call::outcome::Reason;
+use crate::call::outcome::{Reason, Refusal};
 use crate::compat;
 use crate::configuration;
 use crate::encoding::Text;
@@ -239,22 +239,22 @@ fn storing(area: Area, own: &FunctionFigures) -> (Text, Option<TimestampWithTime
             format!("resting: {}", rest.why.words()).into(),
             TimestampWithTimeZone::try_from(since as pg_sys::TimestampTz).ok(),
         ),
-        _ => {
-            // What it does in each call, not what was so once.
-            let reason = functions
-                .refusal(database, own.function)
-                .map(|last| last.reason)
-                .filter(|reason| {
-                    own.counts.fills == 0
-                        && (reason.blames_function()
-                            || matches!(reason, Reason::OpenCursor | Reason::ReadInParts))
-                });
-            match reason {
-                Some(reason) => (format!("no: {}", reason.code()).into(), None),
-                None => ("yes".into(), None),
-            }
-        }
+        _ => match never_stored(area, own) {
+            Some(refusal) => (format!("no: {}", refusal.reason.code()).into(), None),
+            None => ("yes".into(), None),
+        },
     }
+}
+
+/// Why no result of a function was ever stored, if that is so for what it does in each call, and not for what was so once.
+pub fn never_stored(area: Area, own: &FunctionFigures) -> Option<Refusal> {
+    area.functions()
+        .refusal(compat::database(), own.function)
+        .filter(|last| {
+            own.counts.fills == 0
+                && (last.reason.blames_function()
+                    || matches!(last.reason, Reason::OpenCursor | Reason::ReadInParts))
+        })
 }
 
 /// The entries of this database in memory.

@@ -5,6 +5,7 @@
 use super::remedies::{call, internal_call, row_of};
 use super::{ENOUGH_CALLS, Finding, Status, per_cent};
 use crate::api::figures::{Figures, FunctionFigures, exists};
+use crate::api::looking;
 use crate::call::advice as words;
 use crate::call::outcome::Reason;
 use crate::compat;
@@ -67,6 +68,7 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
         "10 % of the results stored",
         &|own| too_large(area, own),
     );
+    each(NEVER_STORED, "none", &|own| never_stored(area, own));
     each("writes", "none", &|own| {
         complaint(own, Reason::Writes, "writes").map(|finding| {
             finding.advise(
@@ -170,6 +172,7 @@ fn misfits() -> [Vec<Finding>; 4] {
 
 const COSTS: &str = "costs more than it saves";
 const RESTING: &str = "resting function";
+const NEVER_STORED: &str = "never stored";
 const IN_VAIN_TABLE: &str = "table tracked for nothing";
 
 /// What `optimize_cache()` recommends but does not do by itself.
@@ -309,6 +312,36 @@ fn resting(area: Area, own: &FunctionFigures) -> Option<Finding> {
         )
         .advise(
             format!("{what} {back} With \"adaptive\" off in its configuration it is stored all the same."),
+            call("uncache_function", &name(own)),
+        ),
+    )
+}
+
+/// A function of which no result was ever stored, for what it does itself. It answers as the base function does, so nothing is wrong; but
+/// nothing is gained either.
+fn never_stored(area: Area, own: &FunctionFigures) -> Option<Finding> {
+    let refusal = looking::never_stored(area, own)?;
+    let reason = refusal.reason;
+    let called = (reason.blames_function() && compat::function_exists(refusal.relation))
+        .then(|| format!(" It called {}.", naming::regprocedure(refusal.relation)))
+        .unwrap_or_default();
+    Some(
+        Finding::new(
+            about(NEVER_STORED, own),
+            Status::Info,
+            format!(
+                "{}: {} results, none stored",
+                reason.code(),
+                own.counts.reasons[reason as usize]
+            ),
+            "none",
+        )
+        .advise(
+            format!(
+                "The reason: {}.{called} {}",
+                reason.meaning(),
+                reason.remedy()
+            ),
             call("uncache_function", &name(own)),
         ),
     )

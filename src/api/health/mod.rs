@@ -26,6 +26,7 @@ const ENOUGH_CALLS: u64 = 100;
 enum Status {
     Critical,
     Warning,
+    Info,
     Ok,
 }
 
@@ -34,6 +35,7 @@ impl Status {
         match self {
             Status::Critical => "critical",
             Status::Warning => "warning",
+            Status::Info => "info",
             Status::Ok => "ok",
         }
     }
