@@ -3,6 +3,7 @@
 mod adaptive;
 mod bounds;
 mod clients;
+mod clock;
 mod configuration;
 mod contacts;
 mod copies;

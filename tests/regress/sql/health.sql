@@ -6,7 +6,7 @@ SET search_path = "Health's ""test""", public;
 -- Everything is looked at, also if all is well; what is wrong comes first, and has words.
 SELECT count(DISTINCT split_part(finding, ':', 1)), bool_and(threshold <> ''), bool_and(value <> '') FROM analyze_cache_health();
 SELECT bool_and((status = 'ok') = (recommendation = '')), bool_and(status <> 'ok' OR sql IS NULL),
-       array_agg(DISTINCT status) <@ '{critical,warning,ok}'
+       array_agg(DISTINCT status) <@ '{critical,warning,info,ok}'
 FROM analyze_cache_health();
 CREATE FUNCTION out_of_order() RETURNS bigint LANGUAGE sql AS $$
     SELECT count(*) FROM (SELECT status, lag(status, 1, 'critical') OVER (ORDER BY ordinality) AS before
