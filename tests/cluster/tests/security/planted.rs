@@ -118,7 +118,7 @@ const CALLS: &[&str] = &[
         NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.int4, 'again'::pg_catalog.text, \
         NULL::pg_catalog.text, NULL::pg_catalog.interval, NULL::pg_catalog.text, NULL::pg_catalog.text[])",
     "public.cache_function('public.total()'::pg_catalog.text, NULL::pg_catalog.interval, NULL::pg_catalog.jsonb, NULL::pg_catalog.text[], \
-        NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.int4, 'once_more'::pg_catalog.text, \
+        NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.int4, 'again_by_name'::pg_catalog.text, \
         NULL::pg_catalog.text, NULL::pg_catalog.interval, NULL::pg_catalog.text, NULL::pg_catalog.text[])",
     "public.uncache_function('public.again(interval)'::pg_catalog.regprocedure)",
     "public.cache_track_table('public.accounts'::pg_catalog.regclass, '{id}'::pg_catalog.name[])",
