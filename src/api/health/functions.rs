@@ -322,9 +322,11 @@ fn resting(area: Area, own: &FunctionFigures) -> Option<Finding> {
 fn never_stored(area: Area, own: &FunctionFigures) -> Option<Finding> {
     let refusal = looking::never_stored(area, own)?;
     let reason = refusal.reason;
-    let called = (reason.blames_function() && compat::function_exists(refusal.relation))
-        .then(|| format!(" It called {}.", naming::regprocedure(refusal.relation)))
-        .unwrap_or_default();
+    let called = if reason.blames_function() && compat::function_exists(refusal.relation) {
+        format!(" It called {}.", naming::regprocedure(refusal.relation))
+    } else {
+        String::new()
+    };
     Some(
         Finding::new(
             about(NEVER_STORED, own),
