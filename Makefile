@@ -11,7 +11,7 @@ help: ## this list
 	@echo '  PG_CONFIG=/path/to/pg_config  works with another server than Debian'\''s PostgreSQL 15'
 	@echo '  SECONDS=1200                 how long each part of the soak takes; a quarter more for the run without the cache'
 	@echo '  BENCH="--quick"              only checks ratios, with wide margins; --help lists more'
-	@echo '  SUITES="regress cluster"      runs only these of: validity eviction glob space worth clock regress isolation cluster accidents consistency hostile'
+	@echo '  SUITES="regress cluster"      runs only these of: validity eviction glob space worth clock regress isolation cluster accidents consistency roads hostile'
 
 setup: ## install what is missing: Debian packages, Rust toolchain, cargo-pgrx
 	@scripts/setup
@@ -37,8 +37,9 @@ psql: ## a shell into the demo's cluster
 test: setup install ## run every test
 	@scripts/test $(SUITES)
 
-soak: setup install ## the consistency oracle for long, with and without the cache; then the random attackers
+soak: setup install ## the consistency oracle for long, with and without the cache; then random scripts, then the random attackers
 	@scripts/run consistency --soak --seconds $(SECONDS)
+	@scripts/run roads --seconds $(SECONDS) --seed $(or $(SEED),2)
 	@scripts/run hostile --seconds $(SECONDS) --seed $(or $(SEED),2)
 
 postgres-suites: setup install ## run PostgreSQL's own suites with and without the extension
