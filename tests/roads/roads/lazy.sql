@@ -22,8 +22,10 @@ SELECT one.pairs_l{}(<k>) LIMIT {1|9}
 SELECT count(*) FROM (SELECT one.rows_l{}(k) FROM one.l) AS s
 SELECT one.over_l{}(<k>) LIMIT {1|9}
 SELECT (SELECT x FROM one.rows_l{}(k) AS x LIMIT 1) FROM one.l ORDER BY v
+SELECT one.fails_l{}(<k>) LIMIT {1|2|3|10}
+SELECT EXISTS (SELECT one.fails_l{}(<k>))
 -- moves
-BEGIN; DECLARE c CURSOR FOR SELECT one.{rows_l|over_l}{}(<k>)
+BEGIN; DECLARE c CURSOR FOR SELECT one.{rows_l|over_l|fails_l}{}(<k>)
 BEGIN; DECLARE c SCROLL CURSOR FOR SELECT one.rows_l{}(<k>)
 DECLARE h CURSOR WITH HOLD FOR SELECT one.{rows_l|over_l}{}(<k>)
 FETCH {1|2|ALL|BACKWARD 1} FROM {c|h}
@@ -34,8 +36,4 @@ INSERT INTO one.l VALUES (<k>, <v>)
 DELETE FROM one.l WHERE v = <v>
 DO $$DECLARE r integer; BEGIN FOR r IN SELECT one.rows_l{}(<k>) LOOP UPDATE one.l SET v = v + 1 WHERE v = r; EXIT WHEN r > <v>; END LOOP; END$$
 CREATE OR REPLACE FUNCTION one.rows_l(n integer) RETURNS SETOF integer LANGUAGE sql STABLE AS 'SELECT v + <v> FROM one.l WHERE k <= n ORDER BY v'
--- known
--- A function that is run row by row is computed to its end where it is not a hit.
-SELECT one.fails_l{}(<k>) LIMIT {1|2|3|10}
-SELECT EXISTS (SELECT one.fails_l{}(<k>))
 DO $$DECLARE r integer; BEGIN FOR r IN SELECT one.fails_l{}(<k>) LOOP EXIT WHEN r < 7; END LOOP; EXCEPTION WHEN division_by_zero THEN NULL; END$$

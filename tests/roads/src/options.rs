@@ -19,8 +19,6 @@ pub struct Options {
     pub threads: u64,
     /// Roads that are taken; all if there is none.
     pub only: Vec<String>,
-    /// Takes what is known to differ too.
-    pub known: bool,
     /// Prints each script before it runs.
     pub verbose: bool,
 }
@@ -34,7 +32,6 @@ impl Default for Options {
             findings: 3,
             threads: 2,
             only: Vec::new(),
-            known: false,
             verbose: false,
         }
     }
@@ -50,7 +47,6 @@ roads: runs random scripts on a server with the cache and on one without, and co
   --findings N    a thread ends when it has found so many (3)
   --threads N     pairs of servers that work at the same time (2)
   --only A,B      takes these roads only (names of roads/*.sql)
-  --known         shows what the documentation says is not covered, too
   --verbose       prints each script before it runs
 
 A finding is told with the seed of its script; --seed S --scripts 1, with the same --only, runs that one again.
@@ -65,10 +61,6 @@ impl Options {
         while let Some(name) = arguments.next() {
             if name == "--verbose" {
                 options.verbose = true;
-                continue;
-            }
-            if name == "--known" {
-                options.known = true;
                 continue;
             }
             if name == "--help" || name == "-h" {

@@ -3,7 +3,6 @@
 //! * `-- world`: statements that make what the road needs, run once by a superuser
 //! * `-- calls`: what is asked: an expression, or a whole query
 //! * `-- moves`: what else the sessions do
-//! * `-- known`: calls and moves that show what the documentation says is not covered; taken only if a run is told so
 //! * `-- alone`: the other server cannot judge, because answers hold what no two servers have alike (oids, files)
 //!
 //! A line is a statement, or several steps of one session with ` ;; ` between them. `{}` is where the name of a cached function goes on (`_cached`, or nothing where the function itself is asked);
@@ -38,8 +37,6 @@ pub struct Road {
     pub calls: Vec<&'static str>,
     /// What else is done.
     pub moves: Vec<&'static str>,
-    /// Calls and moves that show differences that are known.
-    pub known: Vec<&'static str>,
     /// The other server cannot judge.
     pub alone: bool,
 }
@@ -49,24 +46,12 @@ pub fn names() -> Vec<&'static str> {
     ROADS.iter().map(|(name, _)| *name).collect()
 }
 
-/// The roads with these names, all if there is none; and with what is known if it is asked for.
-pub fn roads(only: &[String], known: bool) -> Vec<Road> {
+/// The roads with these names; all if there is none.
+pub fn roads(only: &[String]) -> Vec<Road> {
     ROADS
         .iter()
         .filter(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name))
-        .map(|(name, text)| {
-            let mut road = read(name, text);
-            for line in road.known.iter().filter(|_| known) {
-                let calls = line.contains("{}") && !line.starts_with("DO ");
-                if calls {
-                    &mut road.calls
-                } else {
-                    &mut road.moves
-                }
-                .push(line);
-            }
-            road
-        })
+        .map(|(name, text)| read(name, text))
         .collect()
 }
 
@@ -84,12 +69,11 @@ fn read(name: &'static str, text: &'static str) -> Road {
     for line in text.lines().filter(|line| !line.is_empty()) {
         match line {
             "-- alone" => road.alone = true,
-            "-- world" | "-- calls" | "-- moves" | "-- known" => section = line,
+            "-- world" | "-- calls" | "-- moves" => section = line,
             _ if line.starts_with("--") => {}
             _ => match section {
                 "-- world" => road.world.push(line),
                 "-- calls" => road.calls.push(line),
-                "-- known" => road.known.push(line),
                 _ => road.moves.push(line),
             },
         }
@@ -103,7 +87,7 @@ mod tests {
 
     #[test]
     fn each_road_has_a_world_calls_and_moves() {
-        for road in roads(&[], true) {
+        for road in roads(&[]) {
             assert!(!road.world.is_empty(), "{}", road.name);
             assert!(!road.moves.is_empty(), "{}", road.name);
             assert!(

@@ -51,7 +51,7 @@ pub struct Report {
 /// Runs scripts.
 pub fn run(options: &Options) -> Result<Report> {
     let next = AtomicU64::new(0);
-    let (roads, common) = (roads(&options.only, options.known), common());
+    let (roads, common) = (roads(&options.only), common());
     let mut report = Report::default();
     let outcomes: Vec<Result<Report>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..options.threads)

@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn no_word_and_no_choice_is_left_over() {
         let (vocabulary, mut rng) = (small(), Rng::with_seed(1));
-        let mut all = road::roads(&[], true);
+        let mut all = road::roads(&[]);
         all.push(road::common());
         for road in all {
             for template in road.world.iter().chain(&road.calls).chain(&road.moves) {
