@@ -294,6 +294,20 @@ pub fn owns_function(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::pg_proc_ownercheck(function, role) }
 }
 
+/// Whether the role is the owner of the function, whatever else it may do.
+pub fn is_owner_of_function(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(PROC_CACHE as _, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).proowner;
+        pg_sys::ReleaseSysCache(tuple);
+        owner == role
+    }
+}
+
 /// Length and by-value mark of a type.
 pub fn type_length(type_id: pg_sys::Oid) -> (i16, bool) {
     let (mut length, mut by_value) = (0, false);

@@ -14,6 +14,8 @@ pub enum Error {
     Unbound(String, String),
     /// A cached function whose body cannot be written now: the function, and the name of its base function.
     BeingChanged(String, String),
+    /// A row of a set is not what the query expects: detail.
+    OtherRow(String),
     /// A function that would make calls of another one of the same name ambiguous: the new one, the other.
     Ambiguous(String, String),
     /// A function with the name and the arguments that a cached one would have: its name, whose results it caches, a hint.
@@ -107,6 +109,12 @@ impl Error {
                     "There was no function {name} when it was created. What has the name by now may be anybody's."
                 )),
                 Some("Create it anew with CREATE OR REPLACE FUNCTION.".into()),
+            ),
+            Error::OtherRow(detail) => (
+                ERRCODE_DATATYPE_MISMATCH,
+                "function return row and query-specified return row do not match".into(),
+                Some(detail),
+                None,
             ),
             Error::Ambiguous(function, other) => (
                 ERRCODE_AMBIGUOUS_FUNCTION,

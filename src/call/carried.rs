@@ -10,6 +10,9 @@ use crate::encoding;
 use crate::server;
 use pgrx::pg_sys;
 
+/// Who may only read has this one among what is taken along: it belongs to the transaction, so it is put on with each ([`begin`]).
+const READ_ONLY: &str = "transaction_read_only";
+
 /// They belong to a transaction or to the session as such.
 const OTHERS: [&[u8]; 8] = [
     b"role",
@@ -25,7 +28,7 @@ const OTHERS: [&[u8]; 8] = [
 /// Names and values of the settings that this session was given: by SET, by `set_config`, or when it connected. A name of an application
 /// whose value was reset is there still, and shows as the empty text.
 pub fn given() -> Vec<(String, String)> {
-    names::all()
+    let mut given: Vec<_> = names::all()
         // SAFETY: in the server's table of settings; name and value are copied.
         .filter_map(|setting| unsafe {
             let name = scope::bytes((*setting).name);
@@ -44,7 +47,20 @@ pub fn given() -> Vec<(String, String)> {
             };
             (given || left_over).then(|| (compat::text((*setting).name), value))
         })
-        .collect()
+        .collect();
+    // SAFETY: a variable of the backend.
+    if unsafe { pg_sys::XactReadOnly } {
+        given.push((READ_ONLY.into(), "on".into()));
+    }
+    given
+}
+
+/// A transaction begins that is made for who had these settings: it may do no more than theirs.
+pub fn begin(settings: &[(String, String)]) {
+    if settings.iter().any(|(name, _)| name == READ_ONLY) {
+        // SAFETY: a variable of the backend; the transaction has written nothing, and ends with what was before.
+        unsafe { pg_sys::XactReadOnly = true };
+    }
 }
 
 /// Names and values of the settings that the database and the role have by themselves, besides those that the session was given itself.
@@ -107,7 +123,9 @@ pub fn read(bytes: &[u8]) -> Vec<(String, String)> {
 /// Gives this session the settings, and then the role.
 pub fn put_on(settings: &[(String, String)], role: pg_sys::Oid) {
     for (name, value) in settings {
-        set(name, value);
+        if name != READ_ONLY {
+            set(name, value);
+        }
     }
     // SAFETY: a variable of the backend.
     if role == unsafe { server::GetSessionUserId() } {

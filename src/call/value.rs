@@ -10,7 +10,9 @@
 #![allow(unsafe_code)]
 
 use super::base;
+use crate::error::Error;
 use crate::language::function::{CachedFunction, ResultShape};
+use crate::naming;
 use crate::server::{self, guarded};
 use crate::store::area::area;
 use crate::store::lookup::Found;
@@ -425,6 +427,7 @@ unsafe fn copy_store(
         let description = if description.is_null() {
             target.description
         } else {
+            check_rows(description, target.description);
             description
         };
         let slot =
@@ -445,9 +448,10 @@ unsafe fn copy_store(
     }
 }
 
-/// Adds one value of a set: a scalar, or a row as a composite value.
+/// Adds one value of a set: a scalar, or a row as a composite value, which says itself what it is made of.
 unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: Option<RowSink>) {
-    // SAFETY: `target.description` describes the rows; a composite value is a HeapTupleHeader.
+    // SAFETY: `target.description` describes the rows; a composite value is a HeapTupleHeader, whose type is known as long as its
+    // description is pinned.
     unsafe {
         let description = target.description;
         let columns = (*description).natts as usize;
@@ -470,11 +474,69 @@ unsafe fn put_value(datum: pg_sys::Datum, is_null: bool, target: &Store, rows: O
             let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
             tuple.t_len = pgrx::varsize(header.cast()) as u32;
             tuple.t_data = header;
-            pg_sys::heap_deform_tuple(&mut tuple, description, values, nulls);
+            let row = (*header).t_choice.t_datum;
+            let own = pg_sys::lookup_rowtype_tupdesc(row.datum_typeid, row.datum_typmod);
+            check_rows(own, description);
+            pg_sys::heap_deform_tuple(&mut tuple, own, values, nulls);
+            release(own);
         }
         put_row(values, nulls, target, rows);
         server::pfree(values.cast());
         server::pfree(nulls.cast());
+    }
+}
+
+/// Gives back what `lookup_rowtype_tupdesc` returned.
+unsafe fn release(description: pg_sys::TupleDesc) {
+    // SAFETY: the caller's.
+    unsafe {
+        if (*description).tdrefcount >= 0 {
+            pg_sys::DecrTupleDescRefCount(description);
+        }
+    }
+}
+
+/// Raises the server's ERROR unless rows that `returned` describes are what `expected` says. Nobody else compares them: what the server
+/// gets from us is described as it expects. And a query can expect anything of a function that returns records.
+unsafe fn check_rows(returned: pg_sys::TupleDesc, expected: pg_sys::TupleDesc) {
+    // SAFETY: descriptions with as many attributes as they say.
+    unsafe {
+        let (returned, expected) = (&*returned, &*expected);
+        if returned.natts != expected.natts {
+            Error::OtherRow(format!(
+                "Returned row contains {} attribute{}, but query expects {}.",
+                returned.natts,
+                if returned.natts == 1 { "" } else { "s" },
+                expected.natts
+            ))
+            .raise();
+        }
+        let attributes = |of: &pg_sys::TupleDescData| {
+            std::slice::from_raw_parts(of.attrs.as_ptr(), of.natts as usize)
+        };
+        let pairs = attributes(returned).iter().zip(attributes(expected));
+        for (position, (given, wanted)) in pairs.enumerate() {
+            if given.atttypid == wanted.atttypid {
+                continue;
+            }
+            if wanted.attisdropped {
+                if given.attlen != wanted.attlen || given.attalign != wanted.attalign {
+                    Error::OtherRow(format!(
+                        "Physical storage mismatch on dropped attribute at ordinal position {}.",
+                        position + 1
+                    ))
+                    .raise();
+                }
+            } else if !pg_sys::IsBinaryCoercible(given.atttypid, wanted.atttypid) {
+                Error::OtherRow(format!(
+                    "Returned type {} at ordinal position {}, but query expects {}.",
+                    naming::type_name(given.atttypid),
+                    position + 1,
+                    naming::type_name(wanted.atttypid)
+                ))
+                .raise();
+            }
+        }
     }
 }
 

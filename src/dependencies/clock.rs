@@ -470,7 +470,8 @@ fn unquoted(text: &[u8]) -> Vec<u8> {
 fn parts(name: &Name) -> Option<(Option<CString>, CString)> {
     const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
     let text = |part: &Vec<u8>| match part.len() <= LONGEST {
-        true => CString::new(part.as_slice()).ok(),
+        // Bytes of the function's text, so they are in the server's encoding.
+        true => CString::from_vec_with_nul([part.as_slice(), &[0]].concat()).ok(),
         false => None,
     };
     match name.as_slice() {

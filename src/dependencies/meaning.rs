@@ -11,6 +11,7 @@ use super::functions::Compiles;
 use crate::backend::Backend;
 use crate::behalf;
 use crate::compat;
+use crate::encoding;
 use crate::language::signature;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -66,7 +67,7 @@ pub fn of(function: pg_sys::Oid, compiles: Compiles, declared: &[Declared]) -> V
         return look_up();
     }
     let path = signature::setting_of(function, "search_path")
-        .and_then(|path| CString::new(path.into_bytes()).ok());
+        .and_then(|path| encoding::c_string(&path).ok());
     behalf::looking_as(compat::definer(function), path.as_deref(), look_up)
 }
 

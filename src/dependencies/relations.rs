@@ -311,6 +311,23 @@ pub fn members(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     members
 }
 
+/// `pg_class.relhastriggers`.
+fn has_triggers(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup; the tuple is pinned while it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let has = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relhastriggers;
+        pg_sys::ReleaseSysCache(tuple);
+        has
+    }
+}
+
 /// The tracking triggers of a relation.
 pub fn triggers(relation: pg_sys::Oid) -> Triggers {
     const ROW: i16 = pg_sys::TRIGGER_TYPE_ROW as i16;
@@ -320,6 +337,10 @@ pub fn triggers(relation: pg_sys::Oid) -> Triggers {
         | pg_sys::TRIGGER_TYPE_DELETE) as i16;
     const ALL: i16 = WRITES | pg_sys::TRIGGER_TYPE_TRUNCATE as i16;
     let mut found = Triggers::default();
+    // Without this mark the server does not look for any: somebody has written the catalog by hand.
+    if !has_triggers(relation) {
+        return found;
+    }
     // Of INSERT, UPDATE and DELETE: the columns that triggers mark with all rows that the event has.
     let mut keyed: [(i16, Vec<String>); 3] = [
         pg_sys::TRIGGER_TYPE_INSERT,

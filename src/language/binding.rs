@@ -275,8 +275,9 @@ pub fn follow(changed: Option<&[Object]>) {
         .and_then(concerned)
         .unwrap_or_else(compat::cached_functions);
     for function in concerned {
+        // Also for a superuser a function of somebody else is not his own.
         // SAFETY: a variable of the backend.
-        let own = compat::owns_function(function, unsafe { pg_sys::GetUserId() });
+        let own = compat::is_owner_of_function(function, unsafe { pg_sys::GetUserId() });
         follow_one(function, own);
     }
 }

@@ -3,6 +3,7 @@
 use crate::configuration::{self, names};
 use crate::encoding;
 use crate::error::Error;
+use crate::store::lookup::MAX_DEPENDENCIES;
 use pg_query_cache_clock::Unit;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -215,6 +216,15 @@ impl Body {
                 format!("At most {MAX_TAGS} tags are allowed."),
             ));
         }
+        if body.depends_on.len() > MAX_RELATIONS {
+            return Err(Error::InvalidBody(
+                format!(
+                    "there are {} relations in \"depends_on\"",
+                    body.depends_on.len()
+                ),
+                format!("At most {MAX_RELATIONS} are allowed."),
+            ));
+        }
         for (relation, columns) in &body.depends_on {
             for (column, argument) in columns {
                 argument_number(argument).ok_or_else(|| {
@@ -288,6 +298,8 @@ fn wording(problem: &serde_json::Error) -> String {
 pub const MAX_TAG_BYTES: usize = 255;
 /// Most bytes of a body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Most relations in `depends_on`: a result depends on no more.
+pub const MAX_RELATIONS: usize = MAX_DEPENDENCIES;
 /// Most functions that an owner vouches for.
 pub const MAX_TRUSTED: usize = 64;
 /// Most tags of a function.

@@ -206,9 +206,26 @@ fn load(oid: pg_sys::Oid) -> Rc<CachedFunction> {
         FUNCTIONS.with_borrow_mut(NumberMap::clear);
     }
     ANY.store(true, Ordering::Relaxed);
+    // SAFETY: a variable of the backend.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        end_silently();
+    }
     let function = Rc::new(read(oid).or_raise());
     FUNCTIONS.with_borrow_mut(|functions| functions.insert(oid.to_u32(), function.clone()));
     function
+}
+
+/// The server calls a function outside of a transaction, where no catalog can be looked at: an older version has let one be made that
+/// converts encodings. Whatever is said to the client would call it again.
+#[cold]
+fn end_silently() {
+    // SAFETY: a variable of the backend.
+    unsafe { pg_sys::whereToSendOutput = pg_sys::CommandDest::DestNone };
+    pgrx::ereport!(
+        FATAL,
+        pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "function in LANGUAGE cached called outside of a transaction"
+    );
 }
 
 /// Reads a cached function from the catalog.
@@ -217,7 +234,9 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         Error::NoSuchFunction(format!("with OID {}", oid.to_u32()), String::new())
     })?;
     let body = Body::parse(&own.source)?;
+    signature::check_handled(&own)?;
     let base = binding::of(&own, &body)?;
+    signature::check_kind(&base)?;
     let has_duration = signature::check_shape(&own, &base, &body)?;
     let arguments = own.arguments[..base.arguments.len()]
         .iter()

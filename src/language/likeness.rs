@@ -511,7 +511,7 @@ fn follow(pair: &Pair, wanted: Unlike) {
     };
     let name = naming::regprocedure(pair.own);
     // SAFETY: a variable of the backend.
-    if left == wanted && compat::owns_function(pair.own, unsafe { pg_sys::GetUserId() }) {
+    if left == wanted && compat::is_owner_of_function(pair.own, unsafe { pg_sys::GetUserId() }) {
         Error::BeingChanged(name, naming::regprocedure_qualified(pair.base)).raise();
     }
     tell(

@@ -189,19 +189,70 @@ pub fn find(name: &str) -> Option<Signature> {
     Signature::of(oid)
 }
 
+/// Checks that a cached function can be called by its handler at all, whatever its base function is: also where bodies are not checked.
+/// Functions of other kinds, and those with pseudo-types, are called by the server in ways of its own: one that takes `internal` outside
+/// of a transaction, say.
+pub fn check_handled(own: &Signature) -> Result<(), Error> {
+    let refused = |what: String, detail: &str| {
+        Err(Error::NotCacheable(
+            what,
+            detail.into(),
+            "Declare it like a function that returns a value or a set.".into(),
+        ))
+    };
+    if own.kind != b'f' {
+        return refused(
+            format!(
+                "{} cannot be in LANGUAGE cached",
+                naming::regprocedure(own.oid)
+            ),
+            "Procedures and window functions have no result that could be stored.",
+        );
+    }
+    let is_strange =
+        |type_id: &pg_sys::Oid| compat::is_pseudo(*type_id) && !compat::is_polymorphic(*type_id);
+    if let Some(type_id) = own.arguments.iter().find(|type_id| is_strange(type_id)) {
+        return refused(
+            format!(
+                "functions in LANGUAGE cached cannot accept type {}",
+                naming::type_name(*type_id)
+            ),
+            "Values of this type cannot be part of a key.",
+        );
+    }
+    if is_strange(&own.result) && own.result != pg_sys::RECORDOID {
+        return refused(
+            format!(
+                "functions in LANGUAGE cached cannot return type {}",
+                naming::type_name(own.result)
+            ),
+            "Values of this type cannot be stored.",
+        );
+    }
+    Ok(())
+}
+
+/// Checks that `base` can be called as a function is. What a name means that is looked up late can be of any kind, and whatever is not a
+/// plain function expects another caller: a window function, say, the state of its window.
+pub fn check_kind(base: &Signature) -> Result<(), Error> {
+    match base.kind {
+        b'f' => Ok(()),
+        _ => Err(Error::NotCacheable(
+            format!("{} is not a plain function", naming::regprocedure(base.oid)),
+            "Procedures, aggregates and window functions have no result that could be stored."
+                .into(),
+            "Cache a function that calls it.".into(),
+        )),
+    }
+}
+
 /// Checks that the results of `base` can be cached at all.
 pub fn check_base(base: &Signature, body: &Body) -> Result<(), Error> {
+    check_kind(base)?;
     let base_name = naming::regprocedure(base.oid);
     let not_cacheable = |what: String, detail: &str, hint: &str| {
         Err(Error::NotCacheable(what, detail.into(), hint.into()))
     };
-    if base.kind != b'f' {
-        return not_cacheable(
-            format!("{base_name} is not a plain function"),
-            "Procedures, aggregates and window functions have no result that could be stored.",
-            "Cache a function that calls it.",
-        );
-    }
     if base.result == pg_sys::VOIDOID {
         return not_cacheable(
             format!("function {base_name} returns void"),

@@ -25,6 +25,7 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     let Some(own) = Signature::of(function) else {
         return;
     };
+    signature::check_handled(&own).or_raise();
     // What needs no other object is always checked: the view cached_functions reads every body.
     let body = Body::parse(&own.source).or_raise();
     if let Some(ttl) = &body.ttl {

@@ -4,6 +4,8 @@
 //! It was sent for one key. The call builds its own, and if that differs by a byte, because something of the session could not be taken
 //! along, nothing is computed (`call::refresh`): so it never fills anybody else's entry.
 //!
+//! A session that might only read asked for no more: the call is made in a READ ONLY transaction then.
+//!
 //! What the right to make the call rested on when it was asked for has to be as it was then (`behalf::Pledge`), when the transaction begins
 //! and when the base function is about to be run.
 //!
@@ -73,6 +75,7 @@ fn refresh(area: Area, request: &Request, settings: &[(String, String)]) -> bool
         let mut came = false;
         let until = Until::after(settings::refresh_us());
         transaction("refreshing", Writes::Function(until), || {
+            carried::begin(settings);
             came = make(request, settings);
         })
         .map(|()| came)

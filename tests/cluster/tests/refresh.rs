@@ -356,6 +356,54 @@ fn for_whom() -> Result<()> {
     Ok(())
 }
 
+/// Who asked in a READ ONLY transaction is made to write nothing.
+#[test]
+fn who_may_only_read_writes_nothing() -> Result<()> {
+    let cluster = ground("refresh-reads")?;
+    cluster.connect(DATABASE)?.batch_execute(
+        "CREATE TABLE told (who name); ALTER TABLE told OWNER TO ann; CREATE TABLE says (write boolean);
+         GRANT SELECT ON says TO PUBLIC;
+         CREATE FUNCTION tells(x integer) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+         BEGIN
+             IF EXISTS (SELECT FROM says) THEN INSERT INTO told VALUES (current_user); END IF;
+             RETURN clock_timestamp()::text;
+         END$$;
+         SELECT cache_function('tells(integer)', ttl => '1 hour', consistency => 'ttl', stale_while_revalidate => '1 day')",
+    )?;
+    let mut ann = cluster.connect_as(DATABASE, "ann")?;
+    let mut other = cluster.connect(DATABASE)?;
+    let ask = |client: &mut Client, begin: &str| -> Result<String> {
+        client.batch_execute(begin)?;
+        let told = text(client, "SELECT tells_cached(1)");
+        client.batch_execute("ROLLBACK")?;
+        told
+    };
+    let first = ask(&mut ann, "BEGIN READ ONLY")?;
+    // It is refreshed as long as it only reads.
+    tick(&cluster, 1, &mut [&mut ann])?;
+    wait_until("a new result", PATIENCE, || {
+        ask(&mut ann, "BEGIN READ ONLY").is_ok_and(|told| told != first)
+    })?;
+    other.batch_execute("INSERT INTO says VALUES (true)")?;
+    tick(&cluster, 2, &mut [&mut ann])?;
+    wait_until("it was refused", PATIENCE, || {
+        ask(&mut ann, "BEGIN READ ONLY").is_ok()
+            && cluster.log_contains("cannot execute INSERT in a read-only transaction")
+    })?;
+    nothing_is_refreshed(&cluster)?;
+    let written = "SELECT count(*) FROM told";
+    ensure!(
+        number(&mut other, written)? == 0,
+        "written for who only read"
+    );
+    // Who may write may do so in the background too.
+    tick(&cluster, 3, &mut [&mut ann])?;
+    wait_until("it was written", PATIENCE, || {
+        ask(&mut ann, "BEGIN").is_ok() && number(&mut other, written).is_ok_and(|rows| rows > 0)
+    })?;
+    Ok(())
+}
+
 /// A cached function that is SECURITY DEFINER itself, with a search path of its own.
 #[test]
 fn lifted_by_its_own_declaration() -> Result<()> {

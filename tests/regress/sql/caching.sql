@@ -128,6 +128,41 @@ SELECT late(1);
 ALTER FUNCTION late(integer) SECURITY DEFINER;
 SELECT late(1);
 DROP FUNCTION late(integer);
+-- Nor does it run what is no plain function: those expect another caller.
+SET check_function_bodies = off;
+CREATE FUNCTION numbered() RETURNS bigint LANGUAGE cached STABLE AS '{"function": "row_number()", "binding": "late"}';
+CREATE FUNCTION lagging(anyelement) RETURNS anyelement LANGUAGE cached STABLE AS '{"function": "pg_catalog.lag(anyelement)"}';
+CREATE FUNCTION counted() RETURNS bigint LANGUAGE cached STABLE AS '{"function": "count()", "binding": "late"}';
+CREATE FUNCTION input(cstring) RETURNS integer LANGUAGE cached STABLE AS '{"function": "pg_catalog.int4in(cstring)"}';
+CREATE FUNCTION internally(internal) RETURNS internal LANGUAGE cached STABLE AS '{"function": "pg_catalog.none(internal)"}';
+CREATE FUNCTION triggered() RETURNS trigger LANGUAGE cached STABLE AS '{"function": "none()"}';
+CREATE FUNCTION listed(VARIADIC "any") RETURNS text LANGUAGE cached STABLE AS '{"function": "concat(VARIADIC \"any\")"}';
+CREATE FUNCTION windowed() RETURNS bigint LANGUAGE cached WINDOW STABLE AS '{"function": "row_number()"}';
+CREATE PROCEDURE proceeds() LANGUAGE cached AS '{"function": "none()"}';
+RESET check_function_bodies;
+SELECT numbered();
+SELECT lagging(1);
+SELECT counted();
+-- The rows of a set are compared with what the query expects.
+CREATE FUNCTION un(anyarray) RETURNS SETOF anyelement LANGUAGE cached STABLE AS '{"function": "pg_catalog.unnest(anyarray)"}';
+SELECT * FROM un(ARRAY[ROW(40000, 2)]) AS x(a bytea, b integer);
+SELECT * FROM un(ARRAY[ROW(1, 2)]) AS x(a text, b text, c integer);
+SELECT * FROM un(ARRAY[ROW(1, 2)]) AS x(a integer);
+SELECT * FROM un(ARRAY[ROW(1, 'a'::varchar), NULL, ROW(2, 'b'::varchar)]) AS x(a integer, b text);
+CREATE FUNCTION records(integer) RETURNS SETOF record LANGUAGE sql STABLE AS 'SELECT i, i::text FROM generate_series(1, $1) AS i';
+CREATE FUNCTION records_by_plpgsql(integer) RETURNS SETOF record LANGUAGE plpgsql STABLE AS 'BEGIN RETURN QUERY SELECT i, i::text FROM generate_series(1, $1) AS i; END';
+SET check_function_bodies = off;
+CREATE FUNCTION records_cached(integer) RETURNS SETOF record LANGUAGE cached STABLE AS '{"function": "records(integer)"}';
+CREATE FUNCTION records_by_plpgsql_cached(integer) RETURNS SETOF record LANGUAGE cached STABLE AS '{"function": "records_by_plpgsql(integer)"}';
+RESET check_function_bodies;
+SELECT * FROM records_cached(2) AS x(a integer, b text);
+SELECT * FROM records_cached(2) AS x(a bytea, b text);
+SELECT * FROM records_by_plpgsql_cached(2) AS x(a integer, b text);
+SELECT * FROM records_by_plpgsql_cached(2) AS x(a bytea, b text);
+DROP FUNCTION numbered(), lagging(anyelement), counted(), un(anyarray), records_cached(integer), records_by_plpgsql_cached(integer);
+-- A result depends on so many relations at most.
+DO $$BEGIN EXECUTE format('CREATE FUNCTION too_many() RETURNS numeric LANGUAGE cached STABLE AS %L',
+    json_build_object('function', 'scaled(integer)', 'depends_on', (SELECT json_object_agg('t' || i, json_object('{}')) FROM generate_series(1, 65) AS i))); END$$;
 -- A name under which calls could mean either function.
 CREATE FUNCTION part(a integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT a';
 CREATE FUNCTION part(a integer, b interval) RETURNS integer LANGUAGE sql STABLE AS 'SELECT -a';

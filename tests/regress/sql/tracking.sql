@@ -351,6 +351,16 @@ INSERT INTO mine VALUES (1);
 UPDATE mine SET id = 2;
 DELETE FROM mine;
 RESET ROLE;
+-- A mark of the catalog, without which no trigger fires, that somebody has taken away by hand.
+SELECT count_owned_cached(), count_owned_cached();
+SELECT outcomes();
+UPDATE pg_class SET relhastriggers = false WHERE oid = 'owned'::regclass;
+SELECT count_owned_cached();
+INSERT INTO owned VALUES (1);
+SELECT count_owned() = count_owned_cached() AS same;
+UPDATE pg_class SET relhastriggers = true WHERE oid = 'owned'::regclass;
+SELECT count_owned() = count_owned_cached() AS same, count_owned() = count_owned_cached() AS same;
+SELECT outcomes();
 
 \set ECHO none
 SET client_min_messages = warning;

@@ -265,9 +265,14 @@ fn whoever_owns_the_base_waits_for_nobody() -> Result<()> {
     mallory.batch_execute("BEGIN; ALTER FUNCTION public.mine(integer) COST 7")?;
     let mut ann = cluster.connect_as(DATABASE, "ann")?;
     ann.batch_execute("SET lock_timeout = '10s'; ALTER FUNCTION app.rb(integer) RENAME TO other; ALTER FUNCTION app.other(integer) SET SCHEMA public")?;
+    // Nor does a superuser, who may do with mallory's function what he likes.
+    let mut admin = cluster.connect(DATABASE)?;
+    admin.batch_execute(
+        "ALTER FUNCTION public.other(integer) COST 9 PARALLEL RESTRICTED; ALTER FUNCTION public.other(integer) RENAME TO another;
+         ALTER FUNCTION public.another(integer) RENAME TO other; ALTER FUNCTION public.other(integer) PARALLEL UNSAFE",
+    )?;
     mallory.batch_execute("COMMIT")?;
     // Somebody may keep a function of hers busy: then she is told, and no body says a name that is free.
-    let mut admin = cluster.connect(DATABASE)?;
     admin.batch_execute("BEGIN")?;
     admin.batch_execute("ALTER FUNCTION app.rb_definer(integer, interval) COST 7")?;
     let refused = ann.batch_execute("ALTER FUNCTION public.other(integer) RENAME TO third");
