@@ -201,20 +201,17 @@ pub fn check_handled(own: &Signature) -> Result<(), Error> {
         ))
     };
     if own.kind != b'f' {
-        return refused(
-            format!(
-                "{} cannot be in LANGUAGE cached",
-                naming::regprocedure(own.oid)
-            ),
-            "Procedures and window functions have no result that could be stored.",
-        );
+        return Err(Error::InvalidDeclaration(
+            "only plain functions can be cached functions".into(),
+            "Declare it with CREATE FUNCTION, without WINDOW.".into(),
+        ));
     }
     let is_strange =
         |type_id: &pg_sys::Oid| compat::is_pseudo(*type_id) && !compat::is_polymorphic(*type_id);
     if let Some(type_id) = own.arguments.iter().find(|type_id| is_strange(type_id)) {
         return refused(
             format!(
-                "functions in LANGUAGE cached cannot accept type {}",
+                "cached functions cannot accept type {}",
                 naming::type_name(*type_id)
             ),
             "Values of this type cannot be part of a key.",
@@ -223,7 +220,7 @@ pub fn check_handled(own: &Signature) -> Result<(), Error> {
     if is_strange(&own.result) && own.result != pg_sys::RECORDOID {
         return refused(
             format!(
-                "functions in LANGUAGE cached cannot return type {}",
+                "cached functions cannot return type {}",
                 naming::type_name(own.result)
             ),
             "Values of this type cannot be stored.",
@@ -406,12 +403,6 @@ pub fn check_shape(own: &Signature, base: &Signature, body: &Body) -> Result<boo
             "cached function must not be declared PARALLEL SAFE".into(),
             "Declare it as the base function is, but PARALLEL RESTRICTED at most: parallel workers cannot record what a function reads."
                 .into(),
-        ));
-    }
-    if own.kind != b'f' {
-        return Err(Error::InvalidDeclaration(
-            "only plain functions can be cached functions".into(),
-            "Declare it with CREATE FUNCTION, without WINDOW.".into(),
         ));
     }
     if body.binding == Binding::Late && compat::definer(own.oid).is_some() {
