@@ -759,6 +759,54 @@ pub fn each_referenced_function(function: pg_sys::Oid, mut visit: impl FnMut(pg_
     }
 }
 
+/// What a function's dependencies on the language of cached functions say beside that.
+pub fn each_part_of_language(function: pg_sys::Oid, mut visit: impl FnMut(i32)) {
+    // SAFETY: the index by what depends, and its first columns.
+    unsafe {
+        dependencies(
+            catalog::DEPEND_BY_DEPENDENT,
+            [catalog::DEPENDENT_CLASS, catalog::DEPENDENT_OBJECT],
+            [pg_sys::ProcedureRelationId, function],
+            |row| {
+                if row.referenced_class == catalog::LANGUAGE && row.kind as u8 == b'n' {
+                    visit(row.referenced_part);
+                }
+            },
+        );
+    }
+}
+
+/// Writes a function's dependencies on the language of cached functions anew: on the whole, as the server writes it, and these parts.
+pub fn write_parts_of_language(function: pg_sys::Oid, parts: &[i32]) {
+    let address = |class, object, part| pg_sys::ObjectAddress {
+        classId: class,
+        objectId: object,
+        objectSubId: part,
+    };
+    let own = address(pg_sys::ProcedureRelationId, function, 0);
+    // SAFETY: inside a transaction that writes; both objects exist.
+    unsafe {
+        let language = pg_sys::get_language_oid(c"cached".as_ptr(), true);
+        if language == pg_sys::InvalidOid {
+            return;
+        }
+        pg_sys::deleteDependencyRecordsForClass(
+            pg_sys::ProcedureRelationId,
+            function,
+            catalog::LANGUAGE,
+            b'n' as _,
+        );
+        for part in std::iter::once(&0).chain(parts) {
+            pg_sys::recordDependencyOn(
+                &own,
+                &address(catalog::LANGUAGE, language, *part),
+                pg_sys::DependencyType::DEPENDENCY_NORMAL,
+            );
+        }
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
 /// Rows of `pg_depend`.
 ///
 /// # Safety

@@ -6,7 +6,8 @@ use crate::compat;
 use crate::error::Error;
 use crate::language::body::{Body, MAX_TAG_BYTES, argument_number};
 use crate::language::function::CachedFunction;
-use crate::language::signature::{Signature, is_qualified};
+use crate::language::meant;
+use crate::language::signature::Signature;
 use crate::naming;
 use crate::server;
 use pgrx::pg_sys;
@@ -16,13 +17,16 @@ use std::collections::BTreeMap;
 pub type Columns = BTreeMap<String, String>;
 
 /// The relations that `depends_on` names, as the present search path finds them. A name that means nothing is passed over: what is
-/// read is recorded anyway. Of what the base function says only names with a schema count, which mean the same to every caller.
+/// read is recorded anyway. Of a relation whose columns do not mean what they meant, the whole is depended on.
 pub fn relations(function: &CachedFunction) -> Vec<(pg_sys::Oid, &Columns)> {
+    static NONE: Columns = Columns::new();
     function
         .depends_on
         .iter()
-        .filter(|(name, _)| !function.said_by_base || is_qualified(name))
-        .filter_map(|(name, columns)| Some((find_relation(name)?, columns)))
+        .filter_map(|(name, columns)| {
+            let usable = meant::may_use(&function.meant, name, columns);
+            Some((find_relation(name)?, if usable { columns } else { &NONE }))
+        })
         .collect()
 }
 
@@ -100,16 +104,31 @@ pub fn check(body: &Body, function: &Signature) -> Result<(), Error> {
     Ok(())
 }
 
+/// Number of a column of the user's; `None` if there is none of the name.
+pub fn column_number(relation: pg_sys::Oid, column: &str) -> Option<i16> {
+    let name = crate::encoding::c_string(column).ok()?;
+    // SAFETY: a syscache lookup; a dropped column has no name.
+    let number = unsafe { pg_sys::get_attnum(relation, name.as_ptr()) };
+    (number > 0).then_some(number)
+}
+
+/// Name of a column; `None` if it is gone.
+pub fn column_name(relation: pg_sys::Oid, number: i16) -> Option<String> {
+    // SAFETY: a syscache lookup that returns a C string in our memory context, or NULL.
+    unsafe {
+        let name = pg_sys::get_attname(relation, number, true);
+        let name = (!name.is_null()).then(|| compat::text(name))?;
+        // That of a dropped one is made up, and is found by no name.
+        (column_number(relation, &name) == Some(number)).then_some(name)
+    }
+}
+
 /// Type and collation of a column.
 pub fn column_type(relation: pg_sys::Oid, column: &str) -> Option<(pg_sys::Oid, pg_sys::Oid)> {
-    let name = crate::encoding::c_string(column).ok()?;
+    let number = column_number(relation, column)?;
     let (mut type_id, mut modifier, mut collation) = (pg_sys::InvalidOid, 0, pg_sys::InvalidOid);
-    // SAFETY: syscache lookups with out parameters.
+    // SAFETY: a syscache lookup with out parameters.
     unsafe {
-        let number = pg_sys::get_attnum(relation, name.as_ptr());
-        if number <= 0 {
-            return None;
-        }
         pg_sys::get_atttypetypmodcoll(
             relation,
             number,

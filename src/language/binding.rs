@@ -19,6 +19,7 @@
 
 use super::body::{Binding, Body};
 use super::likeness;
+use super::meant::{self, DependsOn};
 use super::signature::{self, Signature};
 use crate::attempt::attempt;
 use crate::backend::Backend;
@@ -171,8 +172,12 @@ pub fn misnamed(own: &Signature, body: &Body, base: pg_sys::Oid) -> Option<Strin
     if body.binding == Binding::Late || body.function == name {
         return None;
     }
-    with_function(&own.source, &name)
-        .filter(|source| Body::parse(source).is_ok_and(|body| body.function == name))
+    with_value(
+        &own.source,
+        "function",
+        &serde_json::Value::from(name.as_str()).to_string(),
+    )
+    .filter(|source| Body::parse(source).is_ok_and(|body| body.function == name))
 }
 
 /// Writes the body of a function into its row.
@@ -349,6 +354,15 @@ fn follow_one(function: pg_sys::Oid, must: bool) {
     );
 }
 
+/// Something of a function is left to the worker.
+pub fn leave_to_worker(area: Area) {
+    if let Some(state) = area.database_or_new(compat::database())
+        && state.misnamed.swap(1, Ordering::AcqRel) == 0
+    {
+        crate::worker::wake(area, compat::database());
+    }
+}
+
 /// The present transaction has left the name of a base function to the worker.
 static LEFT: Backend<Cell<bool>> = Backend::new(Cell::new(false));
 
@@ -370,25 +384,28 @@ pub fn misnamed_functions() -> Vec<pg_sys::Oid> {
     functions
 }
 
-/// Whether the body of a function names another function than it calls.
+/// Whether the body of a function names another function than it calls, or nothing is recorded yet of the columns that it names.
 pub fn is_misnamed(function: pg_sys::Oid) -> bool {
-    better(function).is_some()
+    better(function).is_some() || meant::is_unrecorded(function)
 }
 
-/// Writes the present name of its base function into the body of a cached function; `false` if it is there, or if somebody else is
-/// changing the function. Nothing of what the body says is run or asked for, whoever calls this.
+/// Writes the present name of its base function into the body of a cached function, and records the columns that it names; `false` if that
+/// is done, or if somebody else is changing the function. Nothing of what the body says is run or asked for, whoever calls this.
 pub fn write_name(function: pg_sys::Oid) -> bool {
-    match better(function) {
-        Some((_, source)) => write_source(function, source),
-        None => false,
-    }
+    let named = better(function).is_some_and(|(_, source)| write_source(function, source));
+    let recorded = meant::record_late(function);
+    named || recorded
 }
 
 /// Writes the present name of its base function into the body of a cached function, and declares it as that is declared; `false` if there
-/// is nothing to do, or if somebody else is changing the function.
+/// is nothing to do, or if somebody else is changing the function. What the columns in `depends_on` mean is the owner's word.
 #[pg_extern(sql = false)]
 fn cache_function_follow(function: pg_sys::Oid) -> bool {
     let named = write_name(function);
+    // SAFETY: a variable of the backend.
+    let own = compat::function_exists(function)
+        && compat::owns_function(function, unsafe { pg_sys::GetUserId() });
+    let named = own && meant::mend(function) || named;
     let declared = Signature::of(function).is_some_and(|own| likeness::mend(&own));
     named || declared
 }
@@ -405,6 +422,7 @@ fn bind_functions_of_earlier_versions() {
             continue;
         };
         likeness::settle(&own);
+        meant::record_late(function);
         let is_early = Body::parse(&own.source).is_ok_and(|body| body.binding == Binding::Early);
         if is_early
             && marked(function).is_none()
@@ -417,8 +435,18 @@ fn bind_functions_of_earlier_versions() {
     }
 }
 
-/// `source` with another value for the key `function`, and else as it is; `None` if it is no object with one such key.
-fn with_function(source: &str, name: &str) -> Option<String> {
+/// Writes another `depends_on` into the body of a function; `false` if somebody else is changing it.
+pub(super) fn write_depends_on(function: pg_sys::Oid, depends_on: &DependsOn) -> bool {
+    let source = Signature::of(function).and_then(|own| {
+        let text = serde_json::to_string(depends_on).ok()?;
+        with_value(&own.source, "depends_on", &text)
+            .filter(|source| Body::parse(source).is_ok_and(|body| body.depends_on == *depends_on))
+    });
+    source.is_some_and(|source| write_source(function, source))
+}
+
+/// `source` with another value for a key, and else as it is; `None` if it is no object with one such key.
+fn with_value(source: &str, wanted: &str, json: &str) -> Option<String> {
     let bytes = source.as_bytes();
     let mut at = blank(bytes, 0);
     if *bytes.get(at)? != b'{' {
@@ -434,9 +462,8 @@ fn with_function(source: &str, name: &str) -> Option<String> {
         }
         let begin = blank(bytes, at + 1);
         let end = value(bytes, begin)?;
-        if key == "function" {
-            let quoted = serde_json::Value::from(name).to_string();
-            return Some([source.get(..begin)?, &quoted, source.get(end..)?].concat());
+        if key == wanted {
+            return Some([source.get(..begin)?, json, source.get(end..)?].concat());
         }
         at = blank(bytes, end);
         if *bytes.get(at)? != b',' {

@@ -4,6 +4,7 @@
 
 use super::binding;
 use super::body::{Ahead, Binding, Body, Consistency, MOST_AHEAD, Scope};
+use super::meant::{self, DependsOn, Said, Standing};
 use super::signature::{self, Signature};
 use super::standing;
 use crate::backend::Backend;
@@ -11,7 +12,7 @@ use crate::call::outcome::Reason;
 use crate::call::period::Clock;
 use crate::compat;
 use crate::configuration;
-use crate::dependencies::{declared, functions};
+use crate::dependencies::functions;
 use crate::error::{Error, OrRaise};
 use crate::moments::{self, LONGEST};
 use crate::numbers::{NumberMap, number_map};
@@ -21,7 +22,6 @@ use crate::store::statistics::OwnRow;
 use crate::store::traits::{Learned, Trait};
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,7 +89,9 @@ pub struct CachedFunction {
     /// See [`Body::tags`].
     pub tags: Vec<String>,
     /// See [`Body::depends_on`]. If the body says nothing, what the base function says of itself.
-    pub depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    pub depends_on: DependsOn,
+    /// What is known of what its names meant.
+    pub meant: Standing,
     /// See [`Body::trust`], in plain words.
     trust: Vec<String>,
     /// The base function says it: only of what was read anyway, with the rights of its owner.
@@ -268,13 +270,14 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
             crate::server::GetUserId(),
         )
     });
-    let said_by_base = body.depends_on.is_empty();
-    let depends_on = if said_by_base {
-        let said = signature::setting_of(base.oid, "pg_query_cache.depends_on");
-        said.map_or_else(BTreeMap::new, |text| declared::parse(&text))
-    } else {
-        body.depends_on
-    };
+    let said = Said::of(&body, base.oid);
+    let meant = Standing::of(oid, &said);
+    if matches!(meant, Standing::NotYet)
+        && meant::is_unrecorded(oid)
+        && let Some(area) = area()
+    {
+        binding::leave_to_worker(area);
+    }
     Ok(CachedFunction {
         oid,
         base: base.oid,
@@ -301,8 +304,9 @@ fn read(oid: pg_sys::Oid) -> Result<CachedFunction, Error> {
         priority: body.priority as u8,
         tags: body.tags,
         trust: body.trust.iter().map(|one| functions::plain(one)).collect(),
-        depends_on,
-        said_by_base,
+        said_by_base: said.by_base,
+        depends_on: said.depends_on,
+        meant,
         row: standing::of(oid),
         found_under,
     })

@@ -15,6 +15,7 @@
 
 use super::binding;
 use super::body::{Binding, Body, Consistency};
+use super::meant;
 use super::signature::{self, Signature};
 use crate::backend::Backend;
 use crate::compat;
@@ -494,7 +495,16 @@ pub unsafe fn ends(statement: *mut pg_sys::Node) {
     {
         check(&own).or_raise();
     }
+    // SAFETY: the parse tree of the command.
+    let says_keys = unsafe { meant::says(statement) };
     for (pair, before) in concerned.pairs {
+        if !meant::said_anew(pair.own, pair.base, says_keys)
+            // SAFETY: a variable of the backend.
+            && compat::owns_function(pair.own, unsafe { pg_sys::GetUserId() })
+        {
+            let base = naming::regprocedure_qualified(pair.base);
+            Error::BeingChanged(naming::regprocedure(pair.own), base).raise();
+        }
         let Some((unlike, must)) = pair.unlike() else {
             continue;
         };

@@ -2,6 +2,7 @@
 //!
 //! * `body`: the JSON
 //! * `binding`: which function is the base function, by oid
+//! * `meant`: which columns the names in `depends_on` meant
 //! * `likeness`: that it stays declared as that is
 //! * `function`: a cached function as the catalog has it, ready to be called
 //! * `standing`: its row in shared memory, without which it does not use the cache
@@ -16,6 +17,7 @@ pub mod expression;
 pub mod function;
 mod handler;
 pub mod likeness;
+pub mod meant;
 pub mod overloads;
 pub mod replay;
 mod shown;

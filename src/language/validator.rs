@@ -5,6 +5,7 @@
 use super::binding;
 use super::body::{Binding, Body};
 use super::likeness;
+use super::meant;
 use super::signature::{self, Signature};
 use crate::error::OrRaise;
 use pgrx::pg_sys;
@@ -35,16 +36,19 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     signature::parse_stale(&body).or_raise();
     if !check {
         // A dump restores functions in the order of their dependencies, so the base function is there if it can be.
+        let base = signature::find(&body.function);
         if body.binding == Binding::Early
-            && let Some(base) = signature::find(&body.function)
+            && let Some(base) = &base
         {
             binding::bind(&own, base.oid);
         }
+        meant::bind(&own, &body, base.map(|base| base.oid));
         settle(function);
         return;
     }
     body.check_class().or_raise();
     if body.binding == Binding::Late && signature::find(&body.function).is_none() {
+        meant::bind(&own, &body, None);
         settle(function);
         return;
     }
@@ -62,6 +66,7 @@ fn cached_validator(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) {
     if body.binding == Binding::Early {
         binding::bind(&own, base.oid);
     }
+    meant::bind(&own, &body, Some(base.oid));
     settle(function);
 }
 

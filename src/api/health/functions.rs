@@ -12,6 +12,7 @@ use crate::compat;
 use crate::configuration::{self, names};
 use crate::dependencies::relations::{self, Tracking};
 use crate::language::body::{Binding, Body};
+use crate::language::meant::{self, Lost, Misfit, SETTING};
 use crate::language::signature::{self, Signature};
 use crate::language::{binding, likeness};
 use crate::naming;
@@ -104,16 +105,17 @@ pub fn examine(area: Area, figures: &Figures) -> Vec<Finding> {
 }
 
 /// What can be wrong between a cached function and its base function.
-const MISFITS: [&str; 4] = [
+const MISFITS: [&str; 5] = [
     "no base function",
     "base function cannot be cached",
     "body names another function",
     "declared otherwise than its base function",
+    "depends_on means something else",
 ];
 
 /// Findings of each of the [`MISFITS`], of all cached functions, called or not. Those that are bound late are judged at each call.
-fn misfits() -> [Vec<Finding>; 4] {
-    let mut found = [const { Vec::new() }; 4];
+fn misfits() -> [Vec<Finding>; 5] {
+    let mut found = [const { Vec::new() }; 5];
     for function in compat::cached_functions() {
         let Some(own) = Signature::of(function) else {
             continue;
@@ -121,6 +123,7 @@ fn misfits() -> [Vec<Finding>; 4] {
         let Ok(body) = Body::parse(&own.source) else {
             continue;
         };
+        found[4].extend(meant::misfit(function).map(|misfit| lost_names(function, &misfit)));
         if body.binding == Binding::Late {
             continue;
         }
@@ -168,6 +171,51 @@ fn misfits() -> [Vec<Finding>; 4] {
         }
     }
     found
+}
+
+/// The result depends on whole tables, since a name of a key column does not mean what it meant.
+fn lost_names(function: pg_sys::Oid, misfit: &Misfit) -> Finding {
+    let own_name = naming::regprocedure_qualified(function);
+    let (value, what) = match misfit.lost {
+        Lost::Renamed => (
+            "has another name",
+            "Where that is what the function reads, let its body say the present names:",
+        ),
+        Lost::Moved => (
+            "is not what it was",
+            "Which of the two the function reads nobody can tell. Say which columns are its keys, or let it say none:",
+        ),
+        Lost::Gone => (
+            "is gone",
+            "Where the function reads what has the names now, let it mean that:",
+        ),
+    };
+    let sql = match misfit.base {
+        None => internal_call("cache_function_follow", &own_name),
+        Some(base) => {
+            let base_name = naming::regprocedure_qualified(base);
+            match signature::setting_of(base, SETTING) {
+                Some(text) if misfit.lost == Lost::Gone => format!(
+                    "ALTER FUNCTION {base_name} SET {SETTING} = {}",
+                    naming::quote_literal(&text)
+                ),
+                _ => format!("ALTER FUNCTION {base_name} RESET {SETTING}"),
+            }
+        }
+    };
+    Finding::new(
+        format!("{}: {own_name}", MISFITS[4]),
+        Status::Warning,
+        format!("what {} named {value}", names::shortened(&misfit.name)),
+        "none",
+    )
+    .advise(
+        format!(
+            "The function may go on reading what it read, or read what has the name now. Its results are right, as they depend on all rows \
+             of the table, and are computed anew with each write to it. {what}"
+        ),
+        sql,
+    )
 }
 
 const COSTS: &str = "costs more than it saves";
