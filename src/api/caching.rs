@@ -248,16 +248,25 @@ fn tell_of_clock(base: &Signature, body: &Body) {
         return;
     }
     let uses = clock::uses(base.oid);
-    let (used, hint) = match (body.clock, uses.transaction, uses.statement) {
-        (None, Some(used), _) => (
-            used,
-            "If only the day matters, give clock => 'day' (or 'hour', 'minute'): then it is part of the key. If the age of a result matters, give a ttl.",
-        ),
-        (_, _, Some(used)) => (
-            used,
-            "\"clock\" goes by now(). Use that, if the time at which the transaction began will do.",
-        ),
-        _ => return,
+    const OF_STATEMENT: &str =
+        "\"clock\" goes by now(). Use that, if the time at which the transaction began will do.";
+    let (used, hint) = match (body.clock, uses.statement.clone()) {
+        (None, statement) => match (uses.transaction, statement) {
+            (Some(used), _) => (
+                used,
+                "If only the day matters, give clock => 'day' (or 'hour', 'minute'): then it is part of the key. If the age of a result matters, give a ttl.",
+            ),
+            (None, Some(used)) => (used, OF_STATEMENT),
+            (None, None) => return,
+        },
+        (Some(_), Some(used)) => (used, OF_STATEMENT),
+        (Some(_), None) => match uses.beyond_key() {
+            Some(used) => (
+                used,
+                "It calls a cached function that has no \"clock\". Give that one too.",
+            ),
+            None => return,
+        },
     };
     error::tell(
         PgLogLevel::NOTICE,

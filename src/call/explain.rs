@@ -446,7 +446,7 @@ fn by_clock(function: &CachedFunction) -> Option<Use> {
     let uses = clock::uses(function.base);
     match function.clock {
         None => uses.transaction.or(uses.statement),
-        Some(_) => uses.statement,
+        Some(_) => uses.beyond_key(),
     }
 }
 

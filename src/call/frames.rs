@@ -48,6 +48,8 @@ pub struct Frame {
     pub inherited: Vec<u32>,
     /// When the oldest part of the result was computed.
     pub oldest: i64,
+    /// When the first of the results that it used ends: one of a function whose results are right by age no longer than that.
+    pub ends: i64,
     /// The age that the caller accepts.
     pub max_age: i64,
     /// Why the result cannot be stored, as soon as that is known.
@@ -260,6 +262,7 @@ pub fn begin(call: &Call<'_>, lead: Option<Lead>, suspect: Option<Suspect>) {
             suspect.dependencies.iter().map(|d| d.slot()).collect()
         }),
         oldest: call.now,
+        ends: i64::MAX,
         max_age: call.max_age,
         refused: None,
         reads: Reads::NONE,
@@ -326,6 +329,8 @@ fn pop_if(wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
                 add(&mut outer.inherited, *slot);
             }
             outer.oldest = outer.oldest.min(frame.oldest);
+            let end = frame.oldest.saturating_add(frame.function.ttl_us);
+            outer.ends = outer.ends.min(frame.ends).min(end);
             outer.refused = outer.refused.or(frame.refused);
             outer.calls(frame.blamed, frame.reads);
         }
@@ -580,6 +585,7 @@ pub fn inherit(found: &Found, settings: Settings, now: i64) {
                 add(&mut frame.inherited, dependency.slot());
             }
             frame.oldest = frame.oldest.min(found.head.created_at.min(now));
+            frame.ends = frame.ends.min(found.head.expires_at);
         }
         // The entry went away after its value was copied: what it depended on is not known any more.
         None => frame.refused = frame.refused.or(Some(Reason::OldSnapshot)),

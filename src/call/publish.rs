@@ -222,7 +222,9 @@ unsafe fn store(
         if let Some(clock) = function.clock {
             let offset = settings::clock_offset_us();
             let now = server::GetCurrentTimestamp() + offset;
-            head.expires_at = head.expires_at.min(clock.keeps_until(now, offset));
+            // What it was made of may be bounded by age: that is not in the key.
+            let until = clock.keeps_until(now, offset).min(frame.ends);
+            head.expires_at = head.expires_at.min(until);
         }
         head.cost_us = us.min(u64::from(u32::MAX)) as u32;
         head.priority = function.priority;

@@ -86,7 +86,26 @@ pub struct Uses {
     pub transaction: Option<Use>,
     /// Of the time at which the statement began, which is another one if it is not the transaction's first.
     pub statement: Option<Use>,
+    /// Cached functions whose keys hold nothing of the clock.
+    cached: Vec<pg_sys::Oid>,
 }
+
+impl Uses {
+    /// What is used of the clock that no key holds, if that of the function itself holds the time at which the transaction began: the time of
+    /// statements, and results of others that are bounded by age.
+    pub fn beyond_key(&self) -> Option<Use> {
+        self.statement.clone().or_else(|| {
+            let cached = self.cached.iter().take(MANY_CACHED);
+            cached.copied().find_map(|function| {
+                let inside = uses(function);
+                inside.transaction.or(inside.statement)
+            })
+        })
+    }
+}
+
+/// So many of the cached functions are looked through once more.
+const MANY_CACHED: usize = 16;
 
 /// What of the clock a function uses.
 pub fn uses(function: pg_sys::Oid) -> Uses {
@@ -163,6 +182,9 @@ impl Search {
         if function.to_u32() >= FIRST_UNFIXED && functions::of(function).is_cached {
             let base = Signature::of(function).and_then(|own| {
                 let body = Body::parse(&own.source).ok()?;
+                if body.clock.is_none() {
+                    self.uses.cached.push(function);
+                }
                 binding::recorded(&own, &body)
             });
             return Found {

@@ -182,6 +182,16 @@ SELECT cache_function('-');
 SELECT cache_function(NULL);
 SELECT cache_function('today()'::regprocedure, name => 'a'), cache_function('today'::regproc, name => 'b'),
     cache_function('today()'::text, name => 'c'), cache_function('today()'::regprocedure::oid::text, name => 'd');
+-- What is built on results that are bounded by age ends with them.
+CREATE FUNCTION within_it() RETURNS text LANGUAGE sql STABLE AS 'SELECT now()::text || count(*) FROM clock_test.orders';
+SELECT cache_function('within_it()', ttl => '1 hour');
+CREATE FUNCTION around_it() RETURNS text LANGUAGE sql STABLE AS 'SELECT clock_test.within_it_cached()';
+SELECT cache_function('around_it()', clock => 'day', ttl => '10 days');
+SELECT around_it_cached() = within_it_cached() AS same;
+SELECT expires_in <= '1 hour' AS bounded, reason FROM cache_explain('around_it_cached()');
+SELECT clear_cache() > 0 AS cleared;
+SELECT within_it_cached() = around_it_cached() AS same;
+SELECT expires_in <= '1 hour' AS bounded, reason FROM cache_explain('around_it_cached()');
 \set VERBOSITY terse
 SET client_min_messages = warning;
 RESET search_path;
