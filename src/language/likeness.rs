@@ -500,7 +500,7 @@ pub unsafe fn ends(statement: *mut pg_sys::Node) {
     for (pair, before) in concerned.pairs {
         if !meant::said_anew(pair.own, pair.base, says_keys)
             // SAFETY: a variable of the backend.
-            && compat::owns_function(pair.own, unsafe { pg_sys::GetUserId() })
+            && compat::is_owner_of_function(pair.own, unsafe { pg_sys::GetUserId() })
         {
             let base = naming::regprocedure_qualified(pair.base);
             Error::BeingChanged(naming::regprocedure(pair.own), base).raise();
