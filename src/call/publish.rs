@@ -18,10 +18,11 @@ use crate::server;
 use crate::settings;
 use crate::store::area::{Area, area};
 use crate::store::insert::{Limits, NewEntry, NotStored, insert};
-use crate::store::partition::{EntryHead, Kind};
+use crate::store::partition::{EntryHead, Kind, LEFT_OUT};
 use crate::store::statistics::{count, judge};
 use crate::store::traits::Trait;
 use crate::validity::Dependency;
+use crate::verification;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
@@ -228,6 +229,11 @@ unsafe fn store(
         }
         head.cost_us = us.min(u64::from(u32::MAX)) as u32;
         head.priority = function.priority;
+        if verification::plans::has_own_settings() {
+            head.own_plan = 1;
+            // The table tier does not keep how it was planned.
+            head.persisted = LEFT_OUT;
+        }
         head.by_age = u8::from(function.consistency == Consistency::Ttl);
         let new = NewEntry {
             head,

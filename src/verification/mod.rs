@@ -5,6 +5,7 @@
 //!                        │
 //!                        └ differs ── run it again ──────────── another result? ─ it does not repeat itself
 //!                                     run it under the time of the stored one ─ another result? ─ it depends on the clock
+//!                                     run it by other plans ─ another result? ─ it does not repeat itself
 //!                                     neither ─ the stored result should not have been served: quarantine
 //! ```
 //!
@@ -15,12 +16,14 @@
 //!
 //! * `suspect`: the stored result, and comparing it
 //! * `clock`: running under the time of a transaction of the past
+//! * `plans`: running by other plans, and whether a session chooses its own
 //! * `report`: what is said of a difference
 //! * `quarantine`: functions that are not cached until somebody says so
 
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod plans;
 pub mod quarantine;
 mod report;
 mod suspect;
@@ -82,17 +85,44 @@ unsafe fn explain_difference(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) {
         frames::with_suspect(|suspect| clock::set_back(suspect.created_at));
         let timeless = gives_the_same(fcinfo, kept);
         clock::restore();
-        judge(fcinfo, repeats, timeless);
+        judge(fcinfo, repeats && !depends_on_plan(fcinfo, kept), timeless);
+    }
+}
+
+/// Whether the result depends on the plan, as far as that can be told.
+unsafe fn depends_on_plan(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) -> bool {
+    let own = frames::with_suspect(|suspect| suspect.own_plan) || plans::has_own_settings();
+    // SAFETY: the caller's.
+    own || unsafe {
+        let differs = plans::WAYS
+            .iter()
+            .any(|way| !gives_the_same_by(fcinfo, kept, Some(*way)));
+        plans::make_plans_anew();
+        differs
     }
 }
 
 /// Whether another run gives what the first gave.
 unsafe fn gives_the_same(fcinfo: pg_sys::FunctionCallInfo, kept: &Kept) -> bool {
+    // SAFETY: the caller's.
+    unsafe { gives_the_same_by(fcinfo, kept, None) }
+}
+
+/// The same with plans made in a way of [`plans::WAYS`].
+unsafe fn gives_the_same_by(
+    fcinfo: pg_sys::FunctionCallInfo,
+    kept: &Kept,
+    way: Option<&[&std::ffi::CStr]>,
+) -> bool {
     // SAFETY: the caller's; what the run leaves in the call is replaced by what the first left there.
     unsafe {
         let run = attempt(|| {
-            let result =
-                caught::watched(|| base::call_to_its_end(fcinfo, Some(frames::collect_rows())));
+            let call =
+                || caught::watched(|| base::call_to_its_end(fcinfo, Some(frames::collect_rows())));
+            let result = match way {
+                Some(way) => plans::without(way, call),
+                None => call(),
+            };
             equals_first(fcinfo, result)
         });
         match run {

@@ -48,6 +48,8 @@ pub struct Suspect {
     pub dependencies: Vec<Dependency>,
     /// When it was computed, microseconds since 2000-01-01.
     pub created_at: i64,
+    /// It was computed in a session with planner settings of its own.
+    pub own_plan: bool,
     /// What the function returned now.
     pub first: Option<Bytes>,
 }
@@ -81,6 +83,7 @@ impl Suspect {
             },
             dependencies,
             created_at: found.head.created_at,
+            own_plan: found.head.own_plan != 0,
             first: None,
         })
     }

@@ -80,6 +80,8 @@ pub struct EntryHead {
     pub placed: u16,
     /// 1 if the eviction queue has it among the established ones. Under the lock.
     pub(super) established: u8,
+    /// 1 if it was computed in a session with planner settings of its own.
+    pub own_plan: u8,
 }
 /// Bytes of the fixed fields.
 pub(super) const ENTRY_HEAD: usize = size_of::<EntryHead>();
@@ -144,6 +146,7 @@ impl EntryHead {
             by_age: 0,
             placed: 0,
             established: 0,
+            own_plan: 0,
         }
     }
 

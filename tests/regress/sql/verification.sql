@@ -153,6 +153,41 @@ SELECT outcomes();
 SELECT cache_function_resume('my_rows_cached(interval)');
 SELECT count(*) FROM cache_quarantine;
 
+SELECT nondeterministic AS by_chance FROM cache_stats() \gset
+-- What depends on the plan proves nothing, whoever chooses it: the caller who fills, the caller who looks, or new statistics.
+CREATE TABLE fl (id integer PRIMARY KEY, x double precision, y integer) WITH (autovacuum_enabled = off);
+INSERT INTO fl SELECT i, CASE WHEN i % 2 = 0 THEN 1e16 ELSE 1.1 END * (1 - (i % 3)), i % 7 FROM generate_series(1, 1000) AS i;
+CREATE INDEX ON fl (y, x);
+SELECT cache_track_table('fl');
+CREATE FUNCTION fsum() RETURNS double precision LANGUAGE sql STABLE AS $$SELECT sum(x) FROM fl WHERE y BETWEEN 1 AND 5$$;
+CREATE FUNCTION ids() RETURNS text LANGUAGE sql STABLE AS $$SELECT string_agg(id::text, ',') FROM fl WHERE y = 3$$;
+CREATE FUNCTION first_row() RETURNS integer LANGUAGE plpgsql STABLE AS $$BEGIN RETURN (SELECT id FROM fl WHERE y >= 2 LIMIT 1); END$$;
+SELECT cache_function('fsum()'), cache_function('ids()'), cache_function('first_row()');
+CREATE FUNCTION give(value text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN EXECUTE format('ALTER DATABASE %I SET enable_bitmapscan = %s', current_database(), value); END$$;
+SELECT give('off');
+\c -
+SET search_path = verification_test, public;
+SET pg_query_cache.verify_sample_rate = 1;
+SELECT count(fsum_cached()), count(ids_cached()), count(first_row_cached());
+ANALYZE fl;
+SELECT fsum_cached() = fsum(), ids_cached() = ids(), first_row_cached() = first_row();
+SELECT * FROM verdicts WHERE function::text ~ 'fsum|ids|first_row' ORDER BY function::text;
+UPDATE fl SET x = x;
+SET enable_seqscan = off;
+SELECT count(fsum_cached()), count(ids_cached()), count(first_row_cached());
+RESET enable_seqscan;
+SELECT fsum_cached() = fsum(), ids_cached() = ids(), first_row_cached() = first_row();
+UPDATE fl SET x = x;
+SELECT count(fsum_cached()), count(ids_cached()), count(first_row_cached());
+SET enable_seqscan = off;
+SELECT fsum_cached() = fsum(), ids_cached() = ids(), first_row_cached() = first_row();
+RESET enable_seqscan;
+SELECT * FROM verdicts WHERE function::text ~ 'fsum|ids|first_row' ORDER BY function::text;
+SELECT count(*) FROM cache_quarantine;
+SELECT nondeterministic - :by_chance AS by_plan FROM cache_stats();
+SELECT give('DEFAULT');
+
 \set ECHO errors
 SET client_min_messages = warning;
 DROP SCHEMA verification_test CASCADE;
