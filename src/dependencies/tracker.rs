@@ -72,7 +72,9 @@ unsafe fn tracker(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 "function \"cache_tracker\" is called by triggers of cache_track_table() only"
             );
         }
-        if let Some(area) = area() {
+        if let Some(area) = area()
+            && !is_temporary(&*data)
+        {
             mark(area, &*data);
         }
         let event = (*data).tg_event;
@@ -97,6 +99,15 @@ fn is_ours(data: &pg_sys::TriggerData) -> bool {
     let is_truncate = event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE;
     let has_rows = !data.tg_oldtable.is_null() || !data.tg_newtable.is_null();
     timing == pg_sys::TRIGGER_EVENT_BEFORE || is_truncate || has_rows
+}
+
+/// Whether the rows are those of a temporary table: no result rests on one. Everybody may make some, and marks of their keys would reach
+/// others' results, whose keys have the same slots.
+#[inline(always)]
+fn is_temporary(data: &pg_sys::TriggerData) -> bool {
+    // SAFETY: the relation of the statement, which is open.
+    let persistence = unsafe { (*(*data.tg_relation).rd_rel).relpersistence };
+    persistence as u8 == pg_sys::RELPERSISTENCE_TEMP
 }
 
 /// What a trigger has to mark.

@@ -423,6 +423,37 @@ fn what_everybody_may_do_invalidates_nothing_of_others() -> Result<()> {
     Ok(())
 }
 
+/// Keys of all tables have slots in common; those of temporary tables have none, whatever triggers somebody makes for them.
+#[test]
+fn keys_of_temporary_tables_are_nobodys() -> Result<()> {
+    let cluster = with_a_tenant("others-keys")?;
+    let mut client = cluster.connect(DATABASE)?;
+    client.batch_execute(
+        "CREATE TABLE keyed (k integer, v integer); INSERT INTO keyed SELECT k, k FROM generate_series(1, 300) AS k;
+         CREATE FUNCTION of_key(x integer) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM keyed WHERE k = x';
+         SELECT cache_function('of_key(integer)', depends_on => '{\"keyed\": {\"k\": \"$1\"}}')",
+    )?;
+    let ask = "SELECT sum(of_key_cached(k))::bigint FROM generate_series(1, 300) AS k";
+    number(&mut client, ask)?;
+    let mut tenant = cluster.connect_as(DATABASE, "tenant")?;
+    tenant.batch_execute(
+        "CREATE TEMP TABLE own (a integer);
+         CREATE TRIGGER before BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON own FOR EACH STATEMENT EXECUTE FUNCTION cache_tracker();
+         CREATE TRIGGER keys AFTER INSERT ON own REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION cache_tracker('a')",
+    )?;
+    tenant.batch_execute(
+        "DO $$BEGIN FOR n IN 0..199 LOOP INSERT INTO own SELECT generate_series(900 * n, 900 * n + 899); COMMIT; END LOOP; END$$",
+    )?;
+    let before = counters(&mut client, "of_key_cached")?;
+    number(&mut client, ask)?;
+    let after = counters(&mut client, "of_key_cached")?;
+    ensure!(
+        after.hits == before.hits + 300,
+        "{before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
 /// The same kinds of commands where they do concern others.
 const OF_CONCERN: [&str; 9] = [
     "GRANT SELECT ON shown.it TO tenant",
