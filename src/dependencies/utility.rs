@@ -454,8 +454,12 @@ pub fn mark_relation(area: Area, relation: pg_sys::Oid) {
     mark(area, &slots, Act::on(Operation::InvalidateTable, relation));
 }
 
-/// Marks all results of a cached function as invalid.
+/// Marks all results of a cached function as invalid. A temporary one has none, and others share its slot.
 pub fn mark_function(area: Area, function: pg_sys::Oid) {
+    // SAFETY: a syscache lookup of a function that exists, and a comparison with the names of temporary schemas.
+    if unsafe { pg_sys::isAnyTempNamespace(pg_sys::get_func_namespace(function)) } {
+        return;
+    }
     let database = crate::compat::database();
     mark(
         area,

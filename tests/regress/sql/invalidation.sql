@@ -135,6 +135,14 @@ SELECT has_named_cached() = has_named() AS same;
 SELECT count(*) > 0 AS any_hits FROM cache_function_stats WHERE function::text LIKE '%has_named%' AND hits > 0;
 DROP SCHEMA invalidation_first CASCADE;
 SET search_path = invalidation_test, public;
+-- A temporary function has no results; what has its slot is somebody else's.
+CREATE FUNCTION pg_temp.mine_cached() RETURNS boolean LANGUAGE cached STABLE AS '{"function": "has_index()"}';
+BEGIN;
+SELECT invalidate_cache_function('pg_temp.mine_cached()');
+SELECT pg_current_xact_id_if_assigned() IS NULL AS nothing_marked;
+SELECT invalidate_cache_function('has_index_cached(interval)') IS NOT NULL AS invalidated;
+SELECT pg_current_xact_id_if_assigned() IS NULL AS nothing_marked;
+COMMIT;
 
 \set ECHO none
 SET client_min_messages = warning;
