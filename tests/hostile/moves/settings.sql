@@ -42,6 +42,6 @@ SET TimeZone = 'Asia/Tokyo'
 SET max_stack_depth = '100kB'
 SET temp_buffers = '800kB'
 SET jit = on
-SET jit_above_cost = 0
+SET jit_above_cost = -1
 LOAD 'pg_query_cache'
 LOAD '$libdir/plpgsql'
