@@ -86,6 +86,12 @@ CREATE FUNCTION query_cache_internal.bind_functions() RETURNS void
 SELECT query_cache_internal.bind_functions();
 DROP FUNCTION query_cache_internal.bind_functions();
 
+-- The library is looked for in its folder only.
+CREATE FUNCTION query_cache_internal.name_library() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'name_library_of_functions_wrapper';
+SELECT query_cache_internal.name_library();
+DROP FUNCTION query_cache_internal.name_library();
+
 CREATE FUNCTION query_cache_internal.cache_function_follow(function regprocedure) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cache_function_follow_wrapper';
 COMMENT ON FUNCTION query_cache_internal.cache_function_follow(regprocedure) IS

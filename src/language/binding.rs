@@ -188,7 +188,7 @@ fn write_source(function: pg_sys::Oid, source: String) -> bool {
 
 /// Writes columns of a function's row. `false` if somebody else is changing that: nobody waits for him, as he may have no right on the
 /// function that is being changed.
-pub(super) fn write(function: pg_sys::Oid, changes: &[(u32, pg_sys::Datum)]) -> bool {
+pub fn write(function: pg_sys::Oid, changes: &[(u32, pg_sys::Datum)]) -> bool {
     // SAFETY: inside a transaction that writes; a copy of the row, changed as ALTER FUNCTION changes one.
     unsafe {
         let catalog =

@@ -105,6 +105,13 @@ fn an_updated_extension_is_as_a_new_one() -> Result<()> {
         client.batch_execute("CREATE EXTENSION pg_query_cache")?;
         let new = objects(&mut client)?;
         ensure!(new.len() > 150, "only {} lines", new.len());
+        ensure!(
+            number(
+                &mut client,
+                "SELECT count(*) FROM pg_proc WHERE probin LIKE '%pg_query_cache%' AND probin <> '$libdir/pg_query_cache'"
+            )? == 0,
+            "the library is looked for along dynamic_library_path"
+        );
         for (version, _) in EARLIER {
             client.batch_execute("CREATE DATABASE updated")?;
             client.batch_execute("CREATE DATABASE elsewhere")?;
@@ -114,8 +121,13 @@ fn an_updated_extension_is_as_a_new_one() -> Result<()> {
                 updated.batch_execute(&roles[roles.find("ALTER").unwrap_or(0)..])?;
             }
             updated.batch_execute(&format!(
-                "CREATE EXTENSION pg_query_cache VERSION '{version}'; ALTER EXTENSION pg_query_cache UPDATE",
+                "CREATE EXTENSION pg_query_cache VERSION '{version}'"
             ))?;
+            // As these versions named their library.
+            updated.batch_execute(
+                "UPDATE pg_proc SET probin = 'pg_query_cache' WHERE probin = '$libdir/pg_query_cache'",
+            )?;
+            updated.batch_execute("ALTER EXTENSION pg_query_cache UPDATE")?;
             let old = objects(&mut updated)?;
             ensure!(new == old, "{version}: {}", difference(&old, &new));
             // In another schema.

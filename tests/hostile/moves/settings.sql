@@ -1,4 +1,5 @@
--- Settings and identities.
+-- Settings and identities. Not debug5: the server then sends a message within the end of a subtransaction, where a cancelled statement leaves that
+-- half done (PostgreSQL 15.20 by itself).
 SET <setting> = <value>
 SET LOCAL <setting> = <value>
 RESET <setting>
@@ -33,7 +34,7 @@ SET pg_query_cache.fill_wait = <int>
 SET pg_query_cache.max_entry_size = '1kB'
 SET pg_query_cache.depends_on = <json>
 SET pg_query_cache.verify_sample_rate = 1
-SET client_min_messages = debug5
+SET client_min_messages = debug4
 SET log_statement = 'all'
 SET client_encoding = 'LATIN1'
 SET client_encoding = 'UTF8'
@@ -42,6 +43,6 @@ SET TimeZone = 'Asia/Tokyo'
 SET max_stack_depth = '100kB'
 SET temp_buffers = '800kB'
 SET jit = on
-SET jit_above_cost = -1
+SET jit_above_cost = 0
 LOAD 'pg_query_cache'
 LOAD '$libdir/plpgsql'

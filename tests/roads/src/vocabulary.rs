@@ -8,10 +8,8 @@ use postgres::Client;
 /// How the extension's own settings begin.
 const OURS: &str = "pg_query_cache.";
 
-/// Settings that decide whether a script can run at all, and those that only fill the log. Where `dynamic_library_path` is no path no library
-/// is found, ours included.
-const LEFT_ALONE: [&str; 11] = [
-    "dynamic_library_path",
+/// Settings that decide whether a script can run at all, and those that only fill the log.
+const LEFT_ALONE: [&str; 10] = [
     "lock_timeout",
     "statement_timeout",
     "idle_",
