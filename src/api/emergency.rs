@@ -2,18 +2,20 @@
 //!
 //! The invalidation is transactional as that of `clear_cache()`; the removal from memory is not, and need not be: an entry that is not
 //! there is computed. If the transaction rolls back, the rows of the table are there again, and as good as before.
+//!
+//! Nobody is waited for who is changing a value: that one stays, and the caller is told.
 
 #![allow(unsafe_code)]
 
 use super::upkeep::{caller, preloaded};
 use crate::dependencies::utility;
 use crate::encoding::Text;
-use crate::error::Error;
+use crate::error::{Besides, Error, tell};
 use crate::table::cleanup;
 use crate::validity::writers::Operation;
 use crate::values;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
 /// What the caller has to say.
 const CONFIRMATION: &str = "EMERGENCY_CLEAR_CONFIRMED";
@@ -39,7 +41,16 @@ fn emergency_clear_cache(confirmation: Option<Text>) -> i64 {
     let began = std::time::Instant::now();
     utility::mark_database(area, Operation::Clear);
     let mut removed = cleanup::remove_everything(area);
-    removed.values = values::write::delete_all() as u64;
+    let (gone, left) = values::write::delete_free();
+    removed.values = gone as u64;
+    if left > 0 {
+        tell(
+            PgLogLevel::WARNING,
+            PgSqlErrorCode::ERRCODE_WARNING,
+            &format!("{left} values are being changed by other transactions, and stay"),
+            Besides::Hint("clear_cache() waits for these transactions."),
+        );
+    }
     cleanup::log(
         &removed,
         &format!("{by} (emergency_clear_cache)"),

@@ -40,6 +40,8 @@ pub enum Statement {
     DeleteTagged,
     /// Removes all values, whoever's.
     DeleteAll,
+    /// Removes all values that nobody is changing, whoever's.
+    DeleteFree,
     /// Whether there is any value with one of some tags.
     HasTagged,
     /// Whether there is any value.
@@ -82,6 +84,7 @@ impl Statement {
             Statement::DeleteMany | Statement::DeleteTagged => &[TIME, OID, TEXTS],
             Statement::DeletePattern => &[TIME, OID, TEXT, TEXT, TEXT],
             Statement::DeleteAll
+            | Statement::DeleteFree
             | Statement::HasAny
             | Statement::HasExpired
             | Statement::CleanExpired => &[TIME],
@@ -168,6 +171,11 @@ impl Statement {
             Statement::DeletePattern => remove(&matching, by_key, "g.alive"),
             Statement::DeleteTagged => remove(TAGGED, by_key, "g.alive"),
             Statement::DeleteAll => remove("true", by_key, "g.alive"),
+            Statement::DeleteFree => remove(
+                "true",
+                "v.namespace, v.key FOR UPDATE SKIP LOCKED",
+                "g.alive",
+            ),
             Statement::HasTagged => format!("SELECT FROM {table} AS v WHERE {TAGGED} LIMIT 1"),
             Statement::HasAny => format!("SELECT FROM {table} AS v LIMIT 1"),
             Statement::Keys => format!(

@@ -276,6 +276,17 @@ pub fn delete_all() -> i64 {
     )
 }
 
+/// Removes the values of this database that nobody is changing; returns how many there were, and how many are left.
+pub fn delete_free() -> (i64, i64) {
+    let Some(place) = Place::find() else {
+        return (0, 0);
+    };
+    let now = moment(now());
+    let gone = count(place, Statement::DeleteFree, &[now]);
+    let none = Some(pg_sys::Datum::from(0_i64));
+    (gone, count(place, Statement::Excess, &[now, none]))
+}
+
 fn delete_if_any(command: &CStr, has: Statement, delete: Statement, arguments: &[Argument]) -> i64 {
     let Some(place) = Place::find() else { return 0 };
     if read_only() {

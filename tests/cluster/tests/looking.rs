@@ -517,5 +517,20 @@ fn an_emergency_is_for_the_owner_and_leaves_a_trace() -> Result<()> {
     ensure!(answers_are_right(&mut client)? == total);
     client.batch_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 1")?;
     ensure!(answers_are_right(&mut client)? == total + 1);
+    // Nobody is waited for who is changing a value.
+    client.batch_execute("SELECT cache_set('free', '1'), cache_set('held', '1')")?;
+    let mut holder = cluster.connect(DATABASE)?;
+    holder.batch_execute("BEGIN; SELECT cache_set('held', '2')")?;
+    admin.batch_execute(
+        "SET statement_timeout = '1min'; SELECT emergency_clear_cache('EMERGENCY_CLEAR_CONFIRMED')",
+    )?;
+    ensure!(holds(
+        &mut client,
+        "SELECT NOT cache_exists('free') AND cache_exists('held')"
+    )?);
+    holder.batch_execute("COMMIT")?;
+    ensure!(holds(&mut client, "SELECT cache_get('held') = '2'")?);
+    admin.batch_execute("SELECT emergency_clear_cache('EMERGENCY_CLEAR_CONFIRMED')")?;
+    ensure!(holds(&mut client, "SELECT NOT cache_exists('held')")?);
     Ok(())
 }
