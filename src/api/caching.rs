@@ -567,6 +567,16 @@ fn declaration(base: &Signature, (schema, name): &(String, String), body: &str) 
 /// Whether the cached function can have its name and its last argument.
 fn check_free(base: &Signature, target: &(String, String)) -> Result<(), Error> {
     if base.variadic == pg_sys::InvalidOid && signature::names_parameter(base.oid, DURATION) {
+        if cached(base.oid).is_ok() {
+            return Err(Error::NotCacheable(
+                format!(
+                    "function {} is a cached function already",
+                    naming::regprocedure_qualified(base.oid)
+                ),
+                "Its results are stored when it is called.".into(),
+                "Call it. CREATE OR REPLACE FUNCTION changes how it caches.".into(),
+            ));
+        }
         return Err(Error::NotCacheable(
             format!(
                 "cannot cache function {}",

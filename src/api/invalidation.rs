@@ -4,13 +4,14 @@
 use super::looking;
 use crate::dependencies::utility;
 use crate::encoding::Text;
-use crate::error::{Error, OrRaise};
+use crate::error::{Besides, Error, OrRaise, tell};
+use crate::naming;
 use crate::store::area::{Area, area};
 use crate::validity::tags::{Tag, slot_of};
 use crate::validity::writers::Operation;
 use crate::values::write;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
@@ -142,6 +143,18 @@ fn like(pattern: &str) -> String {
 #[allow(unsafe_code)]
 fn invalidate_cache_table(relation: pg_sys::Oid) -> i64 {
     let area = preloaded(c"invalidate_cache_table()");
+    // SAFETY: a syscache lookup that allows for absence.
+    if unsafe { pg_sys::get_rel_relkind(relation) } as u8 == pg_sys::RELKIND_VIEW {
+        tell(
+            PgLogLevel::NOTICE,
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            &format!(
+                "{} is a view, on which no result depends",
+                naming::relation_name(relation).unwrap_or_default()
+            ),
+            Besides::Hint("Name the tables that it reads."),
+        );
+    }
     let database = crate::compat::database();
     let slots: Vec<u32> = crate::dependencies::relations::reached(relation)
         .into_iter()

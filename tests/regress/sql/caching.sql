@@ -160,6 +160,10 @@ SELECT * FROM records_cached(2) AS x(a bytea, b text);
 SELECT * FROM records_by_plpgsql_cached(2) AS x(a integer, b text);
 SELECT * FROM records_by_plpgsql_cached(2) AS x(a bytea, b text);
 DROP FUNCTION numbered(), lagging(anyelement), counted(), un(anyarray), records_cached(integer), records_by_plpgsql_cached(integer);
+SELECT cache_function('scaled_cached(integer, interval)');
+CREATE VIEW of_orders AS SELECT * FROM orders;
+SELECT invalidate_cache_table('of_orders');
+DROP VIEW of_orders;
 -- A result depends on so many relations at most.
 DO $$BEGIN EXECUTE format('CREATE FUNCTION too_many() RETURNS numeric LANGUAGE cached STABLE AS %L',
     json_build_object('function', 'scaled(integer)', 'depends_on', (SELECT json_object_agg('t' || i, json_object('{}')) FROM generate_series(1, 65) AS i))); END$$;
