@@ -29,6 +29,15 @@ pub fn call_with(function: &str, arguments: &[&str]) -> String {
     format!("SELECT {}.{function}({})", schema(), arguments.join(", "))
 }
 
+/// Takes a name out of the configuration.
+pub fn unset(name: &str) -> String {
+    format!(
+        "SELECT {}.set_cache_config({}, NULL)",
+        schema(),
+        literal(name)
+    )
+}
+
 /// A call of one of the extension's functions without arguments.
 pub fn plain_call(function: &str) -> String {
     format!("SELECT {}.{function}()", schema())

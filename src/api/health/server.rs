@@ -9,6 +9,7 @@ use crate::call::outcome::Reason;
 use crate::compat;
 use crate::configuration;
 use crate::error::PRELOAD_HINT;
+use crate::language::signature;
 use crate::server;
 use crate::settings;
 use crate::store::area::Area;
@@ -54,6 +55,12 @@ fn switched_off(area: Area) -> Vec<Finding> {
             } else {
                 Status::Warning
             };
+            if is_of_nothing(&name) {
+                return Finding::new(format!("configured: {name}"), status, "off", "none").advise(
+                    "No function has this name any more. If it has another one by now, that one is cached: switch it off by its present name. Then:",
+                    remedies::unset(&name),
+                );
+            }
             let sql = remedies::call_with("set_cache_config", &[&name, "on"]);
             Finding::new(format!("configured: {name}"), status, "off", "on").advise(
                 "Calls are answered by the functions themselves. cache_configuration_log says who switched it off; switch it on again.",
@@ -61,6 +68,13 @@ fn switched_off(area: Area) -> Vec<Finding> {
             )
         })
         .collect()
+}
+
+/// Whether a name of the configuration is of a function that is not there: it was dropped, or has another name.
+fn is_of_nothing(name: &str) -> bool {
+    name.strip_prefix("function.")
+        .and_then(|rest| rest.strip_suffix(".enabled"))
+        .is_some_and(|function| signature::find(function).is_none())
 }
 
 fn enabled() -> Finding {

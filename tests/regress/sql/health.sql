@@ -102,6 +102,14 @@ RESET pg_query_cache.clock_offset;
 -- No danger from the cache itself.
 SELECT finding, status, value ~ '^database is \d+ transactions old, \d+ are left$' AS value, sql FROM about('transaction id');
 
+-- A switch goes by the name of its function; of one that is gone the report says how to take it out.
+CREATE FUNCTION switched() RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';
+SELECT cache_function('switched()');
+SELECT set_cache_config('function.switched_cached(interval).enabled', 'off') IS NULL AS switched_off;
+ALTER FUNCTION switched_cached(interval) RENAME TO renamed_cached;
+SELECT finding, status, threshold, recommendation, sql FROM analyze_cache_health() WHERE finding LIKE 'configured: function.%';
+SELECT sql FROM analyze_cache_health() WHERE finding LIKE 'configured: function.%' \gexec
+SELECT count(*) FROM analyze_cache_health() WHERE finding LIKE 'configured: function.%';
 \set ECHO none
 SET client_min_messages = warning;
 DROP SCHEMA "Health's ""test""" CASCADE;
