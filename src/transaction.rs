@@ -6,7 +6,8 @@
 use crate::call::frames;
 use crate::configuration;
 use crate::dependencies::{
-    automatic, caught, executor, grants, planning, session, temporary, touched, tracker, utility,
+    automatic, caught, compiled, executor, grants, planning, session, temporary, touched, tracker,
+    utility,
 };
 use crate::fault::{self, Point};
 use crate::gate;
@@ -173,6 +174,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
             match event {
                 pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
                     own::subtransaction_ended(level, true);
+                    compiled::subtransaction_ended(level, true);
                     quarantine::subtransaction_ended(level, true);
                     write_behind::subtransaction_ended(level, true);
                     remember::subtransaction_ended(level, true);
@@ -183,6 +185,7 @@ unsafe extern "C-unwind" fn subtransaction_event(
                 pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
                     own::subtransaction_ended(level, false);
                     frames::unwind(level);
+                    compiled::subtransaction_ended(level, false);
                     caught::subtransaction_rolled_back();
                     planning::subtransaction_rolled_back();
                     session::rolled_back();

@@ -162,6 +162,8 @@ struct Ready {
     /// Under what it was made ready.
     under: Surroundings,
     functions: Vec<u32>,
+    /// Of the subtransaction in which it was made ready: with that it is gone, without an end.
+    level: i32,
 }
 
 /// Those of the transaction.
@@ -191,13 +193,27 @@ pub fn query_started(query: usize) {
         if READY_IN.replace(transaction) != transaction {
             ready.clear();
         }
-        // One that an ERROR cut short does not end.
+        // The same place, and no end was told of.
         ready.retain(|other| other.query != query);
         ready.push(Ready {
             query,
             under: Surroundings::now(),
             functions: seen,
+            // SAFETY: a variable of the backend.
+            level: unsafe { pg_sys::GetCurrentTransactionNestLevel() },
         });
+    });
+}
+
+/// The subtransaction at `level` ended. Its queries are gone with it, or those of the one around it.
+pub fn subtransaction_ended(level: i32, committed: bool) {
+    READY.with_borrow_mut(|ready| match committed {
+        true => {
+            for one in ready {
+                one.level = one.level.min(level - 1);
+            }
+        }
+        false => ready.retain(|one| one.level < level),
     });
 }
 

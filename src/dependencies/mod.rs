@@ -26,7 +26,7 @@ pub mod automatic;
 pub mod caught;
 pub mod clock;
 mod commands;
-mod compiled;
+pub mod compiled;
 pub mod declared;
 mod declared_types;
 pub mod definitions;

@@ -124,6 +124,24 @@ SET search_path = compiled_one, compiled_test, public;
 SELECT priced_cached(1);
 SELECT outcomes();
 
+-- The cursor of a savepoint that was released goes on when another one is rolled back.
+\c
+SET search_path = compiled_one, compiled_test, public;
+SELECT 1 FROM items WHERE CASE WHEN id = 2 THEN priced(id) END IS NOT NULL;
+BEGIN;
+SAVEPOINT a;
+DECLARE c CURSOR FOR SELECT priced(1);
+RELEASE a;
+SAVEPOINT b;
+ROLLBACK TO b;
+SET search_path = compiled_two, compiled_test, public;
+FETCH c;
+COMMIT;
+SET search_path = compiled_one, compiled_test, public;
+UPDATE items SET price = 7;
+SELECT priced_cached(1);
+SELECT outcomes();
+
 \set ECHO none
 SET client_min_messages = warning;
 SET search_path = compiled_test;
