@@ -72,8 +72,7 @@ pub fn cache_function_v0_3(
     clock: Option<Text>,
     trust: Option<Vec<Option<Text>>>,
 ) -> pg_sys::Oid {
-    cache(
-        function,
+    let how = How {
         ttl,
         depends_on,
         tags,
@@ -86,7 +85,8 @@ pub fn cache_function_v0_3(
         stale_while_revalidate,
         clock,
         trust,
-    )
+    };
+    cache(function, how)
 }
 
 /// The same of one that is given by its name and the types of its arguments: a literal is a text, and what is wrong with it is said here.
@@ -108,8 +108,7 @@ fn cache_function_by_name(
     trust: Option<Vec<Option<Text>>>,
 ) -> pg_sys::Oid {
     let function = function.map(|function| named::function(&function.0).or_raise());
-    cache(
-        function,
+    let how = How {
         ttl,
         depends_on,
         tags,
@@ -122,26 +121,55 @@ fn cache_function_by_name(
         stale_while_revalidate,
         clock,
         trust,
-    )
+    };
+    cache(function, how)
+}
+
+/// How a function is to be cached: the arguments of `cache_function()`, each of which may be left out.
+#[derive(Default)]
+pub struct How {
+    /// Time to live of a result.
+    pub ttl: Option<pgrx::datum::Interval>,
+    /// Tables with their key columns, as JSON.
+    pub depends_on: Option<AnyElement>,
+    /// Tags of its results.
+    pub tags: Option<Vec<Option<Text>>>,
+    /// Its class in the configuration.
+    pub class: Option<Text>,
+    /// Whose results are whose.
+    pub scope: Option<Text>,
+    /// What keeps a result right.
+    pub consistency: Option<Text>,
+    /// 0 to 3: what goes first where room is short.
+    pub priority: Option<i32>,
+    /// Name of the cached function.
+    pub name: Option<Text>,
+    /// From which age on a result is computed anew.
+    pub refresh_ahead: Option<Text>,
+    /// How long past its life a result is served meanwhile.
+    pub stale_while_revalidate: Option<pgrx::datum::Interval>,
+    /// How much of the time is part of the key.
+    pub clock: Option<Text>,
+    /// Functions that the owner vouches for.
+    pub trust: Option<Vec<Option<Text>>>,
 }
 
 /// Writes the CREATE FUNCTION that caches `function` and runs it. Returns the oid of the new function.
-#[allow(clippy::too_many_arguments)]
-pub fn cache(
-    function: Option<pg_sys::Oid>,
-    ttl: Option<pgrx::datum::Interval>,
-    depends_on: Option<AnyElement>,
-    tags: Option<Vec<Option<Text>>>,
-    class: Option<Text>,
-    scope: Option<Text>,
-    consistency: Option<Text>,
-    priority: Option<i32>,
-    name: Option<Text>,
-    refresh_ahead: Option<Text>,
-    stale_while_revalidate: Option<pgrx::datum::Interval>,
-    clock: Option<Text>,
-    trust: Option<Vec<Option<Text>>>,
-) -> pg_sys::Oid {
+pub fn cache(function: Option<pg_sys::Oid>, how: How) -> pg_sys::Oid {
+    let How {
+        ttl,
+        depends_on,
+        tags,
+        class,
+        scope,
+        consistency,
+        priority,
+        name,
+        refresh_ahead,
+        stale_while_revalidate,
+        clock,
+        trust,
+    } = how;
     not_during_recovery(c"cache_function()");
     let function = function
         .ok_or_else(|| {

@@ -2,7 +2,7 @@
 //!
 //! A function whose arguments or columns change gets a new symbol; the old one stays here, and does what it can.
 
-use super::caching::cache;
+use super::caching::{How, cache};
 use crate::compat;
 use crate::encoding::Text;
 use crate::error::Error;
@@ -32,8 +32,7 @@ fn cache_function(
     priority: Option<i32>,
     name: Option<Text>,
 ) -> pg_sys::Oid {
-    cache(
-        function,
+    let how = How {
         ttl,
         depends_on,
         tags,
@@ -42,11 +41,9 @@ fn cache_function(
         consistency,
         priority,
         name,
-        None,
-        None,
-        None,
-        None,
-    )
+        ..How::default()
+    };
+    cache(function, how)
 }
 
 /// 0.2.0 has no arguments about the clock and trust.
@@ -65,8 +62,7 @@ fn cache_function_v0_2(
     refresh_ahead: Option<Text>,
     stale_while_revalidate: Option<pgrx::datum::Interval>,
 ) -> pg_sys::Oid {
-    cache(
-        function,
+    let how = How {
         ttl,
         depends_on,
         tags,
@@ -77,9 +73,9 @@ fn cache_function_v0_2(
         name,
         refresh_ahead,
         stale_while_revalidate,
-        None,
-        None,
-    )
+        ..How::default()
+    };
+    cache(function, how)
 }
 
 /// 0.1.0 has fewer columns.
