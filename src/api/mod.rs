@@ -12,6 +12,7 @@ pub mod looking;
 mod metrics;
 mod named;
 mod outdated;
+mod track;
 mod trends;
 pub mod upkeep;
 pub mod values;
